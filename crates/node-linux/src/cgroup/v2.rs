@@ -1,0 +1,86 @@
+//! The version 2 tree.
+
+use super::*;
+
+/// The unified hierarchy.
+pub struct V2 {
+    root: PathBuf,
+}
+
+/// Controllers handed down to containers.
+const CONTROLLERS: [&str; 3] = ["cpu", "memory", "pids"];
+
+impl V2 {
+    pub(super) fn new(root: PathBuf) -> Self {
+        Self { root }
+    }
+
+    /// Enables our controllers for the children of `directory`.
+    fn delegate(directory: &Path) -> io::Result<()> {
+        let file = directory.join("cgroup.subtree_control");
+        let present = fs::read_to_string(&file)?;
+        for name in CONTROLLERS {
+            if !present.split_whitespace().any(|word| word == name) {
+                write(&file, format!("+{name}"))?;
+            }
+        }
+        Ok(())
+    }
+
+    fn set(&self, path: &str, file: &str, value: impl ToString) -> io::Result<()> {
+        write(&self.root.join(path).join(file), value)
+    }
+}
+
+impl Cgroups for V2 {
+    fn create(&self, path: &str, limits: &Limits) -> io::Result<()> {
+        let mut directory = self.root.clone();
+        for part in Path::new(path) {
+            Self::delegate(&directory)?;
+            directory.push(part);
+            fs::create_dir_all(&directory)?;
+        }
+        if let Some(memory) = limits.memory {
+            self.set(path, "memory.max", memory)?;
+            // Absent without swap accounting; then there is nothing to limit.
+            let _ = self.set(path, "memory.swap.max", 0);
+        }
+        self.set(path, "cpu.weight", weight(shares(limits.cpu_request_milli)))?;
+        if let Some(milli) = limits.cpu_milli {
+            self.set(path, "cpu.max", format!("{} {CPU_PERIOD}", quota(milli)))?;
+        }
+        limits.pids.map_or(Ok(()), |pids| self.set(path, "pids.max", pids))
+    }
+
+    fn enter(&self, path: &str, pid: i32) -> io::Result<()> {
+        self.set(path, "cgroup.procs", pid)
+    }
+
+    fn kill(&self, path: &str) {
+        kill_tree(&self.root.join(path));
+    }
+
+    fn processes(&self, path: &str) -> Vec<i32> {
+        read_processes(&self.root.join(path))
+    }
+
+    fn oom_kills(&self, path: &str) -> u64 {
+        read_field(&self.root.join(path).join("memory.events"), "oom_kill").unwrap_or(0)
+    }
+
+    fn usage(&self, path: &str) -> Usage {
+        const NANOS_PER_MICRO: u64 = 1_000;
+        let directory = self.root.join(path);
+        let used = read_number(&directory.join("memory.current")).unwrap_or(0);
+        let cache = read_field(&directory.join("memory.stat"), "inactive_file").unwrap_or(0);
+        let cpu = read_field(&directory.join("cpu.stat"), "usage_usec").unwrap_or(0);
+        Usage {
+            cpu_nanos: cpu * NANOS_PER_MICRO,
+            working_set: used.saturating_sub(cache),
+        }
+    }
+
+    fn remove(&self, path: &str) -> io::Result<()> {
+        remove_tree(&self.root.join(path))
+    }
+}

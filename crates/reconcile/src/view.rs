@@ -1,0 +1,188 @@
+//! The world as a brain sees it: all objects at one revision, and indexes over them.
+//!
+//! Upstream counterpart: the shared informer's `Indexer`.
+
+use crate::{Change, Key, Snapshot};
+use machinery::{Object, SmolStr};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+};
+
+/// A secondary index as a value: which objects it covers and what they are found by.
+#[derive(Clone, Copy)]
+pub struct Index {
+    /// Name to look it up by.
+    pub name: &'static str,
+    /// Resource it covers (`pods`), or `*` for all.
+    pub resource: &'static str,
+    /// The index values of an object.
+    pub values: fn(&Object, &mut Vec<SmolStr>),
+}
+
+/// The index over all resources from owner UID to the objects that name it as owner.
+pub const BY_OWNER: Index = Index {
+    name: "owner-uid",
+    resource: "*",
+    values: |object, values| values.extend(object.owner_references().map(|o| o.uid().into())),
+};
+
+/// Where an indexed object stands.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+struct Place {
+    resource: SmolStr,
+    key: Key,
+}
+
+/// All objects at one revision, with indexes.
+#[derive(Default)]
+pub struct View {
+    snapshot: Snapshot,
+    indexes: Vec<(Index, BTreeMap<SmolStr, BTreeSet<Place>>)>,
+}
+
+impl View {
+    /// A view of `snapshot` that maintains `indexes` (each name once).
+    pub fn new(snapshot: Snapshot, indexes: &[Index]) -> Self {
+        let mut view = Self {
+            snapshot: Snapshot::default(),
+            indexes: Vec::new(),
+        };
+        for index in indexes {
+            if view
+                .indexes
+                .iter()
+                .all(|(known, _)| known.name != index.name)
+            {
+                view.indexes.push((*index, BTreeMap::new()));
+            }
+        }
+        for (resource, table) in &snapshot.tables {
+            for (key, object) in table {
+                view.index(resource, key, object, true);
+            }
+        }
+        view.snapshot = snapshot;
+        view
+    }
+
+    /// A view for tests: the objects given as (resource, tree), revisions counted from one.
+    pub fn of(
+        objects: impl IntoIterator<Item = (&'static str, machinery::Value)>,
+        indexes: &[Index],
+    ) -> Self {
+        let mut view = Self::new(Snapshot::default(), indexes);
+        for (revision, (resource, value)) in (1..).zip(objects) {
+            let key = Key::new(value.namespace(), value.name());
+            let new = Some(Arc::new(Object::new(&value, revision)));
+            let old = view.snapshot.get(resource, &key).cloned();
+            view.advance(&Change {
+                revision,
+                resource: resource.into(),
+                key,
+                old,
+                new,
+            });
+        }
+        view
+    }
+
+    /// Moves the view forward by one change of the log.
+    pub fn advance(&mut self, change: &Change) {
+        if let Some(old) = &change.old {
+            self.index(&change.resource, &change.key, old, false);
+        }
+        if let Some(new) = &change.new {
+            self.index(&change.resource, &change.key, new, true);
+        }
+        self.snapshot.apply(change);
+    }
+
+    fn index(&mut self, resource: &SmolStr, key: &Key, object: &Object, add: bool) {
+        let mut values = Vec::new();
+        for (index, places) in &mut self.indexes {
+            if index.resource != "*" && index.resource != resource {
+                continue;
+            }
+            values.clear();
+            (index.values)(object, &mut values);
+            for value in values.drain(..) {
+                let place = Place {
+                    resource: resource.clone(),
+                    key: key.clone(),
+                };
+                if add {
+                    places.entry(value).or_default().insert(place);
+                } else if let Some(set) = places.get_mut(&value) {
+                    set.remove(&place);
+                    if set.is_empty() {
+                        places.remove(&value);
+                    }
+                }
+            }
+        }
+    }
+
+    /// The revision this view stands at.
+    pub fn revision(&self) -> u64 {
+        self.snapshot.revision
+    }
+
+    /// The snapshot behind it.
+    pub fn snapshot(&self) -> &Snapshot {
+        &self.snapshot
+    }
+
+    /// One object; `resource` is the plural name with `.group` unless core.
+    pub fn get(&self, resource: &str, namespace: &str, name: &str) -> Option<&Arc<Object>> {
+        self.snapshot.get(resource, &Key::new(namespace, name))
+    }
+
+    /// Objects of a resource in key order, of one namespace if given.
+    pub fn list<'a>(
+        &'a self,
+        resource: &str,
+        namespace: Option<&str>,
+    ) -> impl Iterator<Item = &'a Arc<Object>> + use<'a> {
+        self.snapshot.list(resource, namespace)
+    }
+
+    /// Objects found by an index value, in resource and key order.
+    pub fn indexed<'a>(
+        &'a self,
+        index: &Index,
+        value: &str,
+    ) -> impl Iterator<Item = (&'a SmolStr, &'a Arc<Object>)> + use<'a> {
+        let places = self
+            .indexes
+            .iter()
+            .find(|(known, _)| known.name == index.name);
+        assert!(
+            places.is_some(),
+            "index {} is not maintained by this view",
+            index.name
+        );
+        places
+            .and_then(|(_, places)| places.get(value))
+            .into_iter()
+            .flatten()
+            .filter_map(|place| {
+                Some((
+                    &place.resource,
+                    self.snapshot.get(&place.resource, &place.key)?,
+                ))
+            })
+    }
+
+    /// Objects of `resource` that name the owner `uid` (needs [`BY_OWNER`]).
+    pub fn owned<'a>(
+        &'a self,
+        resource: &str,
+        uid: &str,
+    ) -> impl Iterator<Item = &'a Arc<Object>> + use<'a> {
+        let resource = SmolStr::new(resource);
+        self.indexed(&BY_OWNER, uid)
+            .filter(move |(found, _)| **found == resource)
+            .map(|(_, object)| object)
+    }
+}
