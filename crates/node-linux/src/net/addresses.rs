@@ -23,7 +23,9 @@ impl Ipv4Net {
 
     /// The range of `prefix` leading bits around `address`; `None` if the prefix exceeds 32.
     pub fn new(address: Ipv4Addr, prefix: u8) -> Option<Self> {
-        let mask = u32::MAX.checked_shl(32 - u32::from(prefix.min(32))).unwrap_or(0);
+        let mask = u32::MAX
+            .checked_shl(32 - u32::from(prefix.min(32)))
+            .unwrap_or(0);
         let base = Ipv4Addr::from(u32::from(address) & mask);
         (prefix <= 32).then_some(Self::of(base, prefix))
     }
@@ -45,7 +47,9 @@ impl Ipv4Net {
 
     /// Bits that belong to the network.
     pub fn mask(self) -> u32 {
-        u32::MAX.checked_shl(32 - u32::from(self.prefix)).unwrap_or(0)
+        u32::MAX
+            .checked_shl(32 - u32::from(self.prefix))
+            .unwrap_or(0)
     }
 
     /// How many addresses the range has.
@@ -60,7 +64,9 @@ impl Ipv4Net {
 
     /// The address `offset` after the first, if still in the range.
     pub fn nth(self, offset: u64) -> Option<Ipv4Addr> {
-        let offset = u32::try_from(offset).ok().filter(|o| u64::from(*o) < self.size())?;
+        let offset = u32::try_from(offset)
+            .ok()
+            .filter(|o| u64::from(*o) < self.size())?;
         Some(Ipv4Addr::from(u32::from(self.address) + offset))
     }
 
@@ -129,7 +135,10 @@ impl AddressPlan {
                 POD_RANGE_PREFIX - 1
             ));
         }
-        Ok(Self { cidr, subnet_prefix })
+        Ok(Self {
+            cidr,
+            subnet_prefix,
+        })
     }
 
     /// The router's own address.
@@ -188,7 +197,10 @@ mod tests {
         assert_eq!(net.to_string(), "10.0.0.0/16");
         assert!(net.contains(Ipv4Addr::new(10, 0, 255, 255)));
         assert!(!net.contains(Ipv4Addr::new(10, 1, 0, 0)));
-        assert_eq!(net.subnet(18, 3).map(|n| n.to_string()), Some("10.0.192.0/18".into()));
+        assert_eq!(
+            net.subnet(18, 3).map(|n| n.to_string()),
+            Some("10.0.192.0/18".into())
+        );
         assert_eq!(net.subnet(18, 4), None);
         for wrong in ["10.0.0.0", "10.0.0.0/33", "10.0.0/8", "x/8"] {
             assert!(wrong.parse::<Ipv4Net>().is_err(), "{wrong}");

@@ -12,7 +12,6 @@ const NEW_LINK: u16 = 16;
 const DELETE_LINK: u16 = 17;
 const NEW_ADDRESS: u16 = 20;
 const NEW_ROUTE: u16 = 24;
-const DELETE_ROUTE: u16 = 25;
 const NEW_NEIGHBOUR: u16 = 28;
 
 const IFLA_ADDRESS: u16 = 1;
@@ -36,6 +35,7 @@ const IFF_UP: u32 = 1;
 const RT_TABLE_MAIN: u8 = 254;
 const RTPROT_STATIC: u8 = 4;
 const RTN_UNICAST: u8 = 1;
+const RTN_UNREACHABLE: u8 = 7;
 const RTNH_F_ONLINK: u32 = 4;
 const NUD_PERMANENT: u16 = 0x80;
 
@@ -72,7 +72,12 @@ pub(super) struct Route {
 impl Route {
     /// A route to hosts directly on a link.
     pub fn direct(to: Ipv4Net, index: u32) -> Self {
-        Self { to, index, gateway: None, source: None }
+        Self {
+            to,
+            index,
+            gateway: None,
+            source: None,
+        }
     }
 }
 
@@ -131,17 +136,19 @@ impl LinkBatch {
         self
     }
 
+    /// Answers packets to a range that has no better route with "unreachable".
+    pub fn unreachable(&mut self, to: Ipv4Net) -> &mut Self {
+        let kind = [RT_TABLE_MAIN, RTPROT_STATIC, SCOPE_GLOBAL, RTN_UNREACHABLE];
+        let mut header = [0; 12];
+        header[..2].copy_from_slice(&[AF_INET, to.prefix()]);
+        header[4..8].copy_from_slice(&kind);
+        let message = self.0.begin(NEW_ROUTE, ACK | CREATE | REPLACE, &header);
+        message.attr(RTA_DST, &to.address().octets()).end();
+        self
+    }
+
     /// Adds or replaces a route.
     pub fn route(&mut self, route: &Route) -> &mut Self {
-        self.route_message(NEW_ROUTE, ACK | CREATE | REPLACE, route)
-    }
-
-    /// Deletes a route.
-    pub fn delete_route(&mut self, route: &Route) -> &mut Self {
-        self.route_message(DELETE_ROUTE, ACK, route)
-    }
-
-    fn route_message(&mut self, kind: u16, flags: u16, route: &Route) -> &mut Self {
         let direct = route.gateway.is_none();
         let scope = if direct { SCOPE_LINK } else { SCOPE_GLOBAL };
         let mut header = [0; 12];
@@ -150,7 +157,7 @@ impl LinkBatch {
         if !direct {
             header[8..].copy_from_slice(&RTNH_F_ONLINK.to_ne_bytes());
         }
-        let message = self.0.begin(kind, flags, &header);
+        let message = self.0.begin(NEW_ROUTE, ACK | CREATE | REPLACE, &header);
         message
             .attr(RTA_DST, &route.to.address().octets())
             .attr(RTA_OIF, &route.index.to_ne_bytes());

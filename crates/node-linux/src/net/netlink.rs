@@ -90,14 +90,12 @@ impl Messages {
         self.attr(kind | NLA_F_NESTED, &[]);
         fill(self);
         let length = self.bytes.len() - start;
-        assert!(length <= usize::from(u16::MAX), "netlink attribute too long");
+        assert!(
+            length <= usize::from(u16::MAX),
+            "netlink attribute too long"
+        );
         self.bytes[start..start + 2].copy_from_slice(&(length as u16).to_ne_bytes());
         self
-    }
-
-    /// Bytes of the message opened last so far.
-    pub fn message_length(&self) -> usize {
-        self.bytes.len() - self.start
     }
 
     /// Appends raw bytes, for attributes with fixed structs in front of nested ones.
@@ -241,13 +239,7 @@ impl Socket {
         let pointer = std::ptr::from_ref(value).cast();
         // SAFETY: pointer and length describe `value`.
         let done = unsafe {
-            libc::setsockopt(
-                self.fd.as_raw_fd(),
-                libc::SOL_SOCKET,
-                name,
-                pointer,
-                length,
-            )
+            libc::setsockopt(self.fd.as_raw_fd(), libc::SOL_SOCKET, name, pointer, length)
         };
         if done == 0 {
             Ok(())
@@ -319,9 +311,6 @@ mod tests {
         assert_eq!(u32_at(&bytes, 48), 41);
         let found: Vec<_> = attributes(&bytes[20..40]).collect();
         assert_eq!(found[0], (1, &b"ab\0"[..]));
-        assert_eq!(
-            attributes(found[1].1).next(),
-            Some((1, &[0, 0, 0, 7][..]))
-        );
+        assert_eq!(attributes(found[1].1).next(), Some((1, &[0, 0, 0, 7][..])));
     }
 }

@@ -151,7 +151,12 @@ impl Vpc {
         };
         let netns = directory.join(NETNS);
         require_pinned(&netns)?;
-        let open = || Ok((Links::open()?, Services::open(service_net(&self.config, &record))?));
+        let open = || {
+            Ok((
+                Links::open()?,
+                Services::open(service_net(&self.config, &record))?,
+            ))
+        };
         let (links, services) = run_in_netns(&netns, open)?;
         let node = NodeNetwork::with(directory, record, links, services)?;
         self.lock().nodes.insert(node.name().into(), node);
@@ -207,7 +212,9 @@ impl Vpc {
         let Some(node) = self.lock().nodes.remove(name) else {
             return Ok(());
         };
-        self.lock().router.delete(&router_link_name(&node.inner.record))?;
+        self.lock()
+            .router
+            .delete(&router_link_name(&node.inner.record))?;
         remove_node_files(&node.inner.directory)
     }
 
@@ -230,7 +237,13 @@ impl Vpc {
         let full = || Error::other("no addresses left for another node in its zone");
         let (address, pods) = self.plan.node(zone, slot).ok_or_else(full)?;
         let name = name.into();
-        Ok(NodeRecord { name, zone, slot, address, pods })
+        Ok(NodeRecord {
+            name,
+            zone,
+            slot,
+            address,
+            pods,
+        })
     }
 
     fn connect(
@@ -242,7 +255,8 @@ impl Vpc {
         let netns = directory.join(NETNS);
         let net = service_net(&self.config, &record);
         let (mut links, services) = create_netns_with(&netns, || {
-            let links = open_forwarding(&[(API_SERVER_ADDRESS, SCOPE_HOST), (DNS_ADDRESS, SCOPE_HOST)])?;
+            let links =
+                open_forwarding(&[(API_SERVER_ADDRESS, SCOPE_HOST), (DNS_ADDRESS, SCOPE_HOST)])?;
             Ok((links, Services::open(net)?))
         })?;
         let index = record.router_link(self.config.zones.len());
@@ -262,11 +276,20 @@ impl Vpc {
 /// The entries that lead a cluster DNS Service address to the node's own DNS server.
 pub fn dns_service_entries(service: Ipv4Addr) -> ServiceTable {
     let entry = ServiceEntry {
-        backends: vec![Backend { address: DNS_ADDRESS, port: DNS_PORT }],
+        backends: vec![Backend {
+            address: DNS_ADDRESS,
+            port: DNS_PORT,
+        }],
         ..ServiceEntry::default()
     };
-    let frontend = |protocol| Frontend { address: Some(service), protocol, port: 53 };
-    [Protocol::Udp, Protocol::Tcp].map(|p| (frontend(p), entry.clone())).into()
+    let frontend = |protocol| Frontend {
+        address: Some(service),
+        protocol,
+        port: 53,
+    };
+    [Protocol::Udp, Protocol::Tcp]
+        .map(|p| (frontend(p), entry.clone()))
+        .into()
 }
 
 /// One node's network: attaches pods and holds service rules. Clones share the node.
@@ -303,10 +326,16 @@ impl NodeNetwork {
             directory: directory.into(),
             netns: directory.join(NETNS),
             record,
-            pods: Mutex::new(Pods { links, addresses, attached }),
+            pods: Mutex::new(Pods {
+                links,
+                addresses,
+                attached,
+            }),
             services: Mutex::new(services),
         };
-        Ok(Self { inner: Arc::new(node) })
+        Ok(Self {
+            inner: Arc::new(node),
+        })
     }
 
     /// Name of the node.
@@ -381,7 +410,11 @@ impl NodeNetwork {
 
     fn change<T>(&self, work: impl FnOnce(&mut Services) -> io::Result<T>) -> RuntimeResult<T> {
         // A poisoned lock is harmless: the next change finds its state unknown and reloads all.
-        let mut services = self.inner.services.lock().unwrap_or_else(|e| e.into_inner());
+        let mut services = self
+            .inner
+            .services
+            .lock()
+            .unwrap_or_else(|e| e.into_inner());
         work(&mut services).map_err(|e| {
             RuntimeError::new("ServiceRulesFailed", format!("node {}: {e}", self.name()))
         })
@@ -390,16 +423,19 @@ impl NodeNetwork {
 
 impl PodNetwork for NodeNetwork {
     fn attach(&self, pod_uid: &str, netns_path: &Path) -> RuntimeResult<Vec<IpAddr>> {
-        let address = self.attach_pod(pod_uid, netns_path).map_err(|e| {
-            RuntimeError::new("CreatePodSandboxError", format!("pod network: {e}"))
-        })?;
+        let address = self
+            .attach_pod(pod_uid, netns_path)
+            .map_err(|e| RuntimeError::new("CreatePodSandboxError", format!("pod network: {e}")))?;
         Ok(vec![address.into()])
     }
 
     fn detach(&self, pod_uid: &str) {
         if let Err(e) = self.detach_pod(pod_uid) {
             // The address stays taken, so nothing else breaks; the seam has nobody to tell.
-            eprintln!("node {}: release of pod {pod_uid}'s network: {e}", self.name());
+            eprintln!(
+                "node {}: release of pod {pod_uid}'s network: {e}",
+                self.name()
+            );
         }
     }
 
@@ -461,11 +497,24 @@ fn open_router(address: Ipv4Addr) -> io::Result<Links> {
 /// The router's end of a node's ENI, with the routes to the node and its pods.
 fn router_side(record: &NodeRecord, index: u32, node: &File) -> LinkBatch {
     let name = router_link_name(record);
-    let near = VethEnd { name: &name, index, mac: GATEWAY_MAC };
-    let far = VethEnd { name: "eth0", index: ENI, mac: mac(record.address) };
+    let near = VethEnd {
+        name: &name,
+        index,
+        mac: GATEWAY_MAC,
+    };
+    let far = VethEnd {
+        name: "eth0",
+        index: ENI,
+        mac: mac(record.address),
+    };
     let to_node = Route::direct(Ipv4Net::host(record.address), index);
     let gateway = Some(record.address);
-    let to_pods = Route { to: record.pods, index, gateway, source: None };
+    let to_pods = Route {
+        to: record.pods,
+        index,
+        gateway,
+        source: None,
+    };
     let mut batch = LinkBatch::default();
     batch
         .veth(&near, &far, node)
@@ -475,14 +524,22 @@ fn router_side(record: &NodeRecord, index: u32, node: &File) -> LinkBatch {
     batch
 }
 
-/// The node's end of its ENI: its address and the way to the router.
+/// The node's end of its ENI: its address and the way to the router. Unused pod addresses end
+/// here, they would circle between node and router otherwise.
 fn node_side(record: &NodeRecord) -> LinkBatch {
-    default_way(ENI, record.address)
+    let mut batch = default_way(ENI, record.address);
+    batch.unreachable(record.pods);
+    batch
 }
 
 fn default_way(index: u32, address: Ipv4Addr) -> LinkBatch {
     let gateway = Some(GATEWAY);
-    let default = Route { to: Ipv4Net::ALL, index, gateway, source: Some(address) };
+    let default = Route {
+        to: Ipv4Net::ALL,
+        index,
+        gateway,
+        source: Some(address),
+    };
     let mut batch = LinkBatch::default();
     batch
         .up(index)
@@ -495,8 +552,16 @@ fn default_way(index: u32, address: Ipv4Addr) -> LinkBatch {
 /// The veth pair of a pod.
 fn pod_link(address: Ipv4Addr, pod: &File) -> LinkBatch {
     let name = pod_link_name(address);
-    let near = VethEnd { name: &name, index: pod_link_index(address), mac: GATEWAY_MAC };
-    let far = VethEnd { name: "eth0", index: POD_LINK, mac: mac(address) };
+    let near = VethEnd {
+        name: &name,
+        index: pod_link_index(address),
+        mac: GATEWAY_MAC,
+    };
+    let far = VethEnd {
+        name: "eth0",
+        index: POD_LINK,
+        mac: mac(address),
+    };
     let mut batch = LinkBatch::default();
     batch.veth(&near, &far, pod);
     batch
@@ -574,7 +639,8 @@ fn require_pinned(netns: &Path) -> io::Result<()> {
     if is_pinned(netns) {
         return Ok(());
     }
-    let message = "its network namespace is gone (the machine restarted); clean up and create it again";
+    let message =
+        "its network namespace is gone (the machine restarted); clean up and create it again";
     Err(Error::new(
         io::ErrorKind::NotFound,
         format!("{}: {message}", netns.display()),

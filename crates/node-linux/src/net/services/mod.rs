@@ -1,0 +1,171 @@
+//! The service rules of one node: what is wanted, what the kernel holds, and the change between.
+//!
+//! Rules never change; services are elements of two maps. Must not know Kubernetes objects.
+//! Upstream counterpart: kube-proxy's nftables proxier.
+
+mod conntrack;
+mod nft;
+mod rules;
+mod slots;
+
+use super::{addresses::Ipv4Net, netlink::Socket};
+use conntrack::Conntrack;
+use env::{Frontend, Protocol, ServiceChange, ServiceEntry, ServiceTable};
+use nft::{Batch, Element};
+use std::{io, net::Ipv4Addr};
+
+/// Addresses that the rules of a node name.
+#[derive(Clone, Copy)]
+pub(super) struct ServiceNet {
+    /// The node's address: source of masqueraded connections.
+    pub node: Ipv4Addr,
+    /// The node's pods.
+    pub pods: Ipv4Net,
+    /// All Service addresses: what no frontend serves is rejected.
+    pub services: Ipv4Net,
+}
+
+/// The rules of one node. It stays in the namespace of the thread that opened it.
+pub(super) struct Services {
+    net: ServiceNet,
+    rules: Socket,
+    conntrack: Conntrack,
+    table: ServiceTable,
+    /// Whether the kernel holds exactly `table`.
+    loaded: bool,
+}
+
+impl Services {
+    /// Opens the sockets in the calling thread's namespace; rules already there stay until
+    /// [`replace`](Self::replace).
+    pub fn open(net: ServiceNet) -> io::Result<Self> {
+        Ok(Self {
+            net,
+            rules: Socket::open(libc::NETLINK_NETFILTER)?,
+            conntrack: Conntrack::open()?,
+            table: ServiceTable::new(),
+            loaded: false,
+        })
+    }
+
+    /// Makes the kernel hold exactly `table`, in one transaction.
+    pub fn replace(&mut self, table: ServiceTable) -> io::Result<()> {
+        let old = std::mem::replace(&mut self.table, table);
+        self.load()?;
+        let before = old.iter().chain(&self.table);
+        let stale = before.map(|(f, _)| (*f, old.get(f), self.table.get(f)));
+        self.conntrack.forget(stale_flows(stale))
+    }
+
+    /// Applies a change in one transaction; falls back to loading everything if the kernel's
+    /// state turns out not to be the expected one.
+    pub fn change(&mut self, change: &ServiceChange) -> io::Result<()> {
+        let frontends = change.set.keys().chain(&change.remove);
+        let mut batch = Batch::default();
+        let mut moves = Vec::new();
+        for frontend in frontends {
+            let old = self.table.get(frontend);
+            let new = change.set.get(frontend);
+            encode(&mut batch, frontend, old, new);
+            moves.push((*frontend, old.cloned(), new.cloned()));
+        }
+        for (frontend, _, new) in &moves {
+            match new {
+                Some(entry) => drop(self.table.insert(*frontend, entry.clone())),
+                None => drop(self.table.remove(frontend)),
+            }
+        }
+        if !self.loaded || batch.send(&mut self.rules).is_err() {
+            self.load()?;
+        }
+        let stale = moves
+            .iter()
+            .map(|(f, old, new)| (*f, old.as_ref(), new.as_ref()));
+        self.conntrack.forget(stale_flows(stale))
+    }
+
+    fn load(&mut self) -> io::Result<()> {
+        self.loaded = false;
+        let mut batch = Batch::default();
+        rules::base(&mut batch, &self.net);
+        for (frontend, entry) in &self.table {
+            encode(&mut batch, frontend, None, Some(entry));
+        }
+        batch.send(&mut self.rules)?;
+        self.loaded = true;
+        Ok(())
+    }
+}
+
+/// Adds the element changes that lead a frontend from `old` to `new`.
+fn encode(
+    batch: &mut Batch,
+    frontend: &Frontend,
+    old: Option<&ServiceEntry>,
+    new: Option<&ServiceEntry>,
+) {
+    let (before, after) = (slots::class(old), slots::class(new));
+    let key = || rules::frontend_key(frontend);
+    if before != after {
+        if let Some(class) = before {
+            batch.delete(rules::FRONTENDS, class_element(key(), class));
+        }
+        if let Some(class) = after {
+            batch.add(rules::FRONTENDS, class_element(key(), class));
+        }
+    }
+    let (before, after) = (slots::slots(old), slots::slots(new));
+    for slot in 0..before.len().max(after.len()) {
+        let (was, is) = (before.get(slot), after.get(slot));
+        if was == is {
+            continue;
+        }
+        let element = |b: &env::Backend| Element {
+            key: rules::slot_key(frontend, slot as u32),
+            data: Some(rules::backend_data(b)),
+        };
+        if let Some(backend) = was {
+            batch.delete(rules::SLOTS, element(backend));
+        }
+        if let Some(backend) = is {
+            batch.add(rules::SLOTS, element(backend));
+        }
+    }
+}
+
+fn class_element(key: Vec<u8>, class: slots::Class) -> Element {
+    let mark = if class.masquerade {
+        rules::MASQUERADE_MARK
+    } else {
+        0
+    };
+    let mut data = class.number().to_ne_bytes().to_vec();
+    data.extend(mark.to_ne_bytes());
+    Element {
+        key,
+        data: Some(data),
+    }
+}
+
+/// UDP flows that must be forgotten: to removed endpoints, and those that began while nobody served the frontend.
+fn stale_flows<'a>(
+    moves: impl Iterator<Item = (Frontend, Option<&'a ServiceEntry>, Option<&'a ServiceEntry>)>,
+) -> Vec<conntrack::Stale> {
+    let backends = |e: Option<&ServiceEntry>| e.map(|e| e.backends.clone()).unwrap_or_default();
+    let mut stale = Vec::new();
+    for (frontend, old, new) in moves.filter(|(f, ..)| f.protocol == Protocol::Udp) {
+        let (old, new) = (backends(old), backends(new));
+        let removed = old.iter().filter(|b| !new.contains(b));
+        stale.extend(removed.map(|b| conntrack::Stale {
+            frontend,
+            backend: Some(*b),
+        }));
+        if old.is_empty() && !new.is_empty() {
+            stale.push(conntrack::Stale {
+                frontend,
+                backend: None,
+            });
+        }
+    }
+    stale
+}
