@@ -614,3 +614,27 @@ impl Epoll {
         }
     }
 }
+
+/// Hides this process from inspection by processes without `CAP_SYS_PTRACE`.
+pub fn hide_process() -> io::Result<()> {
+    // SAFETY: integers.
+    check(unsafe { libc::prctl(libc::PR_SET_DUMPABLE, 0, 0, 0, 0) }).map(drop)
+}
+
+/// Installs one system-call filter on the calling thread.
+pub fn install_filter(filter: &[seccompiler::sock_filter]) -> io::Result<()> {
+    let program = libc::sock_fprog {
+        len: filter.len() as u16,
+        filter: filter.as_ptr().cast_mut().cast(),
+    };
+    let mode = libc::SECCOMP_SET_MODE_FILTER;
+    // SAFETY: both sock_filter types have the kernel's layout; the kernel copies the program.
+    let result = unsafe { libc::syscall(libc::SYS_seccomp, mode, 0, &raw const program) };
+    check_long(result).map(drop)
+}
+
+/// Sets the file mode creation mask.
+pub fn set_umask(mask: u32) {
+    // SAFETY: integer; cannot fail.
+    unsafe { libc::umask(mask) };
+}

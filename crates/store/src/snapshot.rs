@@ -59,7 +59,7 @@ impl Snapshot {
             .take_while(move |(key, _)| {
                 namespace
                     .as_ref()
-                    .is_none_or(|wanted| key.namespace == wanted)
+                    .is_none_or(|wanted| key.namespace == *wanted)
             })
             .map(|(_, object)| object)
     }
