@@ -1,0 +1,264 @@
+//! Service-account tokens: ES256 JSON Web Tokens with upstream's claims.
+//!
+//! Signatures are deterministic (RFC 6979), so a simulated run repeats them.
+//! Upstream counterpart: `pkg/serviceaccount/{jwt,claims}.go`.
+
+use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
+use env::{Entropy, Time};
+use machinery::{Value, json};
+use p256::{
+    ecdsa::{
+        Signature, SigningKey, VerifyingKey,
+        signature::{Signer, Verifier},
+    },
+    pkcs8::{DecodePrivateKey, EncodePrivateKey, LineEnding},
+};
+use std::time::Duration;
+
+/// Tokens are accepted this long before their `nbf`, for clocks that differ.
+const LEEWAY: Duration = Duration::from_secs(60);
+
+/// Signs and checks service-account tokens of one cluster.
+pub struct TokenKey {
+    key: SigningKey,
+    id: String,
+    issuer: String,
+}
+
+/// What a token is bound to besides its service account.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Bound {
+    /// `Pod`, `Secret` or `Node`; empty for none.
+    pub kind: String,
+    /// Name.
+    pub name: String,
+    /// UID.
+    pub uid: String,
+}
+
+/// The content of a valid token.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Claims {
+    /// Namespace of the service account.
+    pub namespace: String,
+    /// Its name.
+    pub name: String,
+    /// Its UID.
+    pub uid: String,
+    /// Bound object.
+    pub bound: Bound,
+    /// Audiences.
+    pub audiences: Vec<String>,
+    /// Token id.
+    pub id: String,
+    /// End of validity.
+    pub expires: Time,
+}
+
+/// A token to be made.
+pub struct TokenRequest<'a> {
+    /// Namespace of the service account.
+    pub namespace: &'a str,
+    /// Its name.
+    pub name: &'a str,
+    /// Its UID.
+    pub uid: &'a str,
+    /// Bound object.
+    pub bound: &'a Bound,
+    /// Audiences; the issuer's own if empty.
+    pub audiences: &'a [String],
+    /// Validity.
+    pub lifetime: Duration,
+}
+
+impl TokenKey {
+    /// A new key from randomness.
+    pub fn generate(entropy: &dyn Entropy, issuer: &str) -> Self {
+        loop {
+            let mut seed = [0u8; 32];
+            for chunk in seed.chunks_exact_mut(8) {
+                chunk.copy_from_slice(&entropy.next_u64().to_le_bytes());
+            }
+            // Zero and values beyond the curve's order are no keys; the next draw will be one.
+            if let Ok(key) = SigningKey::from_slice(&seed) {
+                return Self::new(key, issuer);
+            }
+        }
+    }
+
+    /// A key from its PKCS#8 PEM text.
+    pub fn from_pem(pem: &str, issuer: &str) -> Result<Self, String> {
+        let key =
+            SigningKey::from_pkcs8_pem(pem).map_err(|why| format!("service-account key: {why}"))?;
+        Ok(Self::new(key, issuer))
+    }
+
+    fn new(key: SigningKey, issuer: &str) -> Self {
+        let point = key.verifying_key().to_encoded_point(true);
+        let id = URL_SAFE_NO_PAD.encode(&point.as_bytes()[1..17]);
+        Self {
+            key,
+            id,
+            issuer: issuer.into(),
+        }
+    }
+
+    /// The key as PKCS#8 PEM text.
+    pub fn to_pem(&self) -> String {
+        self.key
+            .to_pkcs8_pem(LineEnding::LF)
+            .expect("a valid key encodes")
+            .to_string()
+    }
+
+    /// The issuer and default audience.
+    pub fn issuer(&self) -> &str {
+        &self.issuer
+    }
+
+    /// The public key set (`/openid/v1/jwks`).
+    pub fn jwks(&self) -> Value {
+        let point = self.key.verifying_key().to_encoded_point(false);
+        let part = |bytes: Option<&p256::FieldBytes>| {
+            URL_SAFE_NO_PAD.encode(bytes.expect("not the identity"))
+        };
+        json!({"keys": [{
+            "kty": "EC", "crv": "P-256", "alg": "ES256", "use": "sig", "kid": &self.id,
+            "x": part(point.x()), "y": part(point.y()),
+        }]})
+    }
+
+    /// Makes a token; `id` is its `jti`.
+    pub fn sign(&self, request: &TokenRequest<'_>, id: &str, now: Time) -> String {
+        let audiences = if request.audiences.is_empty() {
+            vec![self.issuer.clone()]
+        } else {
+            request.audiences.to_vec()
+        };
+        let mut kubernetes = json!({
+            "namespace": request.namespace,
+            "serviceaccount": {"name": request.name, "uid": request.uid},
+        });
+        if !request.bound.kind.is_empty() {
+            let key = request.bound.kind.to_lowercase();
+            kubernetes[key.as_str()] =
+                json!({"name": &request.bound.name, "uid": &request.bound.uid});
+        }
+        let seconds = |time: Time| time.unix_seconds() as i64;
+        let claims = json!({
+            "aud": audiences, "exp": seconds(now + request.lifetime), "iat": seconds(now), "nbf": seconds(now),
+            "iss": &self.issuer, "jti": id, "kubernetes.io": kubernetes,
+            "sub": format!("system:serviceaccount:{}:{}", request.namespace, request.name),
+        });
+        let header = json!({"alg": "ES256", "kid": &self.id});
+        let part = |value: &Value| {
+            URL_SAFE_NO_PAD.encode(serde_json::to_vec(value).expect("a tree serializes"))
+        };
+        let signed = format!("{}.{}", part(&header), part(&claims));
+        let signature: Signature = self.key.sign(signed.as_bytes());
+        format!("{signed}.{}", URL_SAFE_NO_PAD.encode(signature.to_bytes()))
+    }
+
+    /// The claims of a token signed by this key and valid now; the error says what is wrong.
+    /// Whether the named objects still exist is the caller's to check.
+    pub fn verify(&self, token: &str, now: Time) -> Result<Claims, String> {
+        let (signed, signature) = token.rsplit_once('.').ok_or("not a JWT")?;
+        let (_, payload) = signed.split_once('.').ok_or("not a JWT")?;
+        let bytes = |text: &str| URL_SAFE_NO_PAD.decode(text).map_err(|_| "bad base64");
+        let signature = Signature::from_slice(&bytes(signature)?).map_err(|_| "bad signature")?;
+        let key: &VerifyingKey = self.key.verifying_key();
+        key.verify(signed.as_bytes(), &signature)
+            .map_err(|_| "signature does not match")?;
+        let claims: Value =
+            serde_json::from_slice(&bytes(payload)?).map_err(|_| "claims are no JSON")?;
+        self.check(&claims, now)
+    }
+
+    fn check(&self, claims: &Value, now: Time) -> Result<Claims, String> {
+        if claims["iss"].str() != self.issuer {
+            return Err("issued by someone else".into());
+        }
+        let time = |key: &str| {
+            claims[key]
+                .as_i64()
+                .map(|s| Time::from_unix_seconds(s.max(0) as u64))
+        };
+        let expires = time("exp").ok_or("no expiry")?;
+        if expires <= now {
+            return Err("service account token has expired".into());
+        }
+        if time("nbf").is_some_and(|start| start > now + LEEWAY) {
+            return Err("token is not valid yet".into());
+        }
+        let own = &claims["kubernetes.io"];
+        let account = &own["serviceaccount"];
+        let bound = ["Pod", "Secret", "Node"].into_iter().find_map(|kind| {
+            let found = own.get(&kind.to_lowercase())?;
+            Some(Bound {
+                kind: kind.into(),
+                name: found["name"].str().into(),
+                uid: found["uid"].str().into(),
+            })
+        });
+        Ok(Claims {
+            namespace: own["namespace"].str().into(),
+            name: account["name"].str().into(),
+            uid: account["uid"].str().into(),
+            bound: bound.unwrap_or_default(),
+            audiences: claims["aud"]
+                .items()
+                .iter()
+                .map(|one| one.str().to_owned())
+                .collect(),
+            id: claims["jti"].str().into(),
+            expires,
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    struct Counter(std::sync::atomic::AtomicU64);
+    impl Entropy for Counter {
+        fn next_u64(&self) -> u64 {
+            self.0
+                .fetch_add(0x9e37_79b9_7f4a_7c15, std::sync::atomic::Ordering::Relaxed)
+        }
+    }
+
+    #[test]
+    fn tokens_hold_until_they_expire_or_are_touched() {
+        let key = TokenKey::generate(&Counter(7.into()), "https://issuer");
+        let now = Time::from_unix_seconds(1_000_000);
+        let bound = Bound {
+            kind: "Pod".into(),
+            name: "p".into(),
+            uid: "u2".into(),
+        };
+        let request = TokenRequest {
+            namespace: "n",
+            name: "default",
+            uid: "u1",
+            bound: &bound,
+            audiences: &[],
+            lifetime: Duration::from_secs(600),
+        };
+        let token = key.sign(&request, "id", now);
+        assert_eq!(token, key.sign(&request, "id", now), "signatures repeat");
+        let claims = key.verify(&token, now).unwrap();
+        assert_eq!(
+            (claims.name.as_str(), claims.uid.as_str(), claims.bound),
+            ("default", "u1", bound.clone())
+        );
+        assert_eq!(claims.audiences, ["https://issuer"]);
+        assert!(key.verify(&token, now + Duration::from_secs(600)).is_err());
+        let other = TokenKey::from_pem(&key.to_pem(), "https://issuer").unwrap();
+        assert!(other.verify(&token, now).is_ok());
+        let mut bent = token.clone();
+        bent.insert(token.find('.').unwrap() + 3, 'A');
+        assert!(key.verify(&bent, now).is_err());
+        assert!(key.verify("", now).is_err());
+    }
+}
