@@ -43,7 +43,11 @@ fn nodes_and_pods_have_addresses_of_their_subnet() {
     assert_eq!(again, [std::net::IpAddr::from(pod.address)]);
     lab.nodes[0].detach("a");
     lab.nodes[0].detach("never-attached");
-    assert_ne!(lab.pod(0, "b").address, pod.address, "an address rests before reuse");
+    assert_ne!(
+        lab.pod(0, "b").address,
+        pod.address,
+        "an address rests before reuse"
+    );
     assert!(lab.nodes[0].attach("../x", &pod.netns).is_err());
 }
 
@@ -55,9 +59,16 @@ fn there_is_no_way_out() {
     let lab = Lab::new();
     let pod = lab.pod(0, "a");
     let unused = lab.nodes[0].pod_range().nth(200).expect("in range");
-    for target in [Ipv4Addr::new(192, 0, 2, 1), Ipv4Addr::new(10, 0, 250, 1), unused] {
+    for target in [
+        Ipv4Addr::new(192, 0, 2, 1),
+        Ipv4Addr::new(10, 0, 250, 1),
+        unused,
+    ] {
         let error = ask(&pod.netns, target, 80).expect_err("unreachable");
-        let quick = matches!(error, ErrorKind::NetworkUnreachable | ErrorKind::HostUnreachable);
+        let quick = matches!(
+            error,
+            ErrorKind::NetworkUnreachable | ErrorKind::HostUnreachable
+        );
         assert!(quick, "{target}: {error:?}");
     }
 }
@@ -72,7 +83,10 @@ fn node_local_addresses_serve_the_node_and_its_pods() {
     for address in [API_SERVER_ADDRESS, DNS_ADDRESS] {
         let at = std::net::SocketAddrV4::new(address, 6443);
         net_support::serve_tcp_at(lab.nodes[0].node_netns(), at, "local");
-        assert_eq!(ask(&pod.netns, address, 6443), Ok(format!("local {}", pod.address)));
+        assert_eq!(
+            ask(&pod.netns, address, 6443),
+            Ok(format!("local {}", pod.address))
+        );
     }
 }
 
@@ -108,11 +122,17 @@ fn removal_leaves_nothing_behind() {
         directory = lab.directory.clone();
         let pod = lab.pod(0, "a");
         let router = directory.join("vpc/router");
-        assert_eq!(run_in_netns(&router, || Ok(interfaces().len())).expect("count"), 3 + builtin());
+        assert_eq!(
+            run_in_netns(&router, || Ok(interfaces().len())).expect("count"),
+            3 + builtin()
+        );
         lab.vpc.remove_node("two").expect("remove");
         lab.vpc.remove_node("two").expect("idempotent");
         assert!(lab.vpc.node("two").is_none());
-        assert_eq!(run_in_netns(&router, || Ok(interfaces().len())).expect("count"), 2 + builtin());
+        assert_eq!(
+            run_in_netns(&router, || Ok(interfaces().len())).expect("count"),
+            2 + builtin()
+        );
         lab.nodes[0].detach("a");
         let in_pod = run_in_netns(&pod.netns, || Ok(interfaces())).expect("list");
         assert!(!in_pod.contains(&"eth0".to_owned()));
@@ -120,7 +140,11 @@ fn removal_leaves_nothing_behind() {
     assert!(!directory.exists());
     let mounts = std::fs::read_to_string("/proc/self/mounts").expect("mounts");
     assert!(!mounts.contains(&directory.display().to_string()));
-    assert_eq!(interfaces(), links_before, "the machine's own namespace is untouched");
+    assert_eq!(
+        interfaces(),
+        links_before,
+        "the machine's own namespace is untouched"
+    );
 }
 
 /// Names of the interfaces of the calling thread's namespace.

@@ -22,7 +22,10 @@ fn replace(lab: &Lab, table: &ServiceTable) {
 }
 
 fn change(lab: &Lab, set: ServiceTable) {
-    let change = ServiceChange { set, remove: Vec::new() };
+    let change = ServiceChange {
+        set,
+        remove: Vec::new(),
+    };
     for node in &lab.nodes {
         block_on(node.change_services(&change)).expect("change");
     }
@@ -39,7 +42,12 @@ fn servers(lab: &Lab) -> [Pod; 3] {
 }
 
 /// How often each server answers.
-fn spread(from: &std::path::Path, address: Ipv4Addr, port: u16, asks: usize) -> BTreeMap<String, usize> {
+fn spread(
+    from: &std::path::Path,
+    address: Ipv4Addr,
+    port: u16,
+    asks: usize,
+) -> BTreeMap<String, usize> {
     let mut counts = BTreeMap::new();
     for _ in 0..asks {
         let answer = ask(from, address, port).expect("answer");
@@ -57,7 +65,10 @@ fn cluster_address_spreads_over_endpoints_and_keeps_the_source() {
     let lab = Lab::new();
     let (pods, client) = (servers(&lab), lab.pod(0, "client"));
     let backends = pods.iter().map(|p| p.backend(8080)).collect();
-    replace(&lab, &table(frontend(Some(VIP), Protocol::Tcp, 80), backends));
+    replace(
+        &lab,
+        &table(frontend(Some(VIP), Protocol::Tcp, 80), backends),
+    );
     let counts = spread(&client.netns, VIP, 80, 90);
     assert_eq!(counts.len(), 3, "{counts:?}");
     assert!(counts.values().all(|c| (10..=55).contains(c)), "{counts:?}");
@@ -95,7 +106,10 @@ fn node_ports_lead_to_every_endpoint() {
     let counts = spread(&client.netns, node, 30080, 60);
     assert_eq!(counts.len(), 3, "{counts:?}");
     let answer = ask(&client.netns, node, 30080).expect("answer");
-    assert!(answer.ends_with(&format!(" {node}")), "masqueraded: {answer}");
+    assert!(
+        answer.ends_with(&format!(" {node}")),
+        "masqueraded: {answer}"
+    );
     let own = spread(lab.nodes[0].node_netns(), node, 30080, 30);
     assert_eq!(own.len(), 3, "from the node itself: {own:?}");
 }
@@ -109,13 +123,20 @@ fn nobody_serving_is_refused_at_once() {
     let (pods, client) = (servers(&lab), lab.pod(0, "client"));
     let external = Ipv4Addr::new(198, 51, 100, 9);
     let mut wanted = table(frontend(Some(VIP), Protocol::Tcp, 80), Vec::new());
-    wanted.extend(table(frontend(Some(external), Protocol::Tcp, 80), Vec::new()));
+    wanted.extend(table(
+        frontend(Some(external), Protocol::Tcp, 80),
+        Vec::new(),
+    ));
     replace(&lab, &wanted);
     let start = Instant::now();
     let unknown = Ipv4Addr::new(10, 100, 99, 99);
     for (address, port) in [(VIP, 80), (VIP, 81), (unknown, 80), (external, 80)] {
         let refused = Err(ErrorKind::ConnectionRefused);
-        assert_eq!(ask(&client.netns, address, port), refused, "{address}:{port}");
+        assert_eq!(
+            ask(&client.netns, address, port),
+            refused,
+            "{address}:{port}"
+        );
         let from_node = ask(lab.nodes[0].node_netns(), address, port);
         assert_eq!(from_node, refused, "node to {address}:{port}");
     }
@@ -123,9 +144,15 @@ fn nobody_serving_is_refused_at_once() {
     let service = frontend(Some(VIP), Protocol::Tcp, 80);
     change(&lab, table(service, vec![pods[2].backend(8080)]));
     assert!(ask(&client.netns, VIP, 80).is_ok());
-    let remove = ServiceChange { set: ServiceTable::new(), remove: vec![service] };
+    let remove = ServiceChange {
+        set: ServiceTable::new(),
+        remove: vec![service],
+    };
     block_on(lab.nodes[0].change_services(&remove)).expect("remove");
-    assert_eq!(ask(&client.netns, VIP, 80), Err(ErrorKind::ConnectionRefused));
+    assert_eq!(
+        ask(&client.netns, VIP, 80),
+        Err(ErrorKind::ConnectionRefused)
+    );
 }
 
 #[test]
@@ -147,11 +174,21 @@ fn client_affinity_holds_through_changes() {
     let first = spread(&client.netns, VIP, 80, 20);
     assert_eq!(first.len(), 1, "{first:?}");
     let (name, _) = first.into_iter().next().expect("one");
-    let others: Vec<Pod> = (0..3).filter(|n| format!("s{n}") != name).map(|n| pods[n].clone()).collect();
-    let chosen = pods.iter().find(|p| others.iter().all(|o| o.address != p.address)).expect("one");
+    let others: Vec<Pod> = (0..3)
+        .filter(|n| format!("s{n}") != name)
+        .map(|n| pods[n].clone())
+        .collect();
+    let chosen = pods
+        .iter()
+        .find(|p| others.iter().all(|o| o.address != p.address))
+        .expect("one");
     change(&lab, sticky(&[chosen.clone(), others[0].clone()]));
     let after = spread(&client.netns, VIP, 80, 20);
-    assert_eq!(after.into_keys().collect::<Vec<_>>(), [name], "another endpoint's end moves nobody");
+    assert_eq!(
+        after.into_keys().collect::<Vec<_>>(),
+        [name],
+        "another endpoint's end moves nobody"
+    );
 }
 
 #[test]
@@ -167,7 +204,11 @@ fn udp_clients_leave_removed_endpoints() {
     let answer = |s: &std::net::UdpSocket| ask_udp(s, VIP, 53).expect("answer");
     assert_eq!(answer(&socket), format!("s0 {}", client.address));
     change(&lab, table(service, vec![pods[2].backend(8080)]));
-    assert_eq!(answer(&socket), format!("s2 {}", client.address), "same socket, new endpoint");
+    assert_eq!(
+        answer(&socket),
+        format!("s2 {}", client.address),
+        "same socket, new endpoint"
+    );
 }
 
 #[test]
@@ -177,14 +218,26 @@ fn rules_survive_an_agent_and_are_replaced_whole() {
     }
     let lab = Lab::new();
     let (pods, client) = (servers(&lab), lab.pod(0, "client"));
-    replace(&lab, &table(frontend(Some(VIP), Protocol::Tcp, 80), vec![pods[1].backend(8080)]));
+    replace(
+        &lab,
+        &table(
+            frontend(Some(VIP), Protocol::Tcp, 80),
+            vec![pods[1].backend(8080)],
+        ),
+    );
     let again = node_linux::net::Vpc::reopen(&lab.directory.join("vpc")).expect("reopen");
-    assert!(ask(&client.netns, VIP, 80).is_ok(), "before the new agent has said anything");
+    assert!(
+        ask(&client.netns, VIP, 80).is_ok(),
+        "before the new agent has said anything"
+    );
     let other = frontend(Some(VIP), Protocol::Tcp, 81);
     let node = again.node("one").expect("kept");
     let wanted = table(other, vec![pods[1].backend(8080)]);
     block_on(node.replace_services(&wanted)).expect("replace");
-    assert_eq!(ask(&client.netns, VIP, 80), Err(ErrorKind::ConnectionRefused));
+    assert_eq!(
+        ask(&client.netns, VIP, 80),
+        Err(ErrorKind::ConnectionRefused)
+    );
     assert!(ask(&client.netns, VIP, 81).is_ok());
 }
 
@@ -199,7 +252,10 @@ fn timings() {
     let address = |base: u32, n: u32| Ipv4Addr::from(base + n);
     let entry = |n: u32, count: u32| ServiceEntry {
         backends: (0..count)
-            .map(|e| Backend { address: address(0x0a00_0000, n * 16 + e), port: 80 })
+            .map(|e| Backend {
+                address: address(0x0a00_0000, n * 16 + e),
+                port: 80,
+            })
             .collect(),
         ..ServiceEntry::default()
     };
@@ -213,13 +269,19 @@ fn timings() {
         .map(|n| {
             let set = [(service(n), entry(n, 9 + n % 3))].into();
             let start = Instant::now();
-            let change = ServiceChange { set, remove: Vec::new() };
+            let change = ServiceChange {
+                set,
+                remove: Vec::new(),
+            };
             block_on(node.change_services(&change)).expect("change");
             start.elapsed()
         })
         .collect();
     times.sort();
-    println!("one change: p50 {:?}, p90 {:?}, max {:?}", times[250], times[450], times[499]);
+    println!(
+        "one change: p50 {:?}, p90 {:?}, max {:?}",
+        times[250], times[450], times[499]
+    );
     let start = Instant::now();
     block_on(node.replace_services(&ServiceTable::new())).expect("empty");
     println!("empty table: {:?}", start.elapsed());

@@ -16,5 +16,5 @@ pub use netns::{
 };
 pub use vpc::{
     API_SERVER_ADDRESS, API_SERVER_PORT, DNS_ADDRESS, DNS_PORT, NodeNetwork, Vpc, VpcConfig,
-    dns_service_entries,
+    api_server_entries, dns_service_entries,
 };

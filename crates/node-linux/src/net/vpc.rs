@@ -275,21 +275,41 @@ impl Vpc {
 
 /// The entries that lead a cluster DNS Service address to the node's own DNS server.
 pub fn dns_service_entries(service: Ipv4Addr) -> ServiceTable {
-    let entry = ServiceEntry {
-        backends: vec![Backend {
-            address: DNS_ADDRESS,
-            port: DNS_PORT,
-        }],
-        ..ServiceEntry::default()
+    let server = Backend {
+        address: DNS_ADDRESS,
+        port: DNS_PORT,
     };
-    let frontend = |protocol| Frontend {
+    let over = |protocol| node_local_entry(service, protocol, DNS_PORT, server);
+    [over(Protocol::Udp), over(Protocol::Tcp)].into()
+}
+
+/// The entry that leads the `kubernetes` Service address to the API server's listener in the node.
+pub fn api_server_entries(service: Ipv4Addr) -> ServiceTable {
+    let server = Backend {
+        address: API_SERVER_ADDRESS,
+        port: API_SERVER_PORT,
+    };
+    [node_local_entry(service, Protocol::Tcp, 443, server)].into()
+}
+
+fn node_local_entry(
+    service: Ipv4Addr,
+    protocol: Protocol,
+    port: u16,
+    server: Backend,
+) -> (Frontend, ServiceEntry) {
+    let frontend = Frontend {
         address: Some(service),
         protocol,
-        port: 53,
+        port,
     };
-    [Protocol::Udp, Protocol::Tcp]
-        .map(|p| (frontend(p), entry.clone()))
-        .into()
+    (
+        frontend,
+        ServiceEntry {
+            backends: vec![server],
+            ..ServiceEntry::default()
+        },
+    )
 }
 
 /// One node's network: attaches pods and holds service rules. Clones share the node.

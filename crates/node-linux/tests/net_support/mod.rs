@@ -50,7 +50,11 @@ impl Lab {
         let vpc = Vpc::create(&directory.join("vpc"), VpcConfig::default()).expect("VPC");
         let node = |name, zone| vpc.add_node(name, zone).expect("node");
         let nodes = [node("one", "local-1a"), node("two", "local-1b")];
-        Self { directory, vpc, nodes }
+        Self {
+            directory,
+            vpc,
+            nodes,
+        }
     }
 
     /// Makes a pod namespace and attaches it to a node.
@@ -58,14 +62,20 @@ impl Lab {
         let netns = self.directory.join(format!("pod-{uid}"));
         create_netns(&netns).expect("pod namespace");
         let addresses = self.nodes[node].attach(uid, &netns).expect("attach");
-        let IpAddr::V4(address) = addresses[0] else { panic!("not IPv4") };
+        let IpAddr::V4(address) = addresses[0] else {
+            panic!("not IPv4")
+        };
         Pod { netns, address }
     }
 }
 
 impl Drop for Lab {
     fn drop(&mut self) {
-        for entry in std::fs::read_dir(&self.directory).into_iter().flatten().flatten() {
+        for entry in std::fs::read_dir(&self.directory)
+            .into_iter()
+            .flatten()
+            .flatten()
+        {
             if entry.file_name().to_string_lossy().starts_with("pod-") {
                 remove_netns(&entry.path()).expect("unpin pod");
             }
@@ -101,7 +111,10 @@ impl Pod {
     }
 
     pub fn backend(&self, port: u16) -> Backend {
-        Backend { address: self.address, port }
+        Backend {
+            address: self.address,
+            port,
+        }
     }
 }
 
@@ -110,7 +123,10 @@ pub fn serve_tcp_at(netns: &Path, address: SocketAddrV4, name: &'static str) {
     std::thread::spawn(move || {
         for stream in listener.incoming().flatten() {
             let mut stream = stream;
-            let peer = stream.peer_addr().map(|p| p.ip().to_string()).unwrap_or_default();
+            let peer = stream
+                .peer_addr()
+                .map(|p| p.ip().to_string())
+                .unwrap_or_default();
             let _ = stream.write_all(format!("{name} {peer}").as_bytes());
         }
     });
@@ -129,7 +145,9 @@ pub fn ask(netns: &Path, address: Ipv4Addr, port: u16) -> Result<String, std::io
 /// A UDP socket inside a namespace, with a read timeout.
 pub fn udp_client(netns: &Path) -> UdpSocket {
     let socket = run_in_netns(netns, || UdpSocket::bind("0.0.0.0:0")).expect("bind");
-    socket.set_read_timeout(Some(Duration::from_millis(500))).expect("timeout");
+    socket
+        .set_read_timeout(Some(Duration::from_millis(500)))
+        .expect("timeout");
     socket
 }
 
@@ -142,7 +160,11 @@ pub fn ask_udp(socket: &UdpSocket, address: Ipv4Addr, port: u16) -> std::io::Res
 }
 
 pub fn frontend(address: Option<Ipv4Addr>, protocol: Protocol, port: u16) -> Frontend {
-    Frontend { address, protocol, port }
+    Frontend {
+        address,
+        protocol,
+        port,
+    }
 }
 
 /// A table with one TCP frontend.
@@ -150,5 +172,13 @@ pub fn table(frontend: Frontend, backends: Vec<Backend>) -> ServiceTable {
     let mut backends = backends;
     backends.sort();
     let masquerade = frontend.address.is_none();
-    [(frontend, ServiceEntry { backends, affinity: None, masquerade })].into()
+    [(
+        frontend,
+        ServiceEntry {
+            backends,
+            affinity: None,
+            masquerade,
+        },
+    )]
+    .into()
 }
