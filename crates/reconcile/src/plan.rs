@@ -206,6 +206,11 @@ pub trait Controller: Send + Sync {
     /// Decides what to do about one key. After its own actions were carried out, the key is
     /// looked at again only with a view that contains their effects.
     fn reconcile(&self, view: &View, key: &Target, now: Time) -> Plan;
+    /// What to report about an action of the key's plan that failed (an event, a condition). The
+    /// driver carries it out once, ignores its failures, and then retries the key with back-off.
+    fn failed(&self, _: &View, _: &Target, _: (&Action, &Status), _: Time) -> Plan {
+        Plan::nothing()
+    }
 }
 
 /// A unit of work of a [`Brain`]: actions carried out in order, until one fails.
