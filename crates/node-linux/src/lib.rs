@@ -6,11 +6,13 @@
 mod capabilities;
 mod cgroup;
 mod child;
+mod layout;
 mod log;
 pub mod net;
 mod pod_network;
 mod seccomp;
 mod spec;
+mod supervisor;
 mod sys;
 mod wire;
 

@@ -638,3 +638,30 @@ pub fn set_umask(mask: u32) {
     // SAFETY: integer; cannot fail.
     unsafe { libc::umask(mask) };
 }
+
+/// Closes all descriptors from 3 up.
+pub fn close_descriptors() {
+    // SAFETY: the caller gives up everything it had open; failure leaves them open, harmlessly.
+    unsafe { libc::syscall(libc::SYS_close_range, 3u32, u32::MAX, 0) };
+}
+
+/// Life of a first process that has nothing to do: reaps orphans until it is killed.
+pub fn reap_for_ever() -> ! {
+    // SAFETY: the set is initialised before use; all calls take live pointers or none.
+    unsafe {
+        let mut children: libc::sigset_t = zeroed();
+        libc::sigemptyset(&raw mut children);
+        libc::sigaddset(&raw mut children, libc::SIGCHLD);
+        libc::sigprocmask(libc::SIG_SETMASK, &raw const children, ptr::null_mut());
+        loop {
+            libc::sigwaitinfo(&raw const children, ptr::null_mut());
+            while libc::waitpid(-1, ptr::null_mut(), libc::WNOHANG) > 0 {}
+        }
+    }
+}
+
+/// Takes an exclusive lock on a file, without waiting.
+pub fn lock_file(file: BorrowedFd<'_>) -> io::Result<()> {
+    // SAFETY: integers.
+    check(unsafe { libc::flock(file.as_raw_fd(), libc::LOCK_EX | libc::LOCK_NB) }).map(drop)
+}

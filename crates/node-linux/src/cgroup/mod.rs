@@ -36,6 +36,8 @@ pub trait Cgroups: Send + Sync {
     fn create(&self, path: &str, limits: &Limits) -> io::Result<()>;
     /// Moves a process into a group.
     fn enter(&self, path: &str, pid: i32) -> io::Result<()>;
+    /// Makes a shortage of memory kill all processes of the group, where the kernel can.
+    fn kill_together(&self, path: &str);
     /// Kills every process of a group and its children.
     fn kill(&self, path: &str);
     /// Process ids in a group itself.
@@ -46,6 +48,8 @@ pub trait Cgroups: Send + Sync {
     fn usage(&self, path: &str) -> Usage;
     /// Removes a group with its children; fails while processes are left.
     fn remove(&self, path: &str) -> io::Result<()>;
+    /// Removes a group that has neither processes nor children; false if it has.
+    fn remove_if_empty(&self, path: &str) -> bool;
 }
 
 /// Finds the hierarchies this machine has mounted.
@@ -129,6 +133,11 @@ fn remove_tree(directory: &Path) -> io::Result<()> {
         Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
         _ => Ok(()),
     }
+}
+
+fn remove_one(directory: &Path) -> bool {
+    let removed = fs::remove_dir(directory);
+    removed.is_ok() || removed.is_err_and(|error| error.kind() == io::ErrorKind::NotFound)
 }
 
 /// Kills by `cgroup.kill` where the kernel has it, else process by process.

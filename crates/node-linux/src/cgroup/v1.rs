@@ -59,6 +59,9 @@ impl Cgroups for V1 {
         directories.iter().try_for_each(|directory| write(&directory.join("cgroup.procs"), pid))
     }
 
+    /// Version 1 knows no such thing.
+    fn kill_together(&self, _path: &str) {}
+
     fn kill(&self, path: &str) {
         let tree = self.unified.as_ref().or(self.mounts.first().map(|mount| &mount.path));
         if let Some(root) = tree {
@@ -88,5 +91,9 @@ impl Cgroups for V1 {
 
     fn remove(&self, path: &str) -> io::Result<()> {
         self.directories(path).iter().try_for_each(|directory| remove_tree(directory))
+    }
+
+    fn remove_if_empty(&self, path: &str) -> bool {
+        self.directories(path).iter().all(|directory| remove_one(directory))
     }
 }

@@ -56,6 +56,11 @@ impl Cgroups for V2 {
         self.set(path, "cgroup.procs", pid)
     }
 
+    fn kill_together(&self, path: &str) {
+        // Absent before Linux 4.19; then processes are killed one by one.
+        let _ = self.set(path, "memory.oom.group", 1);
+    }
+
     fn kill(&self, path: &str) {
         kill_tree(&self.root.join(path));
     }
@@ -82,5 +87,9 @@ impl Cgroups for V2 {
 
     fn remove(&self, path: &str) -> io::Result<()> {
         remove_tree(&self.root.join(path))
+    }
+
+    fn remove_if_empty(&self, path: &str) -> bool {
+        remove_one(&self.root.join(path))
     }
 }
