@@ -3,6 +3,7 @@
 //!
 //! Knows no kind, no store, no transport and no clock. Upstream counterpart: `k8s.io/apimachinery`.
 
+mod duration;
 pub mod flat;
 mod gvk;
 mod names;
@@ -14,6 +15,7 @@ mod time;
 mod value;
 mod value_serde;
 
+pub use duration::*;
 pub use flat::Ref;
 pub use gvk::*;
 pub use names::*;

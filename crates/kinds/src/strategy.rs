@@ -1,0 +1,84 @@
+//! What is particular about writing one kind: flags and functions, plain where nothing is.
+//!
+//! Upstream counterpart: `rest.RESTCreateStrategy` and its siblings.
+
+use machinery::{FieldError, Value, dns1123_subdomain};
+
+/// Rules of writing one kind. The registry calls them through the methods of [`crate::Kind`],
+/// which add what holds for all kinds.
+#[derive(Clone, Copy, Debug)]
+pub struct Strategy {
+    /// What is wrong with a name; empty if nothing.
+    pub name_check: fn(&str) -> Vec<String>,
+    /// Whether `status` belongs to the status subresource alone.
+    pub has_status: bool,
+    /// Whether `metadata.generation` counts changes of what is desired.
+    pub has_generation: bool,
+    /// Whether a PUT to a missing name creates it.
+    pub allow_create_on_update: bool,
+    /// Whether an update without `resourceVersion` is taken.
+    pub allow_unconditional_update: bool,
+    /// Changes a new object before validation; metadata (uid too) is already filled in.
+    pub prepare_create: fn(&mut Value),
+    /// Changes an update (first argument) given the stored object.
+    pub prepare_update: fn(&mut Value, &Value),
+    /// Changes a status update (first argument) given the stored object.
+    pub prepare_status_update: fn(&mut Value, &Value),
+    /// What is wrong with an object.
+    pub validate: fn(&Value) -> Vec<FieldError>,
+    /// What is wrong with the transition from the stored object (second argument).
+    pub validate_update: fn(&Value, &Value) -> Vec<FieldError>,
+    /// What is wrong with a status update (first argument) of the stored object.
+    pub validate_status_update: fn(&Value, &Value) -> Vec<FieldError>,
+    /// Warnings for the client.
+    pub warnings: fn(&Value) -> Vec<String>,
+    /// Seconds of grace a deletion gives if the request names none; `None`: removed at once.
+    pub default_deletion_grace: fn(&Value) -> Option<i64>,
+    /// What happens to dependents if the request does not say.
+    pub default_propagation: Propagation,
+}
+
+/// What a deletion does to dependents.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Propagation {
+    /// Dependents follow later.
+    #[default]
+    Background,
+    /// Dependents go first.
+    Foreground,
+    /// Dependents stay.
+    Orphan,
+}
+
+impl Strategy {
+    /// Nothing particular: subdomain names, no status, no generation.
+    pub const PLAIN: Strategy = Strategy {
+        name_check: dns1123_subdomain,
+        has_status: false,
+        has_generation: false,
+        allow_create_on_update: false,
+        allow_unconditional_update: true,
+        prepare_create: |_| (),
+        prepare_update: |_, _| (),
+        prepare_status_update: |_, _| (),
+        validate: |_| Vec::new(),
+        validate_update: |_, _| Vec::new(),
+        validate_status_update: |_, _| Vec::new(),
+        warnings: |_| Vec::new(),
+        default_deletion_grace: |_| None,
+        default_propagation: Propagation::Background,
+    };
+
+    /// Status of its own and a generation: the common case of a controller's kind.
+    pub const MANAGED: Strategy = Strategy {
+        has_status: true,
+        has_generation: true,
+        ..Strategy::PLAIN
+    };
+}
+
+impl Default for Strategy {
+    fn default() -> Self {
+        Self::PLAIN
+    }
+}
