@@ -1,0 +1,95 @@
+//! The fields of Service and EndpointSlice that make names.
+//!
+//! Plain serde structs over the Kubernetes JSON form; unknown fields are ignored.
+//! Upstream counterpart: CoreDNS' `plugin/kubernetes/object`.
+
+use serde::Deserialize;
+use std::collections::BTreeMap;
+
+/// Label of an EndpointSlice that names its Service.
+pub const SERVICE_NAME_LABEL: &str = "kubernetes.io/service-name";
+
+/// Identity and labels.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(default)]
+pub struct MetaView {
+    /// Namespace.
+    pub namespace: String,
+    /// Name.
+    pub name: String,
+    /// Labels.
+    pub labels: BTreeMap<String, String>,
+}
+
+/// A Service.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(default)]
+pub struct ServiceView {
+    /// Identity.
+    pub metadata: MetaView,
+    /// Wanted.
+    pub spec: ServiceSpecView,
+}
+
+/// `spec` of a Service.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(default, rename_all = "camelCase")]
+pub struct ServiceSpecView {
+    /// `ExternalName` or another type.
+    #[serde(rename = "type")]
+    pub kind: String,
+    /// Cluster address; `None` as text for headless.
+    #[serde(rename = "clusterIP")]
+    pub cluster_ip: String,
+    /// All cluster addresses.
+    #[serde(rename = "clusterIPs")]
+    pub cluster_ips: Vec<String>,
+    /// Target of an `ExternalName` Service.
+    pub external_name: String,
+    /// Ports.
+    pub ports: Vec<PortView>,
+}
+
+/// `ports[]` of a Service or EndpointSlice.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(default)]
+pub struct PortView {
+    /// Name.
+    pub name: Option<String>,
+    /// `TCP` (also if absent), `UDP`, `SCTP`.
+    pub protocol: Option<String>,
+    /// Number.
+    pub port: Option<u16>,
+}
+
+/// An EndpointSlice.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(default)]
+pub struct EndpointSliceView {
+    /// Identity; the Service is named by a label.
+    pub metadata: MetaView,
+    /// Endpoints.
+    pub endpoints: Option<Vec<EndpointView>>,
+    /// Ports of every endpoint.
+    pub ports: Option<Vec<PortView>>,
+}
+
+/// `endpoints[]` of an EndpointSlice.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(default)]
+pub struct EndpointView {
+    /// Addresses.
+    pub addresses: Vec<String>,
+    /// State.
+    pub conditions: ConditionsView,
+    /// Name below the Service.
+    pub hostname: Option<String>,
+}
+
+/// `endpoints[].conditions`.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(default)]
+pub struct ConditionsView {
+    /// Has a name; absent means yes.
+    pub ready: Option<bool>,
+}
