@@ -1,0 +1,9 @@
+//! JSON both ways.
+
+mod decode;
+mod encode;
+mod number;
+
+pub use decode::*;
+pub use encode::*;
+pub(crate) use number::write_float;

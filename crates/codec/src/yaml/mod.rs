@@ -1,0 +1,8 @@
+//! YAML both ways.
+
+mod decode;
+mod encode;
+mod scalar;
+
+pub use decode::*;
+pub use encode::*;
