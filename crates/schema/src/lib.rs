@@ -3,8 +3,19 @@
 //!
 //! Knows no kind by name, no store and no transport.
 
+mod base64;
 mod checks;
+mod decode;
+mod defaults;
+mod facts;
+mod path;
 mod types;
+mod visit;
 
+pub use base64::*;
 pub use checks::*;
+pub use decode::*;
+pub use defaults::*;
+pub use facts::*;
 pub use types::*;
+pub use visit::*;

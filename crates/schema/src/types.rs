@@ -33,6 +33,8 @@ pub struct Node {
     pub default: Option<Value>,
     /// Keywords that only check (CRD schemas); `None` for built-in types.
     pub checks: Option<Box<crate::Checks>>,
+    /// Whether a default applies at or below this node.
+    pub defaults_below: bool,
     /// Text for `kubectl explain`; built-in ones are attached by the codec.
     pub description: SmolStr,
 }
@@ -112,6 +114,10 @@ pub struct Struct {
     pub atomic: bool,
     /// Whether it is a complete embedded object (`apiVersion`, `kind`, `metadata` implied).
     pub embedded: bool,
+    /// Whether values are kept as written (a CRD's) and not as a Go struct would print them.
+    pub custom: bool,
+    /// Positions of fields that a Go struct prints even where they were not given.
+    pub always: Vec<u32>,
 }
 
 /// A field of a struct.
@@ -129,6 +135,8 @@ pub struct Field {
     pub pointer: bool,
     /// Go `omitempty`: a zero value behind no pointer is dropped.
     pub omitempty: bool,
+    /// Go `omitzero`: a zero value is dropped even where it is a struct.
+    pub omitzero: bool,
     /// Strategic-merge strategy.
     pub patch: PatchStrategy,
     /// Merge key of the strategic-merge patch, empty if none.
@@ -154,9 +162,74 @@ impl Schema {
         &self.nodes[id.0 as usize]
     }
 
+    /// Works out what follows from all nodes together: which fields always print, and where
+    /// defaults are. To be called once when the last node is in place.
+    pub fn finish(&mut self) {
+        for at in 0..self.nodes.len() {
+            let Shape::Struct(known) = &self.nodes[at].shape else { continue };
+            let always = if known.custom { Vec::new() } else { self.always(known) };
+            let Shape::Struct(known) = &mut self.nodes[at].shape else { continue };
+            known.always = always;
+        }
+        let sources = self.nodes.iter().map(Node::holds_default).collect();
+        for (node, below) in std::iter::zip(0.., self.leading_to(sources)) {
+            self.nodes[node].defaults_below = below;
+        }
+    }
+
+    fn always(&self, known: &Struct) -> Vec<u32> {
+        let prints = |field: &Field| {
+            let go_struct = matches!(
+                self.node(field.node).shape,
+                Shape::Struct(_) | Shape::Time | Shape::MicroTime | Shape::Quantity | Shape::IntOrString | Shape::Any
+            );
+            !field.omitzero && (!field.omitempty || (go_struct && !field.pointer))
+        };
+        std::iter::zip(0.., &known.fields).filter(|(_, field)| prints(field)).map(|(at, _)| at).collect()
+    }
+
+    /// For each node, whether it is in `found` or leads to one that is.
+    pub(crate) fn leading_to(&self, mut found: Vec<bool>) -> Vec<bool> {
+        loop {
+            let mut grown = false;
+            for at in (0..self.nodes.len()).rev() {
+                if !found[at] && self.nodes[at].children().any(|child| found[child.0 as usize]) {
+                    found[at] = true;
+                    grown = true;
+                }
+            }
+            if !grown {
+                return found;
+            }
+        }
+    }
+
     /// The named type.
     pub fn named(&self, name: &str) -> Option<NodeId> {
         self.names.get(name).copied()
+    }
+}
+
+impl Node {
+    /// Types of members and items.
+    pub fn children(&self) -> impl Iterator<Item = NodeId> {
+        let (one, fields, rest) = match &self.shape {
+            Shape::List { item, .. } => (Some(*item), &[][..], None),
+            Shape::Map { value, .. } => (Some(*value), &[][..], None),
+            Shape::Struct(known) => (None, &known.fields[..], known.additional),
+            _ => (None, &[][..], None),
+        };
+        one.into_iter().chain(fields.iter().map(|field| field.node)).chain(rest)
+    }
+
+    fn holds_default(&self) -> bool {
+        let fields = match &self.shape {
+            Shape::Struct(known) => &known.fields[..],
+            _ => &[],
+        };
+        // Custom values also lose nulls that their schema does not allow, in the same walk.
+        let custom = matches!(&self.shape, Shape::Struct(known) if known.custom);
+        custom || self.default.is_some() || fields.iter().any(|field| field.default.is_some())
     }
 }
 
@@ -183,5 +256,48 @@ impl TypeRef {
     /// The node.
     pub fn node(&self) -> &Node {
         self.schema.node(self.id)
+    }
+
+    /// The same schema, another type of it.
+    pub fn to(&self, id: NodeId) -> TypeRef {
+        TypeRef { schema: Arc::clone(&self.schema), id }
+    }
+}
+
+/// A type on the way down a walk: borrowed, so that walking costs no reference counts.
+#[derive(Clone, Copy)]
+pub(crate) struct At<'a> {
+    pub schema: &'a Schema,
+    pub id: NodeId,
+}
+
+impl<'a> At<'a> {
+    pub fn new(of: &'a TypeRef) -> Self {
+        At { schema: &of.schema, id: of.id }
+    }
+
+    pub fn node(self) -> &'a Node {
+        self.schema.node(self.id)
+    }
+
+    pub fn shape(self) -> &'a Shape {
+        &self.node().shape
+    }
+
+    pub fn to(self, id: NodeId) -> Self {
+        At { id, ..self }
+    }
+
+    /// Type of the member `key` of an object of this type; `None` where nothing is known of it.
+    pub fn member(self, key: &str) -> Option<Self> {
+        match self.shape() {
+            Shape::Map { value, .. } => Some(self.to(*value)),
+            Shape::Struct(known) => known
+                .field(key)
+                .map(|field| field.node)
+                .or(known.additional)
+                .map(|id| self.to(id)),
+            _ => None,
+        }
     }
 }

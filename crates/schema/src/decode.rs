@@ -1,0 +1,331 @@
+//! What decoding does to a tree once its type is known: unknown fields are found and removed,
+//! wrong types refused, and values take the form they have after a trip through Go's structs.
+//!
+//! One walk does all three. Values of custom types only lose unknown fields: their types are a
+//! matter of validation. Knows no wire format. Upstream counterpart: `sigs.k8s.io/json` and the
+//! structs it fills.
+
+use crate::{At, Field, Shape, Struct, TypeRef, path::Path};
+use machinery::{
+    Map, Quantity, SmolStr, Status, Value, format_micro_time, format_smolstr, format_time,
+    parse_time,
+};
+
+/// Removes what the type does not know; the result says which paths those were
+/// (`spec.containers[0].foo`).
+pub fn prune(value: &mut Value, of: &TypeRef) -> Vec<String> {
+    let mut walk = Decoder { normal: false, ..Decoder::default() };
+    walk.visit(value, At::new(of));
+    walk.unknown
+}
+
+/// Removes unknown fields, refuses wrong types and brings values into Go's form, in one walk.
+/// The result holds the paths of the removed fields.
+///
+/// # Errors
+/// Upstream's sentence, e.g. `json: cannot unmarshal string into Go struct field
+/// DeploymentSpec.spec.replicas of type int32`; see [`decode_error`].
+pub fn decode(value: &mut Value, of: &TypeRef) -> Result<Vec<String>, String> {
+    let mut walk = Decoder { normal: true, ..Decoder::default() };
+    walk.visit(value, At::new(of));
+    walk.error.map_or(Ok(walk.unknown), Err)
+}
+
+/// Refuses values that a built-in type cannot hold. See [`decode`] for the errors.
+///
+/// # Errors
+/// As [`decode`].
+pub fn check_types(value: &Value, of: &TypeRef) -> Result<(), String> {
+    decode(&mut value.clone(), of).map(drop)
+}
+
+/// Brings values into the form that a GET shows after a write: nulls and omitted zero values
+/// gone, structs that always print in place, quantities and times canonical.
+/// Values of a wrong type stay as they are.
+pub fn normalize(value: &mut Value, of: &TypeRef) {
+    Decoder { normal: true, keep_unknown: true, ..Decoder::default() }.visit(value, At::new(of));
+}
+
+/// Upstream's strict messages for fields the type does not know: `unknown field "spec.foo"`.
+/// The value stays as it is.
+pub fn unknown_fields(value: &Value, of: &TypeRef) -> Vec<String> {
+    strict_messages(&prune(&mut value.clone(), of))
+}
+
+/// Paths of unknown fields as upstream's messages.
+pub fn strict_messages(paths: &[String]) -> Vec<String> {
+    paths.iter().map(|path| format!("unknown field {path:?}")).collect()
+}
+
+/// The 400 of field validation `Strict`.
+pub fn strict_error(messages: &[String]) -> Status {
+    Status::bad_request(format!("strict decoding error: {}", messages.join(", ")))
+}
+
+/// The 400 for a body of the wrong types: `Pod in version "v1" cannot be handled as a Pod: why`.
+pub fn decode_error(kind: &str, version: &str, why: &str) -> Status {
+    Status::bad_request(format!(
+        "{kind} in version {version:?} cannot be handled as a {kind}: {why}"
+    ))
+}
+
+#[derive(Default)]
+struct Decoder {
+    /// With indexes, for messages about unknown fields.
+    path: Path,
+    /// Names of struct fields only, as Go's decoder keeps them.
+    names: Vec<SmolStr>,
+    /// Go name of the innermost struct.
+    holder: SmolStr,
+    unknown: Vec<String>,
+    /// First wrong type met.
+    error: Option<String>,
+    normal: bool,
+    keep_unknown: bool,
+}
+
+impl Decoder {
+    fn visit(&mut self, value: &mut Value, at: At) {
+        match (at.shape(), &mut *value) {
+            (Shape::Struct(known), Value::Object(map)) => self.fields(map, known, at),
+            (Shape::Map { value: inner, .. }, Value::Object(map)) => {
+                for (key, value) in map.iter_mut() {
+                    let mark = self.path.member(key);
+                    self.element(value, at.to(*inner));
+                    self.path.back(mark);
+                }
+            }
+            (Shape::List { item, .. }, Value::Array(items)) => {
+                for (position, value) in items.iter_mut().enumerate() {
+                    let mark = self.path.index(position);
+                    self.element(value, at.to(*item));
+                    self.path.back(mark);
+                }
+            }
+            (Shape::Any, _) => {}
+            _ if self.normal => self.leaf(value, at),
+            _ => {}
+        }
+    }
+
+    /// An item or a map's value: Go turns null into the zero value.
+    fn element(&mut self, value: &mut Value, at: At) {
+        if self.normal && value.is_null() && !self.custom() {
+            *value = zero(at);
+        }
+        self.visit(value, at);
+    }
+
+    /// Whether the innermost struct is a CRD's.
+    fn custom(&self) -> bool {
+        self.holder.is_empty()
+    }
+
+    fn fields(&mut self, map: &mut Map, known: &Struct, at: At) {
+        let holder = if known.custom { SmolStr::default() } else { go_name(at) };
+        let outer = std::mem::replace(&mut self.holder, holder);
+        map.retain(|key, value| self.keep_field(key, value, known, at));
+        if self.normal {
+            for position in &known.always {
+                let field = &known.fields[*position as usize];
+                if !map.contains_key(&field.name) {
+                    let mut value = absent(field, at);
+                    self.visit(&mut value, at.to(field.node));
+                    map.insert(field.name.clone(), value);
+                }
+            }
+        }
+        self.holder = outer;
+    }
+
+    /// Handles one field; the result says whether it stays.
+    fn keep_field(&mut self, key: &str, value: &mut Value, known: &Struct, at: At) -> bool {
+        let mark = self.path.member(key);
+        let keep = match known.field(key) {
+            Some(field) => {
+                self.names.push(field.name.clone());
+                let keep = self.known_field(value, field, known, at.to(field.node));
+                self.names.pop();
+                keep
+            }
+            None => self.other_field(value, known, at),
+        };
+        self.path.back(mark);
+        keep
+    }
+
+    fn known_field(&mut self, value: &mut Value, field: &Field, known: &Struct, at: At) -> bool {
+        if known.custom || !self.normal {
+            self.visit(value, at);
+            return true;
+        }
+        if value.is_null() {
+            // What always prints is put back by the caller.
+            return false;
+        }
+        self.visit(value, at);
+        let omit = field.omitempty && !field.pointer;
+        !(omit && is_empty(value, at))
+    }
+
+    fn other_field(&mut self, value: &mut Value, known: &Struct, at: At) -> bool {
+        if let Some(node) = known.additional {
+            self.visit(value, at.to(node));
+            return true;
+        }
+        if !known.preserve_unknown && !self.keep_unknown {
+            self.unknown.push(self.path.as_str().to_owned());
+        }
+        known.preserve_unknown || self.keep_unknown
+    }
+
+    fn leaf(&mut self, value: &mut Value, at: At) {
+        if self.custom() || value.is_null() {
+            return;
+        }
+        if let Err(why) = canonical(value, at) {
+            let text = match why {
+                Wrong::Type => self.wrong_type(value, at),
+                Wrong::Text(text) => text,
+            };
+            self.error.get_or_insert(text);
+        }
+    }
+
+    fn wrong_type(&self, value: &Value, at: At) -> String {
+        let found = match value {
+            Value::Float(number) => format!("number {number:?}"),
+            Value::Int(number) if matches!(at.shape(), Shape::Int { .. }) => {
+                format!("number {number}")
+            }
+            other => other.type_name().to_owned(),
+        };
+        let into = if self.names.is_empty() {
+            "value".to_owned()
+        } else {
+            format!("struct field {}.{}", self.holder, self.names.join("."))
+        };
+        format!("json: cannot unmarshal {found} into Go {into} of type {}", go_type(at))
+    }
+}
+
+enum Wrong {
+    /// The JSON type does not fit.
+    Type,
+    /// The type fits, its text does not.
+    Text(String),
+}
+
+/// Checks a scalar and brings it into canonical form.
+fn canonical(value: &mut Value, at: At) -> Result<(), Wrong> {
+    match (at.shape(), &*value) {
+        (Shape::String, Value::String(_)) | (Shape::Bool, Value::Bool(_)) => Ok(()),
+        (Shape::Int { narrow }, Value::Int(number)) => {
+            let fits = !narrow || i32::try_from(*number).is_ok();
+            fits.then_some(()).ok_or(Wrong::Type)
+        }
+        (Shape::Float, Value::Int(_) | Value::Float(_)) => Ok(()),
+        (Shape::FieldsV1, Value::Object(_)) => Ok(()),
+        (Shape::Duration, Value::String(_)) => Ok(()),
+        (Shape::Bytes, Value::String(text)) => check_base64(text),
+        (Shape::IntOrString, Value::String(_)) => Ok(()),
+        (Shape::IntOrString, Value::Int(number)) => {
+            i32::try_from(*number).map(drop).map_err(|_| Wrong::Type)
+        }
+        (Shape::Quantity, _) => canonical_quantity(value),
+        (Shape::Time | Shape::MicroTime, Value::String(text)) => {
+            let micro = matches!(at.shape(), Shape::MicroTime);
+            let text = canonical_time(text, micro)?;
+            *value = Value::String(text);
+            Ok(())
+        }
+        _ => Err(Wrong::Type),
+    }
+}
+
+fn canonical_quantity(value: &mut Value) -> Result<(), Wrong> {
+    let text = match &*value {
+        Value::String(text) => text.clone(),
+        Value::Int(number) => format_smolstr!("{number}"),
+        Value::Float(number) => format_smolstr!("{number}"),
+        _ => return Err(Wrong::Type),
+    };
+    let quantity: Quantity = text.parse().map_err(|why| Wrong::Text(format!("{why}")))?;
+    let printed = format_smolstr!("{quantity}");
+    if value.as_str() != Some(&*printed) {
+        *value = Value::String(printed);
+    }
+    Ok(())
+}
+
+fn canonical_time(text: &str, micro: bool) -> Result<SmolStr, Wrong> {
+    let layout = if micro { "2006-01-02T15:04:05.000000Z07:00" } else { "2006-01-02T15:04:05Z07:00" };
+    let micros = parse_time(text).ok_or_else(|| {
+        Wrong::Text(format!("parsing time {text:?} as {layout:?}: cannot parse {text:?} as \"2006\""))
+    })?;
+    Ok(if micro { format_micro_time(micros) } else { format_time(micros) }.into())
+}
+
+fn check_base64(text: &str) -> Result<(), Wrong> {
+    match crate::base64_error(text) {
+        None => Ok(()),
+        Some(position) => {
+            Err(Wrong::Text(format!("illegal base64 data at input byte {position}")))
+        }
+    }
+}
+
+/// Whether Go's `omitempty` drops the value. Structs are never empty to it.
+fn is_empty(value: &Value, at: At) -> bool {
+    match (at.shape(), value) {
+        (Shape::String | Shape::Bytes | Shape::Duration, Value::String(text)) => text.is_empty(),
+        (Shape::Bool, Value::Bool(flag)) => !flag,
+        (Shape::Int { .. } | Shape::Float, Value::Int(number)) => *number == 0,
+        (Shape::Float, Value::Float(number)) => *number == 0.0,
+        (Shape::List { .. }, Value::Array(items)) => items.is_empty(),
+        (Shape::Map { .. }, Value::Object(map)) => map.is_empty(),
+        _ => false,
+    }
+}
+
+/// What prints for a field that was not given.
+fn absent(field: &Field, at: At) -> Value {
+    if field.pointer { Value::Null } else { zero(at.to(field.node)) }
+}
+
+/// Go's zero value of a type, as it prints.
+fn zero(at: At) -> Value {
+    match at.shape() {
+        Shape::Struct(_) => Value::object(),
+        Shape::Bool => Value::Bool(false),
+        Shape::Int { .. } | Shape::Float | Shape::IntOrString => Value::Int(0),
+        Shape::String => "".into(),
+        Shape::Quantity => "0".into(),
+        Shape::Duration => "0s".into(),
+        _ => Value::Null,
+    }
+}
+
+fn go_name(at: At) -> SmolStr {
+    let name = &at.node().name;
+    name.rsplit('.').next().filter(|name| !name.is_empty()).unwrap_or("struct").into()
+}
+
+/// Go's name of a type: `int32`, `v1.PodSpec`, `[]v1.Container`, `map[string]string`.
+fn go_type(at: At) -> String {
+    match at.shape() {
+        Shape::Bool => "bool".into(),
+        Shape::Int { narrow: true } | Shape::IntOrString => "int32".into(),
+        Shape::Int { narrow: false } => "int64".into(),
+        Shape::Float => "float64".into(),
+        Shape::Bytes => "[]uint8".into(),
+        Shape::String => "string".into(),
+        Shape::List { item, .. } => format!("[]{}", go_type(at.to(*item))),
+        Shape::Map { value, .. } => format!("map[string]{}", go_type(at.to(*value))),
+        _ => {
+            let mut parts = at.node().name.rsplit('.');
+            let name = parts.next().unwrap_or_default();
+            format!("{}.{name}", parts.next().unwrap_or_default())
+        }
+    }
+}

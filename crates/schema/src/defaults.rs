@@ -1,0 +1,71 @@
+//! Defaults that a type itself states: of the facts table and of CRD schemas.
+//!
+//! Defaults that need a program (one kind's, or depending on other fields) are hooks of the
+//! kinds, run by a [`crate::Visitor`]. Upstream counterpart: `+default` markers and
+//! `apiextensions-apiserver/pkg/apiserver/schema/defaulting`.
+
+use crate::{At, Shape, Struct, TypeRef};
+use machinery::{Map, Value};
+
+/// Fills in defaults below `value`, in list items and map values too. In custom types a null
+/// where null is not allowed takes the default, or goes if there is none.
+pub fn apply_defaults(value: &mut Value, of: &TypeRef) {
+    visit(value, At::new(of));
+}
+
+fn visit(value: &mut Value, at: At) {
+    if !at.node().defaults_below {
+        return;
+    }
+    match (at.shape(), value) {
+        (Shape::Struct(known), Value::Object(map)) => fields(map, known, at),
+        (Shape::Map { value: inner, .. }, Value::Object(map)) => {
+            for (_, value) in map.iter_mut() {
+                element(value, at.to(*inner));
+            }
+        }
+        (Shape::List { item, .. }, Value::Array(items)) => {
+            for value in items {
+                element(value, at.to(*item));
+            }
+        }
+        _ => {}
+    }
+}
+
+fn element(value: &mut Value, at: At) {
+    if let Some(default) = &at.node().default
+        && value.is_null()
+        && !at.node().nullable
+    {
+        *value = default.clone();
+    }
+    visit(value, at);
+}
+
+fn fields(map: &mut Map, known: &Struct, at: At) {
+    for field in &known.fields {
+        let node = at.schema.node(field.node);
+        let Some(default) = field.default.as_ref().or(node.default.as_ref()) else {
+            continue;
+        };
+        match map.get_mut(&field.name) {
+            Some(value) if value.is_null() && !node.nullable => *value = default.clone(),
+            Some(_) => {}
+            None => drop(map.insert(field.name.clone(), default)),
+        }
+    }
+    if known.custom {
+        let forbidden = |key: &str| {
+            at.member(key).is_some_and(|inner| {
+                !inner.node().nullable && !matches!(inner.shape(), Shape::Any)
+            })
+        };
+        map.retain(|key, value| !value.is_null() || !forbidden(key));
+    }
+    for (key, value) in map.iter_mut() {
+        if let Some(inner) = at.member(key) {
+            visit(value, inner);
+        }
+    }
+}
