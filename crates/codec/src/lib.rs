@@ -6,14 +6,24 @@
 //! `kube-openapi`, `apiserver/pkg/endpoints/discovery`.
 
 mod descriptions;
+mod discovery;
 mod json;
+mod negotiate;
 mod path;
 mod protobuf;
+mod resource;
+mod table;
+#[cfg(test)]
+mod testing;
 mod yaml;
 
 pub use descriptions::*;
+pub use discovery::*;
 pub use json::*;
+pub use negotiate::*;
 pub use protobuf::*;
+pub use resource::*;
+pub use table::*;
 pub use yaml::*;
 
 use machinery::Value;
