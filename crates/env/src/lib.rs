@@ -7,6 +7,8 @@
 //! the CRI and CNI interfaces, taken together.
 
 mod containers;
+#[cfg(feature = "contract")]
+pub mod contract;
 mod disk;
 mod kernel_net;
 mod time;
