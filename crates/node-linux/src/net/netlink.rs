@@ -215,12 +215,10 @@ impl Socket {
         self.sequence = self.sequence.wrapping_add(messages.count);
         let bytes = &messages.bytes;
         self.make_room(bytes.len())?;
-        // SAFETY: pointer and length describe the buffer.
-        let sent =
-            unsafe { libc::send(self.fd.as_raw_fd(), bytes.as_ptr().cast(), bytes.len(), 0) };
-        if sent < 0 {
-            return Err(Error::last_os_error());
-        }
+        retry(|| {
+            // SAFETY: pointer and length describe the buffer.
+            unsafe { libc::send(self.fd.as_raw_fd(), bytes.as_ptr().cast(), bytes.len(), 0) }
+        })?;
         Ok((first, messages.count))
     }
 
@@ -251,12 +249,11 @@ impl Socket {
     /// Reads one datagram and hands each message in it (type, sequence, body) to `each`.
     fn receive(&mut self, mut each: impl FnMut(u16, u32, &[u8])) -> io::Result<()> {
         let (pointer, room) = (self.buffer.as_mut_ptr().cast(), self.buffer.len());
-        // SAFETY: pointer and length describe the buffer.
-        let got = unsafe { libc::recv(self.fd.as_raw_fd(), pointer, room, 0) };
-        if got < 0 {
-            return Err(Error::last_os_error());
-        }
-        let mut rest = &self.buffer[..got as usize];
+        let got = retry(|| {
+            // SAFETY: pointer and length describe the buffer.
+            unsafe { libc::recv(self.fd.as_raw_fd(), pointer, room, 0) }
+        })?;
+        let mut rest = &self.buffer[..got];
         while rest.len() >= HEADER {
             let length = (u32_at(rest, 0) as usize).clamp(HEADER, rest.len());
             let kind = u16::from_ne_bytes([rest[4], rest[5]]);
@@ -264,6 +261,20 @@ impl Socket {
             rest = &rest[length.next_multiple_of(4).min(rest.len())..];
         }
         Ok(())
+    }
+}
+
+/// Repeats a call that a signal interrupted; with a receive timeout the kernel never does so itself.
+fn retry(mut call: impl FnMut() -> isize) -> io::Result<usize> {
+    loop {
+        let result = call();
+        if result >= 0 {
+            return Ok(result as usize);
+        }
+        let error = Error::last_os_error();
+        if error.kind() != io::ErrorKind::Interrupted {
+            return Err(error);
+        }
     }
 }
 

@@ -111,9 +111,11 @@ pub(super) fn pod_link(address: Ipv4Addr, pod: &File) -> LinkBatch {
     batch
 }
 
-/// Runs inside the pod's namespace: loopback, address, way out, low ports for every user (as containerd sets).
+/// Runs inside the pod's namespace: loopback, address, way out; low ports and ping for every
+/// user, as containerd sets.
 pub(super) fn pod_side(address: Ipv4Addr) -> io::Result<()> {
     netns::set_sysctl("net/ipv4/ip_unprivileged_port_start", "0")?;
+    netns::set_sysctl("net/ipv4/ping_group_range", "0 2147483647")?;
     let mut links = Links::open()?;
     links.loopback_up()?;
     links.apply(default_way(POD_LINK, address))
