@@ -1,0 +1,95 @@
+//! One unit of work, carried out through the door as its brain's own user.
+
+use crate::events::Recorder;
+use auth::User;
+use machinery::{Status, Value};
+use reconcile::{Action, Preconditions, Propagation, Target};
+use registry::{Body, Call, Door, PatchKind, Verb};
+use std::sync::Arc;
+
+/// The identity under which a brain acts.
+#[derive(Clone)]
+pub(crate) struct Hands {
+    pub door: Door,
+    pub user: Arc<User>,
+    pub name: &'static str,
+    pub recorder: Arc<Recorder>,
+}
+
+impl Hands {
+    /// Carries out actions in order until one fails; the revision of the last write made.
+    pub async fn carry_out(&self, actions: Vec<Action>) -> Result<u64, Status> {
+        let mut revision = 0;
+        for action in actions {
+            revision = revision.max(self.act(action).await?);
+        }
+        Ok(revision)
+    }
+
+    fn call(&self, verb: Verb, target: &Target) -> Result<Call, Status> {
+        let mut call = self.door.component_call(&self.user, verb, &target.resource, &target.namespace, &target.name)?;
+        call.options.field_manager = self.name.into();
+        call.options.field_validation = registry::FieldValidation::Ignore;
+        Ok(call)
+    }
+
+    async fn act(&self, action: Action) -> Result<u64, Status> {
+        match action {
+            Action::Create { target, subresource, object, existing_is_fine } => {
+                let call = self.call(Verb::Create, &target)?.on(subresource).with_object(object);
+                match self.door.call(call).await {
+                    Err(status) if existing_is_fine && status.is_already_exists() => Ok(0),
+                    outcome => outcome.map(|reply| reply.revision),
+                }
+            }
+            Action::Update { target, subresource, object } => {
+                let call = self.call(Verb::Update, &target)?.on(subresource).with_object(object);
+                self.door.call(call).await.map(|reply| reply.revision)
+            }
+            Action::Patch { target, subresource, patch, when } => {
+                let call = self.call(Verb::Patch, &target)?.on(subresource);
+                let call = call.with_patch(PatchKind::Merge, conditional(patch, &when));
+                self.door.call(call).await.map(|reply| reply.revision)
+            }
+            Action::Delete { target, when, grace_seconds, propagation } => {
+                self.delete(&target, when, grace_seconds, propagation).await
+            }
+            Action::Event(event) => {
+                self.recorder.record(&self.door, &self.user, self.name, event).await;
+                Ok(0)
+            }
+        }
+    }
+
+    async fn delete(&self, target: &Target, when: Preconditions, grace_seconds: Option<i64>, propagation: Propagation) -> Result<u64, Status> {
+        let mut call = self.call(Verb::Delete, target)?;
+        call.body = Body::None;
+        let options = &mut call.options.delete;
+        options.grace_seconds = grace_seconds;
+        options.uid = when.uid;
+        options.revision = when.revision;
+        options.propagation = match propagation {
+            Propagation::Default => None,
+            Propagation::Background => Some(kinds_propagation::Background),
+            Propagation::Foreground => Some(kinds_propagation::Foreground),
+            Propagation::Orphan => Some(kinds_propagation::Orphan),
+        };
+        match self.door.call(call).await {
+            Err(status) if status.is_not_found() => Ok(0),
+            outcome => outcome.map(|reply| reply.revision),
+        }
+    }
+}
+
+use registry::Propagation as kinds_propagation;
+
+/// The patch with its preconditions in `metadata`.
+fn conditional(mut patch: Value, when: &Preconditions) -> Value {
+    if let Some(uid) = &when.uid {
+        patch.set_at(&["metadata", "uid"], uid);
+    }
+    if let Some(revision) = when.revision {
+        patch.set_at(&["metadata", "resourceVersion"], revision.to_string());
+    }
+    patch
+}

@@ -1,0 +1,176 @@
+//! A [`Controller`] as a [`Brain`]: a queue of keys, each worked on by one plan at a time,
+//! failures retried with back-off.
+//!
+//! Upstream counterpart: `k8s.io/client-go/util/workqueue`.
+
+use env::Time;
+use machinery::{SmolStr, Status};
+use reconcile::{Brain, Change, Controller, Decision, Index, Plan, Target, View, Watch, Work, backoff};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    time::Duration,
+};
+
+/// Delay after the first failure of a key (upstream's default).
+const BACKOFF_BASE: Duration = Duration::from_millis(5);
+/// Longest delay (upstream's is 1,000 s; a local cluster recovers sooner).
+const BACKOFF_LIMIT: Duration = Duration::from_secs(60);
+/// Plans of one controller carried out at once.
+const IN_FLIGHT_MAX: usize = 64;
+/// Keys looked at in one decision, so that brains take turns.
+const KEYS_PER_DECISION: usize = 4096;
+
+/// A controller with its queue.
+pub struct Workqueue {
+    controller: Box<dyn Controller>,
+    watches: Vec<Watch>,
+    /// Keys to look at, in order of arrival.
+    order: BTreeMap<u64, Target>,
+    queued: BTreeMap<Target, u64>,
+    /// Keys whose plan is under way, by work id.
+    working: BTreeMap<u64, Target>,
+    busy: BTreeSet<Target>,
+    /// Keys to look at later.
+    timers: BTreeSet<(Time, Target)>,
+    due: BTreeMap<Target, Time>,
+    failures: BTreeMap<Target, u32>,
+    /// The view must contain this revision before the key is looked at again.
+    needed: BTreeMap<Target, u64>,
+    next: u64,
+    woken: Vec<Target>,
+}
+
+impl Workqueue {
+    /// A queue for `controller`.
+    pub fn new(controller: Box<dyn Controller>) -> Self {
+        Self {
+            watches: controller.watches(),
+            controller,
+            order: BTreeMap::new(),
+            queued: BTreeMap::new(),
+            working: BTreeMap::new(),
+            busy: BTreeSet::new(),
+            timers: BTreeSet::new(),
+            due: BTreeMap::new(),
+            failures: BTreeMap::new(),
+            needed: BTreeMap::new(),
+            next: 0,
+            woken: Vec::new(),
+        }
+    }
+
+    fn enqueue(&mut self, key: Target) {
+        if !self.queued.contains_key(&key) {
+            self.next += 1;
+            self.queued.insert(key.clone(), self.next);
+            self.order.insert(self.next, key);
+        }
+    }
+
+    fn enqueue_at(&mut self, key: Target, time: Time) {
+        if let Some(&known) = self.due.get(&key) {
+            if known <= time {
+                return;
+            }
+            self.timers.remove(&(known, key.clone()));
+        }
+        self.due.insert(key.clone(), time);
+        self.timers.insert((time, key));
+    }
+
+    fn retry(&mut self, key: Target, now: Time) {
+        let failures = self.failures.entry(key.clone()).or_default();
+        *failures += 1;
+        let delay = backoff(*failures, BACKOFF_BASE, BACKOFF_LIMIT);
+        self.enqueue_at(key, now + delay);
+    }
+
+    fn take_due(&mut self, now: Time) {
+        while let Some((time, key)) = self.timers.first().cloned().filter(|(time, _)| *time <= now) {
+            self.timers.remove(&(time, key.clone()));
+            self.due.remove(&key);
+            self.enqueue(key);
+        }
+    }
+
+    /// The next key that may be looked at with this view.
+    fn pop(&mut self, view: &View) -> Option<Target> {
+        let ready = |key: &Target| {
+            !self.busy.contains(key)
+                && self.needed.get(key).is_none_or(|needed| *needed <= view.revision())
+        };
+        let (&place, _) = self.order.iter().find(|(_, key)| ready(key))?;
+        let key = self.order.remove(&place)?;
+        self.queued.remove(&key);
+        self.needed.remove(&key);
+        Some(key)
+    }
+
+    fn look(&mut self, view: &View, key: Target, now: Time) -> Option<Work> {
+        let Plan { actions, again_at, failed, .. } = self.controller.reconcile(view, &key, now);
+        if let Some(time) = again_at {
+            self.enqueue_at(key.clone(), time.max(now + Duration::from_millis(1)));
+        }
+        if actions.is_empty() {
+            match failed {
+                Some(_) => self.retry(key, now),
+                None => drop(self.failures.remove(&key)),
+            }
+            return None;
+        }
+        self.next += 1;
+        self.busy.insert(key.clone());
+        self.working.insert(self.next, key);
+        Some(Work { id: self.next, actions })
+    }
+}
+
+impl Brain for Workqueue {
+    fn name(&self) -> &'static str {
+        self.controller.name()
+    }
+
+    fn resources(&self) -> Vec<SmolStr> {
+        self.watches.iter().map(|watch| watch.resource.into()).collect()
+    }
+
+    fn indexes(&self) -> Vec<Index> {
+        self.controller.indexes()
+    }
+
+    fn observe(&mut self, view: &View, change: &Change) {
+        let mut woken = std::mem::take(&mut self.woken);
+        for watch in &self.watches {
+            if watch.resource == "*" || watch.resource == change.resource {
+                (watch.wakes)(view, change, &mut woken);
+            }
+        }
+        woken.drain(..).for_each(|key| self.enqueue(key));
+        self.woken = woken;
+    }
+
+    fn decide(&mut self, view: &View, now: Time) -> Decision {
+        self.take_due(now);
+        let mut work = Vec::new();
+        for _ in 0..KEYS_PER_DECISION {
+            if self.working.len() >= IN_FLIGHT_MAX {
+                break;
+            }
+            let Some(key) = self.pop(view) else { break };
+            work.extend(self.look(view, key, now));
+        }
+        Decision { work, again_at: self.timers.first().map(|(time, _)| *time) }
+    }
+
+    fn finished(&mut self, id: u64, result: Result<u64, Status>, now: Time) {
+        let Some(key) = self.working.remove(&id) else { return };
+        self.busy.remove(&key);
+        match result {
+            Ok(revision) => {
+                self.failures.remove(&key);
+                self.needed.insert(key, revision);
+            }
+            Err(_) => self.retry(key, now),
+        }
+    }
+}

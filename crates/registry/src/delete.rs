@@ -1,0 +1,232 @@
+//! DELETE: preconditions, grace, finalizers and what becomes of dependents.
+//!
+//! Upstream counterpart: `registry/generic/registry/store.go` (`Delete`, `BeforeDelete`).
+
+use crate::{Answer, Body, Call, Context, DeleteOptions, Door, Operation, Reply, convert};
+use kinds::Propagation;
+use machinery::{Object, Status, Value, flat, format_time, json};
+use std::{sync::Arc, time::Duration};
+use store::{Expected, Key, Write};
+
+const FOREGROUND: &str = "foregroundDeletion";
+const ORPHAN: &str = "orphan";
+
+/// What deleting an object comes to.
+enum Outcome {
+    /// It is removed now.
+    Remove,
+    /// It stays, marked, until grace and finalizers are over.
+    Mark(Value),
+    /// It is marked already and nothing changes.
+    Nothing,
+}
+
+/// How a deletion ended.
+enum Ended {
+    Removed,
+    Pending(Arc<Object>),
+}
+
+impl Door {
+    pub(crate) async fn delete(&self, mut context: Context<'_>) -> Result<Reply, Status> {
+        let options = delete_options(context.call)?;
+        let key = Key::new(&context.call.namespace, &context.call.name);
+        let (object, ended) = self.delete_one(&mut context, &key, &options).await?;
+        let kind = context.kind.clone();
+        Ok(match ended {
+            Ended::Pending(pending) => {
+                let shown = convert::to_requested(&pending, &kind);
+                context.reply(Answer::Object(kind, shown))
+            }
+            // Kinds that upstream returns whole when removed are those with a deletion of their own.
+            Ended::Removed if (kind.strategy.default_deletion_grace)(&object.root().to_value()).is_some() => {
+                let shown = convert::to_requested(&object, &kind);
+                context.reply(Answer::Object(kind, shown))
+            }
+            Ended::Removed => {
+                let status = success(&context, &object);
+                context.reply(Answer::Value(status))
+            }
+        })
+    }
+
+    pub(crate) async fn delete_collection(&self, mut context: Context<'_>) -> Result<Reply, Status> {
+        let options = delete_options(context.call)?;
+        crate::read::check_field_selector(&context)?;
+        let snapshot = self.snapshot();
+        let filter = crate::read::Filter::new(&context);
+        let kind = context.kind.clone();
+        let doomed: Vec<_> = filter
+            .candidates(&snapshot, &kind.storage, None)
+            .filter(|object| filter.accepts(object))
+            .cloned()
+            .collect();
+        for object in &doomed {
+            let key = Key::new(object.namespace(), object.name());
+            match self.delete_one(&mut context, &key, &options).await {
+                Err(status) if !status.is_not_found() => return Err(status),
+                _ => {}
+            }
+        }
+        let items = doomed.iter().map(|object| convert::to_requested(object, &kind)).collect();
+        let list = crate::List { kind, items, revision: snapshot.revision, next: String::new(), remaining: None };
+        Ok(context.reply(Answer::List(list)))
+    }
+
+    async fn delete_one(&self, context: &mut Context<'_>, key: &Key, options: &DeleteOptions) -> Result<(Arc<Object>, Ended), Status> {
+        loop {
+            let missing = || Status::not_found(&context.call.resource.group_resource(), &key.name);
+            let stored = self.inner().store.head(&context.kind.storage, key).ok_or_else(missing)?;
+            check_preconditions(context, &stored, options)?;
+            self.review_deletion(context, &stored)?;
+            let (write, marked) = match plan(context, &stored, options) {
+                Outcome::Nothing => return Ok((stored.clone(), Ended::Pending(stored))),
+                Outcome::Remove => (Write::Delete, None),
+                Outcome::Mark(value) => (Write::Put(flat::encode(&value)), Some(value)),
+            };
+            if context.call.options.dry_run {
+                let ended = marked.map_or(Ended::Removed, |value| {
+                    Ended::Pending(Arc::new(Object::new(&value, stored.revision())))
+                });
+                return Ok((stored, ended));
+            }
+            let expected = Expected::Revision(stored.revision());
+            let committed = self.commit(context, key.clone(), expected, write).await?;
+            match committed {
+                Some(object) => return Ok((stored, Ended::Pending(object))),
+                None if marked.is_none() && context.revision > 0 => return Ok((stored, Ended::Removed)),
+                None => {}
+            }
+        }
+    }
+
+    fn review_deletion(&self, context: &Context<'_>, stored: &Arc<Object>) -> Result<(), Status> {
+        let live = convert::to_requested(stored, &context.kind);
+        let mut review = self.review_of(context, Operation::Delete, Value::Null, Some(&live));
+        review.name = stored.name().into();
+        self.admit(&mut review)
+    }
+}
+
+/// `DeleteOptions` of the query, overridden by those of the body.
+fn delete_options(call: &Call) -> Result<DeleteOptions, Status> {
+    let mut options = call.options.delete.clone();
+    let Body::Object { value, .. } = &call.body else { return Ok(options) };
+    if let Some(seconds) = value["gracePeriodSeconds"].as_i64() {
+        options.grace_seconds = Some(seconds);
+    }
+    if let Some(policy) = value["propagationPolicy"].as_str() {
+        options.propagation = Some(propagation(policy)?);
+    } else if let Some(orphan) = value["orphanDependents"].as_bool() {
+        options.propagation = Some(if orphan { Propagation::Orphan } else { Propagation::Background });
+    }
+    let preconditions = &value["preconditions"];
+    if let Some(uid) = preconditions["uid"].as_str() {
+        options.uid = Some(uid.into());
+    }
+    if let Some(version) = preconditions["resourceVersion"].as_str() {
+        options.revision = Some(version.parse().map_err(|_| {
+            Status::bad_request(format!("preconditions.resourceVersion: Invalid value: {version:?}"))
+        })?);
+    }
+    Ok(options)
+}
+
+/// A propagation policy by name.
+pub(crate) fn propagation(policy: &str) -> Result<Propagation, Status> {
+    match policy {
+        "Background" => Ok(Propagation::Background),
+        "Foreground" => Ok(Propagation::Foreground),
+        "Orphan" => Ok(Propagation::Orphan),
+        _ => {
+            let error = machinery::FieldError::not_supported("propagationPolicy", policy, &["Foreground", "Background", "Orphan", "nil"]);
+            Err(Status::invalid("meta.k8s.io", "DeleteOptions", "", &[error]))
+        }
+    }
+}
+
+fn check_preconditions(context: &Context<'_>, stored: &Object, options: &DeleteOptions) -> Result<(), Status> {
+    let refuse = |what: &str, wanted: &str, found: &str| {
+        let why = format!("the {what} in the precondition ({wanted}) does not match the {what} in record ({found}). The object might have been deleted and then recreated");
+        Status::conflict(&context.call.resource.group_resource(), stored.name(), &why)
+    };
+    if let Some(uid) = options.uid.as_ref().filter(|uid| *uid != stored.uid()) {
+        return Err(refuse("UID", uid, stored.uid()));
+    }
+    if let Some(revision) = options.revision.filter(|revision| *revision != stored.revision()) {
+        return Err(refuse("ResourceVersion", &revision.to_string(), &stored.revision().to_string()));
+    }
+    Ok(())
+}
+
+/// Decides between removing now and marking for later.
+fn plan(context: &Context<'_>, stored: &Object, options: &DeleteOptions) -> Outcome {
+    let mut value = stored.root().to_value();
+    let held = (context.kind.strategy.prepare_delete)(&mut value);
+    let finalizers = finalizers(context, stored, options);
+    let grace = grace(context, stored, options);
+    let was = stored.metadata().get("deletionGracePeriodSeconds").as_i64();
+    if finalizers.is_empty() && grace == 0 && !held {
+        return Outcome::Remove;
+    }
+    let shortens = was.is_none_or(|was| grace < was);
+    let same_finalizers = stored.finalizers().eq(finalizers.iter().map(String::as_str));
+    if stored.is_deleting() && !shortens && same_finalizers {
+        return Outcome::Nothing;
+    }
+    let metadata = value.metadata_mut();
+    if finalizers.is_empty() {
+        metadata.remove("finalizers");
+    } else {
+        metadata.insert("finalizers", finalizers);
+    }
+    if shortens {
+        let due = context.now + Duration::from_secs(grace.unsigned_abs());
+        metadata.insert("deletionTimestamp", format_time(due.0));
+        metadata.insert("deletionGracePeriodSeconds", grace);
+    }
+    if !stored.is_deleting() && context.kind.strategy.has_generation {
+        metadata.insert("generation", stored.generation() + 1);
+    }
+    Outcome::Mark(value)
+}
+
+fn grace(context: &Context<'_>, stored: &Object, options: &DeleteOptions) -> i64 {
+    let Some(default) = (context.kind.strategy.default_deletion_grace)(&stored.root().to_value()) else { return 0 };
+    if default == 0 {
+        return 0;
+    }
+    let asked = options.grace_seconds.unwrap_or(default).max(0);
+    match stored.metadata().get("deletionGracePeriodSeconds").as_i64() {
+        Some(running) => asked.min(running),
+        None => asked,
+    }
+}
+
+/// The object's finalizers with those that the propagation policy adds or takes away.
+fn finalizers(context: &Context<'_>, stored: &Object, options: &DeleteOptions) -> Vec<String> {
+    let mut finalizers: Vec<String> = stored.finalizers().map(str::to_owned).collect();
+    let default = context.kind.strategy.default_propagation;
+    let policy = match options.propagation {
+        Some(policy) => policy,
+        // An object already marked for orphaning or foreground deletion keeps its mark.
+        None if finalizers.iter().any(|one| one == ORPHAN || one == FOREGROUND) => return finalizers,
+        None => default,
+    };
+    finalizers.retain(|one| one != ORPHAN && one != FOREGROUND);
+    match policy {
+        Propagation::Orphan => finalizers.push(ORPHAN.into()),
+        Propagation::Foreground => finalizers.push(FOREGROUND.into()),
+        Propagation::Background => {}
+    }
+    finalizers
+}
+
+fn success(context: &Context<'_>, object: &Object) -> Value {
+    let resource = &context.call.resource;
+    let mut details = json!({"name": object.name(), "kind": &resource.resource, "uid": object.uid()});
+    if !resource.group.is_empty() {
+        details["group"] = (&resource.group).into();
+    }
+    json!({"kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Success", "details": details})
+}

@@ -1,0 +1,197 @@
+//! The read path: get and list, each from one snapshot.
+
+use crate::{Answer, Context, Door, List, Options, Reply, VersionMatch, convert::to_requested};
+use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
+use machinery::{Object, Status, Value, json};
+use std::sync::Arc;
+use store::{Key, Snapshot};
+
+/// Pages are at most this long, whatever `limit` asks for.
+const PAGE_MAX: usize = 1_000_000;
+
+impl Door {
+    pub(crate) fn get(&self, context: Context<'_>) -> Result<Reply, Status> {
+        let call = context.call;
+        let key = Key::new(&call.namespace, &call.name);
+        let snapshot = self.snapshot();
+        if let Some(wanted) = call.options.resource_version {
+            check_not_ahead(&snapshot, wanted)?;
+        }
+        let found = snapshot.get(&context.kind.storage, &key).ok_or_else(|| context.missing())?;
+        let object = to_requested(found, &context.kind);
+        let kind = context.kind.clone();
+        Ok(context.reply(Answer::Object(kind, object)))
+    }
+
+    pub(crate) async fn list(&self, context: Context<'_>) -> Result<Reply, Status> {
+        let list = self.page(&context)?;
+        Ok(context.reply(Answer::List(list)))
+    }
+
+    fn page(&self, context: &Context<'_>) -> Result<List, Status> {
+        let (call, kind) = (context.call, &context.kind);
+        let options = &call.options;
+        check_field_selector(context)?;
+        let (snapshot, start) = self.list_source(options)?;
+        let limit = if options.limit == 0 { PAGE_MAX } else { options.limit.min(PAGE_MAX) };
+        let filter = Filter::new(context);
+        let mut matching = filter
+            .candidates(&snapshot, &kind.storage, start.as_ref())
+            .filter(|object| filter.accepts(object));
+        let items: Vec<_> = matching.by_ref().take(limit).collect();
+        let follows = matching.next().is_some();
+        let next = match items.last() {
+            Some(last) if follows => continue_token(snapshot.revision, last),
+            _ => String::new(),
+        };
+        let remaining = (follows && filter.is_plain()).then(|| 1 + matching.count());
+        let items = items.into_iter().map(|object| to_requested(object, kind)).collect();
+        Ok(List { kind: kind.clone(), items, revision: snapshot.revision, next, remaining })
+    }
+
+    /// The snapshot a list is read from, and the key it continues after.
+    fn list_source(&self, options: &Options) -> Result<(Snapshot, Option<Key>), Status> {
+        if !options.continue_token.is_empty() {
+            if options.resource_version.is_some_and(|version| version != 0) {
+                return Err(Status::bad_request("specifying resource version is not allowed when using continue"));
+            }
+            let (revision, key) = parse_continue(&options.continue_token)?;
+            let snapshot = self.at_revision(revision).ok_or_else(|| {
+                Status::expired("The provided continue parameter is too old to display a consistent list result. You can start a new list without the continue parameter.")
+            })?;
+            return Ok((snapshot, Some(key)));
+        }
+        let latest = self.snapshot();
+        match (options.resource_version, options.version_match) {
+            (None, VersionMatch::Unset) => Ok((latest, None)),
+            (None, _) => Err(Status::bad_request("resourceVersionMatch is forbidden unless resourceVersion is provided")),
+            (Some(0), VersionMatch::Exact) => Err(Status::bad_request("resourceVersionMatch \"exact\" is forbidden for resourceVersion \"0\"")),
+            (Some(wanted), VersionMatch::Exact) => {
+                check_not_ahead(&latest, wanted)?;
+                let found = self.at_revision(wanted);
+                Ok((found.ok_or_else(|| too_old(wanted, self.oldest()))?, None))
+            }
+            (Some(wanted), _) => {
+                check_not_ahead(&latest, wanted)?;
+                // A legacy exact read: a limited list at a version names that version.
+                if wanted != 0 && options.limit > 0 && options.version_match == VersionMatch::Unset {
+                    let found = self.at_revision(wanted);
+                    return Ok((found.ok_or_else(|| too_old(wanted, self.oldest()))?, None));
+                }
+                Ok((latest, None))
+            }
+        }
+    }
+
+    fn at_revision(&self, revision: u64) -> Option<Snapshot> {
+        self.inner().store.snapshot_at(revision).ok()
+    }
+
+    fn oldest(&self) -> u64 {
+        self.inner().store.oldest_revision()
+    }
+}
+
+/// 410 for a version whose state is no longer kept.
+pub(crate) fn too_old(wanted: u64, oldest: u64) -> Status {
+    Status::expired(format!("too old resource version: {wanted} ({oldest})"))
+}
+
+/// Versions of the future cannot be waited for here: clients try again.
+pub(crate) fn check_not_ahead(snapshot: &Snapshot, wanted: u64) -> Result<(), Status> {
+    if wanted <= snapshot.revision {
+        return Ok(());
+    }
+    let message = format!("Too large resource version: {wanted}, current: {}", snapshot.revision);
+    Err(Status::new(machinery::Reason::Timeout, message)
+        .cause("ResourceVersionTooLarge", "Too large resource version", "")
+        .retry_after(1))
+}
+
+fn continue_token(revision: u64, last: &Object) -> String {
+    let token = json!({"v": "meta.k8s.io/v1", "rv": revision as i64, "ns": last.namespace(), "start": last.name()});
+    URL_SAFE_NO_PAD.encode(serde_json::to_vec(&token).expect("a tree serializes"))
+}
+
+fn parse_continue(token: &str) -> Result<(u64, Key), Status> {
+    let refuse = || Status::bad_request("continue key is not valid: encoded continue token has unknown version or is damaged");
+    let bytes = URL_SAFE_NO_PAD.decode(token.trim_end_matches('=')).map_err(|_| refuse())?;
+    let value: Value = serde_json::from_slice(&bytes).map_err(|_| refuse())?;
+    if value["v"].str() != "meta.k8s.io/v1" {
+        return Err(refuse());
+    }
+    let revision = value["rv"].as_i64().and_then(|number| u64::try_from(number).ok()).ok_or_else(refuse)?;
+    Ok((revision, Key::new(value["ns"].str(), value["start"].str())))
+}
+
+/// Field selectors name fields that the kind lets be selected by.
+pub(crate) fn check_field_selector(context: &Context<'_>) -> Result<(), Status> {
+    for term in &context.call.options.fields.terms {
+        if !context.kind.is_selectable(&term.field) {
+            let gvk = &context.kind.gvk;
+            let message = if context.kind.custom {
+                format!("field label not supported: {}", term.field)
+            } else {
+                format!("Unable to find {:?} that match label selector \"\", field selector \"{}={}\": field label not supported: {}", gvk.to_string(), term.field, term.value, term.field)
+            };
+            return Err(Status::bad_request(message));
+        }
+    }
+    Ok(())
+}
+
+/// Which objects of a resource a read is about.
+#[derive(Clone)]
+pub(crate) struct Filter {
+    namespace: Option<machinery::SmolStr>,
+    name: Option<machinery::SmolStr>,
+    labels: machinery::LabelSelector,
+    fields: machinery::FieldSelector,
+}
+
+impl Filter {
+    pub fn new(context: &Context<'_>) -> Self {
+        let call = context.call;
+        let own = |text: &str| (!text.is_empty()).then(|| text.into());
+        let fields = &call.options.fields;
+        Self {
+            namespace: own(&call.namespace).or_else(|| fields.required("metadata.namespace").map(Into::into)),
+            name: own(&call.name).or_else(|| fields.required("metadata.name").map(Into::into)),
+            labels: call.options.labels.clone(),
+            fields: fields.clone(),
+        }
+    }
+
+    /// Whether it selects by place alone.
+    fn is_plain(&self) -> bool {
+        self.name.is_none() && self.labels.is_everything() && self.fields.is_everything()
+    }
+
+    /// Whether `key` may match at all.
+    pub fn covers(&self, key: &Key) -> bool {
+        self.namespace.as_ref().is_none_or(|namespace| *namespace == key.namespace)
+            && self.name.as_ref().is_none_or(|name| *name == key.name)
+    }
+
+    pub fn accepts(&self, object: &Object) -> bool {
+        self.name.as_ref().is_none_or(|name| name == object.name())
+            && (self.labels.is_everything() || self.labels.matches_object(object))
+            && self.fields.matches(object.root())
+    }
+
+    /// Objects in the filter's place, in key order, after `start`.
+    pub fn candidates<'a>(&self, snapshot: &'a Snapshot, storage: &str, start: Option<&Key>) -> impl Iterator<Item = &'a Arc<Object>> + use<'a> {
+        let namespace = self.namespace.clone();
+        let first = Key { namespace: namespace.clone().unwrap_or_default(), name: Default::default() };
+        let first = start.filter(|start| **start > first).cloned().unwrap_or(first);
+        let after = start.cloned();
+        snapshot
+            .tables
+            .get(storage)
+            .into_iter()
+            .flat_map(move |table| table.range(first.clone()..))
+            .skip_while(move |(key, _)| Some(*key) == after.as_ref())
+            .take_while(move |(key, _)| namespace.as_ref().is_none_or(|wanted| key.namespace == *wanted))
+            .map(|(_, object)| object)
+    }
+}

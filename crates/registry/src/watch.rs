@@ -1,0 +1,221 @@
+//! WATCH: the state at a revision, then every change after it, filtered for one reader.
+//!
+//! Upstream counterpart: `storage/cacher`, without the second copy.
+
+use crate::{Answer, Context, Door, Reply, VersionMatch, convert::to_requested, read::{self, Filter}};
+use env::{Time, World};
+use futures::{FutureExt, select_biased};
+use kinds::Kind;
+use machinery::{FieldError, Object, Status, Value, json};
+use std::{collections::VecDeque, sync::Arc, time::Duration};
+use store::{Change, Subscription};
+
+/// Bookmarks come about this often (upstream: every minute, with jitter).
+const BOOKMARK_PERIOD: Duration = Duration::from_secs(60);
+
+/// Type of a watch event.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[allow(missing_docs)]
+pub enum EventType {
+    Added,
+    Modified,
+    Deleted,
+    Bookmark,
+    Error,
+}
+
+impl EventType {
+    /// As on the wire.
+    pub fn name(self) -> &'static str {
+        match self {
+            EventType::Added => "ADDED",
+            EventType::Modified => "MODIFIED",
+            EventType::Deleted => "DELETED",
+            EventType::Bookmark => "BOOKMARK",
+            EventType::Error => "ERROR",
+        }
+    }
+}
+
+/// One watch event.
+#[derive(Clone, Debug)]
+pub enum WatchEvent {
+    /// Something about an object.
+    Object(EventType, Arc<Object>),
+    /// A bookmark at a revision; `initial_end` closes the initial events.
+    Bookmark {
+        /// Everything up to here has been sent.
+        revision: u64,
+        /// Whether it marks the end of the initial events.
+        initial_end: bool,
+    },
+    /// The watch ends with this failure.
+    Error(Status),
+}
+
+/// A running watch.
+pub struct WatchStream {
+    /// Kind of the objects.
+    pub kind: Arc<Kind>,
+    world: World,
+    filter: Filter,
+    pending: VecDeque<WatchEvent>,
+    subscription: Subscription,
+    seen: u64,
+    bookmarks: bool,
+    next_bookmark: Time,
+    failed: bool,
+}
+
+impl Door {
+    pub(crate) async fn watch(&self, context: Context<'_>) -> Result<Reply, Status> {
+        read::check_field_selector(&context)?;
+        let options = &context.call.options;
+        check_initial_events(&context)?;
+        let snapshot = self.snapshot();
+        let asked = options.resource_version;
+        if let Some(wanted) = asked {
+            read::check_not_ahead(&snapshot, wanted)?;
+        }
+        let initial = options.initial_events.unwrap_or(matches!(asked, None | Some(0)));
+        let filter = Filter::new(&context);
+        let mut pending = VecDeque::new();
+        let start = if initial { snapshot.revision } else { asked.filter(|&v| v > 0).unwrap_or(snapshot.revision) };
+        if initial {
+            let present = filter.candidates(&snapshot, &context.kind.storage, None);
+            let added = present.filter(|object| filter.accepts(object)).map(|object| {
+                WatchEvent::Object(EventType::Added, to_requested(object, &context.kind))
+            });
+            pending.extend(added);
+            if options.initial_events == Some(true) && options.bookmarks {
+                pending.push_back(WatchEvent::Bookmark { revision: start, initial_end: true });
+            }
+        }
+        let subscription = self
+            .inner()
+            .store
+            .subscribe_resource(&context.kind.storage, start)
+            .map_err(|_| read::too_old(start, self.inner().store.oldest_revision()))?;
+        let stream = WatchStream {
+            kind: context.kind.clone(),
+            world: self.inner().world.clone(),
+            filter,
+            pending,
+            subscription,
+            seen: start,
+            bookmarks: options.bookmarks,
+            next_bookmark: context.now + BOOKMARK_PERIOD,
+            failed: false,
+        };
+        Ok(context.reply(Answer::Watch(Box::new(stream))))
+    }
+}
+
+/// The rules of `sendInitialEvents` (`ValidateListOptions`).
+fn check_initial_events(context: &Context<'_>) -> Result<(), Status> {
+    let options = &context.call.options;
+    let mut errors = Vec::new();
+    match (options.initial_events, options.version_match) {
+        (Some(_), VersionMatch::NotOlderThan) => {}
+        (Some(_), VersionMatch::Unset) => errors.push(FieldError::forbidden(
+            "resourceVersionMatch",
+            "sendInitialEvents requires setting resourceVersionMatch to NotOlderThan",
+        )),
+        (Some(_), VersionMatch::Exact) => errors.push(FieldError::not_supported("resourceVersionMatch", "Exact", &["NotOlderThan"])),
+        (None, VersionMatch::Unset) => {}
+        (None, _) => errors.push(FieldError::forbidden(
+            "resourceVersionMatch",
+            "resourceVersionMatch is forbidden for watch unless sendInitialEvents is provided",
+        )),
+    }
+    if errors.is_empty() { Ok(()) } else { Err(Status::invalid("meta.k8s.io", "ListOptions", "", &errors)) }
+}
+
+impl WatchStream {
+    /// The next event; `None` after a failure was reported.
+    pub async fn next(&mut self) -> Option<WatchEvent> {
+        loop {
+            if let Some(event) = self.pending.pop_front() {
+                return Some(event);
+            }
+            if self.failed {
+                return None;
+            }
+            self.wait().await;
+        }
+    }
+
+    /// The next event if there is one without waiting.
+    pub fn ready(&mut self) -> Option<WatchEvent> {
+        if self.pending.is_empty() && !self.failed {
+            match self.subscription.try_next() {
+                Ok(changes) => self.take_in(&changes),
+                Err(_) => self.fail(),
+            }
+        }
+        self.pending.pop_front()
+    }
+
+    async fn wait(&mut self) {
+        let due = self.world.clock.sleep_until(self.next_bookmark);
+        let news = select_biased! {
+            changes = self.subscription.next().fuse() => Some(changes),
+            () = due.fuse() => None,
+        };
+        match news {
+            Some(Ok(changes)) => self.take_in(&changes),
+            Some(Err(_)) => self.fail(),
+            None => {
+                self.next_bookmark = self.world.now() + BOOKMARK_PERIOD;
+                if self.bookmarks {
+                    self.pending.push_back(WatchEvent::Bookmark { revision: self.seen, initial_end: false });
+                }
+            }
+        }
+    }
+
+    /// A reader that cannot keep up is told, never skipped.
+    fn fail(&mut self) {
+        self.failed = true;
+        let status = Status::expired(format!("too old resource version: {}", self.seen));
+        self.pending.push_back(WatchEvent::Error(status));
+    }
+
+    fn take_in(&mut self, changes: &[Arc<Change>]) {
+        for change in changes {
+            self.seen = change.revision;
+            if change.resource == self.kind.storage && self.filter.covers(&change.key) {
+                self.pending.extend(self.event(change));
+            }
+        }
+    }
+
+    /// What a change looks like through the filter.
+    fn event(&self, change: &Change) -> Option<WatchEvent> {
+        let before = change.old.as_ref().filter(|object| self.filter.accepts(object));
+        let after = change.new.as_ref().filter(|object| self.filter.accepts(object));
+        let (kind, object) = match (before, after) {
+            (None, None) => return None,
+            (None, Some(new)) => (EventType::Added, new.clone()),
+            (Some(_), Some(new)) => (EventType::Modified, new.clone()),
+            // A removal shows the last state, at the revision that removed it (or let it out of the filter).
+            (Some(old), None) => (
+                EventType::Deleted,
+                Arc::new(Object::from_bytes(old.bytes(), change.revision)),
+            ),
+        };
+        Some(WatchEvent::Object(kind, to_requested(&object, &self.kind)))
+    }
+
+    /// The object of a bookmark event.
+    pub fn bookmark_object(&self, revision: u64, initial_end: bool) -> Value {
+        let mut object = json!({
+            "apiVersion": self.kind.api_version(), "kind": &self.kind.gvk.kind,
+            "metadata": {"resourceVersion": revision.to_string(), "creationTimestamp": null},
+        });
+        if initial_end {
+            object.set_at(&["metadata", "annotations", "k8s.io/initial-events-end"], "true");
+        }
+        object
+    }
+}

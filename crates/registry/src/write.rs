@@ -1,0 +1,317 @@
+//! The write path: the steps of every create and update, in their one order.
+//!
+//! | step | where |
+//! |---|---|
+//! | 1 resolve, 2 authenticate and authorize | `door.rs`, `authorize.rs` |
+//! | 3 decode: addressing, types, unknown fields, defaults | `decode.rs` |
+//! | 4 namespace exists and is not going away | here |
+//! | 5 server-owned metadata, mutating admission, defaults again | `meta.rs`, `admission.rs` |
+//! | 6 the kind's own preparation, generation | `kinds` |
+//! | 7 field ownership | `managed.rs` |
+//! | 8 validation | `kinds` |
+//! | 9 validating admission, quota | `admission.rs` |
+//! | 10 nothing changed: nothing written | here |
+//! | 11 dry run ends here; commit, retried where another write came between | here |
+
+use crate::{
+    Answer, Body, Context, Door, Operation, Reply, Review, Verb, convert, decode, managed,
+    meta::{self, SUFFIX_LENGTH},
+};
+use machinery::{Object, Status, Value, flat};
+use std::sync::Arc;
+use store::{CommitError, Expected, Key, Transaction, Write};
+
+/// Names are drawn anew this often before a collision is reported (upstream's number).
+const GENERATE_NAME_TRIES: usize = 8;
+/// A write that keeps losing races gives up after this many; each loss means that another succeeded.
+const RACES_MAX: usize = 10_000;
+
+/// How one attempt at a write ended.
+pub(crate) enum Attempt {
+    /// Stored (or found to change nothing, or a dry run): the object in the version asked for.
+    Done(Arc<Object>),
+    /// Another write came between: read again and retry.
+    Raced,
+}
+
+impl Door {
+    pub(crate) async fn create(&self, mut context: Context<'_>) -> Result<Reply, Status> {
+        let Body::Object { value, duplicates } = context.call.body.clone() else {
+            return Err(Status::bad_request("a body with an object is required"));
+        };
+        let mut value = value;
+        if !context.kind.stored {
+            return self.review(context, value).await;
+        }
+        decode::check_addressing(context.call, &context.kind, &mut value)?;
+        decode::conform(&mut context, &mut value, &duplicates)?;
+        let object = self.create_object(&mut context, value).await?;
+        context.created = true;
+        let kind = context.kind.clone();
+        Ok(context.reply(Answer::Object(kind, object)))
+    }
+
+    /// Creates a decoded object, drawing generated names anew on collisions.
+    pub(crate) async fn create_object(&self, context: &mut Context<'_>, value: Value) -> Result<Arc<Object>, Status> {
+        self.check_namespace(context)?;
+        let generated = value.name().is_empty();
+        for attempt in 1.. {
+            match self.create_once(context, value.clone()).await {
+                Err(status) if generated && status.is_already_exists() && attempt < GENERATE_NAME_TRIES => {}
+                outcome => return outcome,
+            }
+        }
+        unreachable!("the loop returns")
+    }
+
+    async fn create_once(&self, context: &mut Context<'_>, mut value: Value) -> Result<Arc<Object>, Status> {
+        let world = &self.inner().world;
+        let kind = context.kind.clone();
+        meta::prepare_create(context, &mut value, world.uuid(), &world.name_suffix(SUFFIX_LENGTH))?;
+        value.metadata_mut().remove("managedFields");
+        let key = Key::new(value.namespace(), value.name());
+        if !key.name.is_empty() && self.inner().store.head(&kind.storage, &key).is_some() {
+            return Err(Status::already_exists(&context.call.resource.group_resource(), &key.name));
+        }
+        let mut review = self.review_of(context, Operation::Create, value, None);
+        self.mutate(&mut review)?;
+        kind.apply_defaults(&mut review.object);
+        kind.prepare_create(&mut review.object);
+        managed::track_create(context, &mut review.object);
+        context.warnings.append(&mut review.warnings);
+        refuse_if_any(context, &review.object, kind.validate(&review.object))?;
+        context.warnings.extend((kind.strategy.warnings)(&review.object));
+        self.admit(&mut review)?;
+        let committed = self.commit_create(context, &review).await;
+        if committed.is_err() {
+            self.roll_back(&review);
+        }
+        committed
+    }
+
+    async fn commit_create(&self, context: &mut Context<'_>, review: &Review<'_>) -> Result<Arc<Object>, Status> {
+        let mut stored = review.object.clone();
+        convert::to_storage(&mut stored, &context.kind);
+        if context.call.options.dry_run {
+            self.roll_back(review);
+            return Ok(Arc::new(Object::new(&review.object, 0)));
+        }
+        let key = Key::new(stored.namespace(), stored.name());
+        let bytes = flat::encode(&stored);
+        match self.commit(context, key.clone(), Expected::Absent, Write::Put(bytes)).await? {
+            Some(object) => Ok(convert::to_requested(&object, &context.kind)),
+            None => Err(Status::already_exists(&context.call.resource.group_resource(), &key.name)),
+        }
+    }
+
+    pub(crate) async fn update(&self, mut context: Context<'_>) -> Result<Reply, Status> {
+        let Body::Object { value, duplicates } = context.call.body.clone() else {
+            return Err(Status::bad_request("a body with an object is required"));
+        };
+        let mut value = value;
+        decode::check_addressing(context.call, &context.kind, &mut value)?;
+        decode::conform(&mut context, &mut value, &duplicates)?;
+        let object = self.rewrite(&mut context, |_, _| Ok(value.clone())).await?;
+        let kind = context.kind.clone();
+        Ok(context.reply(Answer::Object(kind, object)))
+    }
+
+    /// The read-modify-write of every change to an existing object: `change` makes the new
+    /// object (in the version asked for) from the current one, and is asked again after a race.
+    pub(crate) async fn rewrite(
+        &self,
+        context: &mut Context<'_>,
+        change: impl Fn(&mut Context<'_>, Option<&Arc<Object>>) -> Result<Value, Status>,
+    ) -> Result<Arc<Object>, Status> {
+        let key = Key::new(&context.call.namespace, &context.call.name);
+        for _ in 0..RACES_MAX {
+            let head = self.inner().store.head(&context.kind.storage, &key);
+            let Some(stored) = head else {
+                let value = self.creatable(context, &change)?;
+                context.created = true;
+                match self.create_object(context, value).await {
+                    Err(status) if status.is_already_exists() => continue,
+                    outcome => return outcome,
+                }
+            };
+            let live = convert::to_requested(&stored, &context.kind);
+            let value = change(context, Some(&live))?;
+            match self.update_once(context, &stored, &live, value).await? {
+                Attempt::Done(object) => return Ok(object),
+                Attempt::Raced => {}
+            }
+        }
+        Err(Status::modified(&context.call.resource.group_resource(), &context.call.name))
+    }
+
+    /// The object to create where a PUT or an apply names one that does not exist.
+    fn creatable(
+        &self,
+        context: &mut Context<'_>,
+        change: &impl Fn(&mut Context<'_>, Option<&Arc<Object>>) -> Result<Value, Status>,
+    ) -> Result<Value, Status> {
+        let applies = matches!(context.call.body, Body::Patch { kind: crate::PatchKind::Apply, .. });
+        let puts = context.call.verb == Verb::Update && context.kind.strategy.allow_create_on_update;
+        if !context.call.subresource.is_empty() || !(applies || puts) {
+            return Err(context.missing());
+        }
+        let mut value = change(context, None)?;
+        let metadata = value.metadata_mut();
+        if metadata.get("resourceVersion").is_some_and(|version| !version.str().is_empty()) || metadata.contains_key("uid") {
+            return Err(context.missing());
+        }
+        metadata.insert("name", &context.call.name);
+        Ok(value)
+    }
+
+    async fn update_once(&self, context: &mut Context<'_>, stored: &Arc<Object>, live: &Arc<Object>, mut value: Value) -> Result<Attempt, Status> {
+        let kind = context.kind.clone();
+        meta::check_identity(context, &value, stored)?;
+        let old = live.root().to_value();
+        meta::prepare_update(&mut value, live);
+        let mut review = self.review_of(context, Operation::Update, value, Some(live));
+        self.mutate(&mut review)?;
+        kind.apply_defaults(&mut review.object);
+        prepare_update(context, &mut review.object, &old);
+        managed::track_update(context, &old, &mut review.object);
+        let errors = match context.call.subresource.as_str() {
+            "" | "scale" => kind.validate_update(&review.object, &old),
+            _ => kind.validate_status_update(&review.object, &old),
+        };
+        refuse_if_any(context, &review.object, errors)?;
+        self.admit(&mut review)?;
+        let outcome = self.commit_update(context, stored, &review).await;
+        if !matches!(outcome, Ok(Attempt::Done(_))) {
+            self.roll_back(&review);
+        } else {
+            context.warnings.append(&mut review.warnings);
+            if context.call.subresource.is_empty() {
+                context.warnings.extend((kind.strategy.warnings)(&review.object));
+            }
+        }
+        outcome
+    }
+
+    async fn commit_update(&self, context: &mut Context<'_>, stored: &Arc<Object>, review: &Review<'_>) -> Result<Attempt, Status> {
+        let mut new = review.object.clone();
+        convert::to_storage(&mut new, &context.kind);
+        let finished = meta::is_finished(&context.kind, &new);
+        let bytes = flat::encode(&new);
+        if !finished && bytes[..] == *stored.bytes() {
+            return Ok(Attempt::Done(convert::to_requested(stored, &context.kind)));
+        }
+        if context.call.options.dry_run {
+            self.roll_back(review);
+            return Ok(Attempt::Done(Arc::new(Object::new(&review.object, stored.revision()))));
+        }
+        let key = Key::new(stored.namespace(), stored.name());
+        let write = if finished { Write::Delete } else { Write::Put(bytes) };
+        let committed = self.commit(context, key, Expected::Revision(stored.revision()), write).await?;
+        Ok(match committed {
+            Some(object) => Attempt::Done(convert::to_requested(&object, &context.kind)),
+            None if finished && context.revision > 0 => Attempt::Done(Arc::new(Object::new(&review.object, context.revision))),
+            None => Attempt::Raced,
+        })
+    }
+
+    /// Commits one write. `None`: for a put, the expectation did not hold; a delete returns
+    /// `None` either way and sets `context.revision` where it held.
+    pub(crate) async fn commit(&self, context: &mut Context<'_>, key: Key, expected: Expected, write: Write) -> Result<Option<Arc<Object>>, Status> {
+        let kind = &context.kind;
+        let expires = kind.ttl.map(|ttl| self.now() + ttl);
+        let transaction = {
+            let mut operation = store::Operation::new(kind.storage.clone(), key, expected, write);
+            operation.lease = expires;
+            let transaction = Transaction::single(operation);
+            if kind.durable { transaction } else { transaction.relaxed() }
+        };
+        match self.inner().store.commit(transaction).await {
+            Ok(committed) => {
+                context.revision = committed.revision;
+                Ok(committed.changes.last().and_then(|change| change.new.clone()))
+            }
+            Err(CommitError::Mismatch { .. }) => {
+                context.revision = 0;
+                Ok(None)
+            }
+            Err(stopped) => Err(Status::internal(stopped)),
+        }
+    }
+
+    /// Step 4: the namespace of a new object exists and is not going away.
+    fn check_namespace(&self, context: &Context<'_>) -> Result<(), Status> {
+        if !context.kind.namespaced {
+            return Ok(());
+        }
+        let name = &context.call.namespace;
+        let namespaces = machinery::GroupResource::new("", "namespaces");
+        let head = self.inner().store.head("namespaces", &Key::new("", name));
+        let namespace = head.ok_or_else(|| Status::not_found(&namespaces, name))?;
+        if namespace.is_deleting() {
+            let why = format!(
+                "unable to create new content in namespace {name} because it is being terminated"
+            );
+            let object = match &context.call.body {
+                Body::Object { value, .. } => value.name().to_owned(),
+                _ => context.call.name.to_string(),
+            };
+            return Err(Status::forbidden(&context.call.resource.group_resource(), &object, &why).cause(
+                "NamespaceTerminating",
+                format!("namespace {name} is being terminated"),
+                "metadata.namespace",
+            ));
+        }
+        Ok(())
+    }
+
+    pub(crate) fn review_of<'a>(&'a self, context: &Context<'a>, operation: Operation, object: Value, old: Option<&'a Arc<Object>>) -> Review<'a>
+    {
+        Review {
+            door: self,
+            user: &context.call.user,
+            operation,
+            kind: context.kind.clone(),
+            subresource: &context.call.subresource,
+            namespace: &context.call.namespace,
+            name: if object.name().is_empty() { context.call.name.clone() } else { object.name().into() },
+            object,
+            old,
+            options: &context.call.options,
+            warnings: Vec::new(),
+        }
+    }
+
+    pub(crate) fn mutate(&self, review: &mut Review<'_>) -> Result<(), Status> {
+        self.inner().admission.iter().try_for_each(|plugin| plugin.mutate(review))
+    }
+
+    pub(crate) fn admit(&self, review: &mut Review<'_>) -> Result<(), Status> {
+        let passed = self.inner().admission.iter().try_for_each(|plugin| plugin.validate(review));
+        if passed.is_err() {
+            self.roll_back(review);
+        }
+        passed
+    }
+
+    pub(crate) fn roll_back(&self, review: &Review<'_>) {
+        self.inner().admission.iter().for_each(|plugin| plugin.rolled_back(review));
+    }
+}
+
+/// The kind's own preparation of an update, by what the subresource may touch.
+fn prepare_update(context: &Context<'_>, new: &mut Value, old: &Value) {
+    match context.call.subresource.as_str() {
+        "" | "scale" => context.kind.prepare_update(new, old),
+        "status" => context.kind.prepare_status_update(new, old),
+        _ => {}
+    }
+}
+
+/// 422 with all causes, if there are any.
+pub(crate) fn refuse_if_any(context: &Context<'_>, value: &Value, errors: Vec<machinery::FieldError>) -> Result<(), Status> {
+    if errors.is_empty() {
+        return Ok(());
+    }
+    let gvk = &context.kind.gvk;
+    Err(Status::invalid(&gvk.group, &gvk.kind, value.name(), &errors))
+}
