@@ -3,7 +3,7 @@
 //! Plain serde structs over the Kubernetes JSON form; unknown fields are ignored.
 //! Upstream counterpart: CoreDNS' `plugin/kubernetes/object`.
 
-use serde::Deserialize;
+use serde::{Deserialize, Deserializer};
 use std::collections::BTreeMap;
 
 /// Label of an EndpointSlice that names its Service.
@@ -14,10 +14,13 @@ pub const SERVICE_NAME_LABEL: &str = "kubernetes.io/service-name";
 #[serde(default)]
 pub struct MetaView {
     /// Namespace.
+    #[serde(deserialize_with = "or_default")]
     pub namespace: String,
     /// Name.
+    #[serde(deserialize_with = "or_default")]
     pub name: String,
     /// Labels.
+    #[serde(deserialize_with = "or_default")]
     pub labels: BTreeMap<String, String>,
 }
 
@@ -26,8 +29,10 @@ pub struct MetaView {
 #[serde(default)]
 pub struct ServiceView {
     /// Identity.
+    #[serde(deserialize_with = "or_default")]
     pub metadata: MetaView,
     /// Wanted.
+    #[serde(deserialize_with = "or_default")]
     pub spec: ServiceSpecView,
 }
 
@@ -37,16 +42,21 @@ pub struct ServiceView {
 pub struct ServiceSpecView {
     /// `ExternalName` or another type.
     #[serde(rename = "type")]
+    #[serde(deserialize_with = "or_default")]
     pub kind: String,
     /// Cluster address; `None` as text for headless.
     #[serde(rename = "clusterIP")]
+    #[serde(deserialize_with = "or_default")]
     pub cluster_ip: String,
     /// All cluster addresses.
     #[serde(rename = "clusterIPs")]
+    #[serde(deserialize_with = "or_default")]
     pub cluster_ips: Vec<String>,
     /// Target of an `ExternalName` Service.
+    #[serde(deserialize_with = "or_default")]
     pub external_name: String,
     /// Ports.
+    #[serde(deserialize_with = "or_default")]
     pub ports: Vec<PortView>,
 }
 
@@ -67,6 +77,7 @@ pub struct PortView {
 #[serde(default)]
 pub struct EndpointSliceView {
     /// Identity; the Service is named by a label.
+    #[serde(deserialize_with = "or_default")]
     pub metadata: MetaView,
     /// Endpoints.
     pub endpoints: Option<Vec<EndpointView>>,
@@ -79,8 +90,10 @@ pub struct EndpointSliceView {
 #[serde(default)]
 pub struct EndpointView {
     /// Addresses.
+    #[serde(deserialize_with = "or_default")]
     pub addresses: Vec<String>,
     /// State.
+    #[serde(deserialize_with = "or_default")]
     pub conditions: ConditionsView,
     /// Name below the Service.
     pub hostname: Option<String>,
@@ -92,4 +105,11 @@ pub struct EndpointView {
 pub struct ConditionsView {
     /// Has a name; absent means yes.
     pub ready: Option<bool>,
+}
+
+/// Reads `null` as absent, as Kubernetes does.
+fn or_default<'a, D: Deserializer<'a>, T: Default + Deserialize<'a>>(
+    deserializer: D,
+) -> Result<T, D::Error> {
+    Option::deserialize(deserializer).map(Option::unwrap_or_default)
 }

@@ -311,3 +311,13 @@ fn clients_are_spread_by_rotation() {
     }
     assert_eq!(first.len(), 3);
 }
+
+/// Compiles only if a server can be spawned onto a multi-threaded runtime.
+#[allow(dead_code)]
+fn servers_can_be_spawned(
+    zone: dns::SharedZone,
+    udp: std::net::UdpSocket,
+    tcp: std::net::TcpListener,
+) -> impl Future<Output = std::io::Result<()>> + Send + 'static {
+    dns::serve(zone, udp, tcp)
+}

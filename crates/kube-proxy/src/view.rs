@@ -3,7 +3,7 @@
 //! Plain serde structs over the Kubernetes JSON form; unknown fields are ignored.
 //! Upstream counterpart: `k8s.io/api/core/v1` and `discovery/v1`.
 
-use serde::Deserialize;
+use serde::{Deserialize, Deserializer};
 use std::collections::BTreeMap;
 
 /// Label of an EndpointSlice that names its Service.
@@ -27,10 +27,13 @@ pub struct NodeView {
 #[serde(default)]
 pub struct MetaView {
     /// Namespace.
+    #[serde(deserialize_with = "or_default")]
     pub namespace: String,
     /// Name.
+    #[serde(deserialize_with = "or_default")]
     pub name: String,
     /// Labels.
+    #[serde(deserialize_with = "or_default")]
     pub labels: BTreeMap<String, String>,
 }
 
@@ -39,10 +42,13 @@ pub struct MetaView {
 #[serde(default)]
 pub struct ServiceView {
     /// Identity.
+    #[serde(deserialize_with = "or_default")]
     pub metadata: MetaView,
     /// Wanted.
+    #[serde(deserialize_with = "or_default")]
     pub spec: ServiceSpecView,
     /// Observed.
+    #[serde(deserialize_with = "or_default")]
     pub status: ServiceStatusView,
 }
 
@@ -52,25 +58,33 @@ pub struct ServiceView {
 pub struct ServiceSpecView {
     /// `ClusterIP`, `NodePort`, `LoadBalancer`, `ExternalName`.
     #[serde(rename = "type")]
+    #[serde(deserialize_with = "or_default")]
     pub kind: String,
     /// First cluster address; `None` as text for headless.
     #[serde(rename = "clusterIP")]
+    #[serde(deserialize_with = "or_default")]
     pub cluster_ip: String,
     /// All cluster addresses.
     #[serde(rename = "clusterIPs")]
+    #[serde(deserialize_with = "or_default")]
     pub cluster_ips: Vec<String>,
     /// Addresses routed to nodes by the administrator.
     #[serde(rename = "externalIPs")]
+    #[serde(deserialize_with = "or_default")]
     pub external_ips: Vec<String>,
     /// Ports.
+    #[serde(deserialize_with = "or_default")]
     pub ports: Vec<ServicePortView>,
     /// `None` or `ClientIP`.
+    #[serde(deserialize_with = "or_default")]
     pub session_affinity: String,
     /// Affinity timeout.
     pub session_affinity_config: Option<AffinityConfigView>,
     /// `Cluster` or `Local`.
+    #[serde(deserialize_with = "or_default")]
     pub internal_traffic_policy: String,
     /// `Cluster` or `Local`.
+    #[serde(deserialize_with = "or_default")]
     pub external_traffic_policy: String,
 }
 
@@ -79,12 +93,16 @@ pub struct ServiceSpecView {
 #[serde(default, rename_all = "camelCase")]
 pub struct ServicePortView {
     /// Name, empty if the only port.
+    #[serde(deserialize_with = "or_default")]
     pub name: String,
     /// `TCP`, `UDP`, `SCTP`.
+    #[serde(deserialize_with = "or_default")]
     pub protocol: String,
     /// Port of the cluster, external and load balancer addresses.
+    #[serde(deserialize_with = "or_default")]
     pub port: u16,
     /// Port on every node, 0 if none.
+    #[serde(deserialize_with = "or_default")]
     pub node_port: u16,
 }
 
@@ -110,6 +128,7 @@ pub struct ClientIpView {
 #[serde(default, rename_all = "camelCase")]
 pub struct ServiceStatusView {
     /// Load balancer.
+    #[serde(deserialize_with = "or_default")]
     pub load_balancer: LoadBalancerView,
 }
 
@@ -118,6 +137,7 @@ pub struct ServiceStatusView {
 #[serde(default)]
 pub struct LoadBalancerView {
     /// Points of entry.
+    #[serde(deserialize_with = "or_default")]
     pub ingress: Vec<IngressView>,
 }
 
@@ -126,8 +146,10 @@ pub struct LoadBalancerView {
 #[serde(default, rename_all = "camelCase")]
 pub struct IngressView {
     /// Address.
+    #[serde(deserialize_with = "or_default")]
     pub ip: String,
     /// `VIP` (default) or `Proxy`.
+    #[serde(deserialize_with = "or_default")]
     pub ip_mode: String,
 }
 
@@ -136,8 +158,10 @@ pub struct IngressView {
 #[serde(default, rename_all = "camelCase")]
 pub struct EndpointSliceView {
     /// Identity; the Service is named by a label.
+    #[serde(deserialize_with = "or_default")]
     pub metadata: MetaView,
     /// `IPv4`, `IPv6`, `FQDN`.
+    #[serde(deserialize_with = "or_default")]
     pub address_type: String,
     /// Endpoints.
     pub endpoints: Option<Vec<EndpointView>>,
@@ -150,8 +174,10 @@ pub struct EndpointSliceView {
 #[serde(default, rename_all = "camelCase")]
 pub struct EndpointView {
     /// Addresses; only the first is used, as upstream does.
+    #[serde(deserialize_with = "or_default")]
     pub addresses: Vec<String>,
     /// State.
+    #[serde(deserialize_with = "or_default")]
     pub conditions: ConditionsView,
     /// Node it runs on.
     pub node_name: Option<String>,
@@ -176,8 +202,10 @@ pub struct ConditionsView {
 #[serde(default, rename_all = "camelCase")]
 pub struct HintsView {
     /// Zones that should use the endpoint.
+    #[serde(deserialize_with = "or_default")]
     pub for_zones: Vec<HintView>,
     /// Nodes that should use the endpoint.
+    #[serde(deserialize_with = "or_default")]
     pub for_nodes: Vec<HintView>,
 }
 
@@ -186,6 +214,7 @@ pub struct HintsView {
 #[serde(default)]
 pub struct HintView {
     /// Its name.
+    #[serde(deserialize_with = "or_default")]
     pub name: String,
 }
 
@@ -199,4 +228,11 @@ pub struct EndpointPortView {
     pub protocol: Option<String>,
     /// Port; absent means all ports, which a proxy cannot serve.
     pub port: Option<u16>,
+}
+
+/// Reads `null` as absent, as Kubernetes does.
+fn or_default<'a, D: Deserializer<'a>, T: Default + Deserialize<'a>>(
+    deserializer: D,
+) -> Result<T, D::Error> {
+    Option::deserialize(deserializer).map(Option::unwrap_or_default)
 }

@@ -288,3 +288,14 @@ fn differences_lead_from_old_to_new() {
     }
     assert_eq!(diff(&b, &sticky).set, sticky);
 }
+
+#[test]
+fn null_means_absent() {
+    let one = json!([{
+        "addresses": ["10.0.0.1"], "conditions": null, "nodeName": null,
+        "hints": {"forZones": null, "forNodes": null},
+    }]);
+    let nulls =
+        json!({"externalIPs": null, "sessionAffinity": null, "sessionAffinityConfig": null});
+    check(nulls, one, &["10.100.0.9:80 -> 1:8080"]);
+}
