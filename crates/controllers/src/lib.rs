@@ -4,8 +4,10 @@
 //! other. Upstream counterpart: `pkg/controller`.
 
 mod common;
+mod deployment;
 mod garbage;
 mod hash;
+#[allow(dead_code)]
 mod names;
 mod namespace;
 mod ownership;
@@ -21,5 +23,6 @@ pub fn all() -> Vec<Box<dyn Controller>> {
         Box::new(garbage::GarbageCollector),
         Box::new(replicaset::ReplicaSet),
         Box::new(replicaset::ReplicationController),
+        Box::new(deployment::Deployment),
     ]
 }
