@@ -665,3 +665,19 @@ pub fn lock_file(file: BorrowedFd<'_>) -> io::Result<()> {
     // SAFETY: integers.
     check(unsafe { libc::flock(file.as_raw_fd(), libc::LOCK_EX | libc::LOCK_NB) }).map(drop)
 }
+
+/// Takes an exclusive lock on a file, waiting for its holder.
+pub fn wait_for_lock(file: BorrowedFd<'_>) -> io::Result<()> {
+    // SAFETY: integers.
+    check(unsafe { libc::flock(file.as_raw_fd(), libc::LOCK_EX) }).map(drop)
+}
+
+/// Sets an extended attribute.
+pub fn set_attribute(path: &Path, name: &str, value: &[u8]) -> io::Result<()> {
+    let (path, name) = (c_string(path)?, c_string(name)?);
+    // SAFETY: live strings; pointer and length belong to `value`.
+    let result = unsafe {
+        libc::lsetxattr(path.as_ptr(), name.as_ptr(), value.as_ptr().cast(), value.len(), 0)
+    };
+    check(result).map(drop)
+}

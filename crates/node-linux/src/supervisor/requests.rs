@@ -17,7 +17,11 @@ use crate::{
 use std::{
     fs, io,
     net::IpAddr,
-    os::fd::{AsFd, OwnedFd},
+    os::{
+        fd::{AsFd, OwnedFd},
+        unix::fs::PermissionsExt,
+    },
+    path::Path,
 };
 
 /// Cgroup of a pause process below its pod's.
@@ -189,7 +193,7 @@ impl Supervisor {
     }
 
     /// Moves a directory out of the way; the agent deletes it when it has time.
-    fn discard(&mut self, directory: &std::path::Path) {
+    fn discard(&mut self, directory: &Path) {
         let trash = self.launcher.layout.trash();
         let name = format!("{}-{}", super::now(), self.next_token);
         self.next_token += 1;
@@ -210,7 +214,7 @@ impl Supervisor {
         }
         let record = ContainerRecord { spec, phase: Phase::Created };
         let saved = records::save_container(&self.launcher.layout, &record)
-            .and_then(|()| fs::write(&record.spec.termination_log, ""));
+            .and_then(|()| make_termination_log(&record.spec.termination_log));
         saved.map_err(refuse("CreateContainerError"))?;
         let response = Response::Container(Box::new(record.clone()));
         self.containers.insert(record.spec.id.clone(), Container::new(record));
@@ -356,6 +360,13 @@ impl Supervisor {
         container.attached.push(token);
         Ok(Response::Done)
     }
+}
+
+/// Any user of the container may leave a last word.
+fn make_termination_log(path: &Path) -> io::Result<()> {
+    const MODE: u32 = 0o666;
+    fs::write(path, "")?;
+    fs::set_permissions(path, fs::Permissions::from_mode(MODE))
 }
 
 fn summary(record: &ContainerRecord) -> ContainerSummary {
