@@ -94,23 +94,25 @@ pub async fn disk(disk: &dyn Disk) {
     assert_eq!(disk.list().await.unwrap(), Vec::<String>::new());
     let missing = disk.read("nothing").await.unwrap_err();
     assert_eq!(missing.kind(), std::io::ErrorKind::NotFound);
-    disk.prepare("b", 0, 8192).await.unwrap();
-    assert_eq!(disk.read("b").await.unwrap(), vec![0; 8192]);
-    disk.write("b", 4000, vec![7; 200], false).await.unwrap();
-    disk.write("b", 4200, vec![8; 100], true).await.unwrap();
-    disk.write("b", 0, Vec::new(), true).await.unwrap();
-    let content = disk.read("b").await.unwrap();
+    disk.prepare("log-b", 0, 8192).await.unwrap();
+    assert_eq!(disk.read("log-b").await.unwrap(), vec![0; 8192]);
+    disk.write("log-b", 4000, vec![7; 200], false)
+        .await
+        .unwrap();
+    disk.write("log-b", 4200, vec![8; 100], true).await.unwrap();
+    disk.write("log-b", 0, Vec::new(), true).await.unwrap();
+    let content = disk.read("log-b").await.unwrap();
     assert_eq!(
         (content.len(), content[3999], content[4000], content[4299]),
         (8192, 0, 7, 8)
     );
-    disk.write("b", 8190, vec![9; 4], true).await.unwrap();
-    assert_eq!(disk.read("b").await.unwrap().len(), 8194);
-    disk.prepare("b", 4100, 5000).await.unwrap();
-    let content = disk.read("b").await.unwrap();
+    disk.write("log-b", 8190, vec![9; 4], true).await.unwrap();
+    assert_eq!(disk.read("log-b").await.unwrap().len(), 8194);
+    disk.prepare("log-b", 4100, 5000).await.unwrap();
+    let content = disk.read("log-b").await.unwrap();
     assert_eq!((content.len(), content[4099], content[4100]), (5000, 7, 0));
-    disk.prepare("b", 5000, 6000).await.unwrap();
-    assert_eq!(disk.read("b").await.unwrap()[4099], 7);
+    disk.prepare("log-b", 5000, 6000).await.unwrap();
+    assert_eq!(disk.read("log-b").await.unwrap()[4099], 7);
     replace_and_remove(disk).await;
 }
 
@@ -118,16 +120,16 @@ async fn replace_and_remove(disk: &dyn Disk) {
     disk.replace("a", b"first".to_vec()).await.unwrap();
     disk.replace("a", b"2nd".to_vec()).await.unwrap();
     assert_eq!(disk.read("a").await.unwrap(), b"2nd");
-    assert_eq!(disk.list().await.unwrap(), ["a", "b"]);
-    disk.remove("b").await.unwrap();
-    disk.remove("b").await.unwrap();
+    assert_eq!(disk.list().await.unwrap(), ["a", "log-b"]);
+    disk.remove("log-b").await.unwrap();
+    disk.remove("log-b").await.unwrap();
     assert_eq!(disk.list().await.unwrap(), ["a"]);
-    disk.prepare("b", 0, 10).await.unwrap();
+    disk.prepare("log-b", 0, 10).await.unwrap();
     assert_eq!(
-        disk.read("b").await.unwrap(),
+        disk.read("log-b").await.unwrap(),
         [0; 10],
         "nothing of the removed file is left"
     );
     disk.remove("a").await.unwrap();
-    disk.remove("b").await.unwrap();
+    disk.remove("log-b").await.unwrap();
 }
