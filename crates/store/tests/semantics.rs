@@ -35,7 +35,7 @@ fn commits_are_conditional_and_atomic() {
         assert_eq!((pair.changes[0].revision, pair.changes[1].revision, pair.revision), (2, 3, 3));
         assert_eq!(pair.changes[1].old.as_ref().unwrap().revision(), 1);
         let gone = store.commit(delete("a", Expected::Revision(3))).await.unwrap();
-        assert_eq!(gone.changes[0].new.is_none(), true);
+        assert!(gone.changes[0].new.is_none());
         let nothing = store.commit(delete("a", Expected::Any)).await.unwrap();
         assert_eq!((nothing.revision, nothing.changes.len()), (4, 0));
         assert!(store.commit(delete("a", Expected::Revision(3))).await.is_err());
@@ -78,9 +78,8 @@ fn head_runs_ahead_of_what_is_shown() {
     // The next one builds on what is not yet durable.
     let next = life.store.commit(put("a", 2, Expected::Revision(1)));
     life.sim.block_on(async {
-        commit.await.unwrap();
-        assert_eq!(number(&life.store.snapshot(), "a"), Some(1));
-        next.await.unwrap();
+        let (first, second) = (commit.await.unwrap(), next.await.unwrap());
+        assert_eq!((first.revision, second.revision), (1, 2));
         assert_eq!(number(&life.store.snapshot(), "a"), Some(2));
     });
 }
