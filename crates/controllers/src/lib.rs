@@ -3,8 +3,12 @@
 //! They know objects by resource name and field path; neither the door nor the store, nor each
 //! other. Upstream counterpart: `pkg/controller`.
 
+mod cluster_role_aggregation;
 mod common;
+mod crd;
 mod deployment;
+mod endpoints;
+mod endpointslice;
 mod garbage;
 mod hash;
 #[allow(dead_code)]
@@ -13,16 +17,37 @@ mod namespace;
 mod ownership;
 mod pods;
 mod replicaset;
+mod serviceaccount;
+mod services;
+
 pub use ownership::{BY_UID, ORPHANS};
 use reconcile::Controller;
 
+/// What controllers must be told about the cluster.
+#[derive(Clone, Debug, Default)]
+pub struct ControllersConfig {
+    /// PEM text of the CA that signs the server's certificate, for `kube-root-ca.crt`.
+    pub root_ca: String,
+    /// Directory under which each node keeps the volumes of provisioner `xebec.io/directory`.
+    pub volume_directory: String,
+}
+
 /// All controllers, in a fixed order.
-pub fn all() -> Vec<Box<dyn Controller>> {
-    vec![
+pub fn all(config: ControllersConfig) -> Vec<Box<dyn Controller>> {
+    let mut all: Vec<Box<dyn Controller>> = vec![
         Box::new(namespace::Namespace),
         Box::new(garbage::GarbageCollector),
         Box::new(replicaset::ReplicaSet),
         Box::new(replicaset::ReplicationController),
         Box::new(deployment::Deployment),
-    ]
+        Box::new(endpointslice::EndpointSlice),
+        Box::new(endpoints::Endpoints),
+        Box::new(serviceaccount::ServiceAccount),
+        Box::new(cluster_role_aggregation::ClusterRoleAggregation),
+        Box::new(crd::CustomResourceDefinition),
+    ];
+    all.push(Box::new(serviceaccount::RootCa {
+        bundle: config.root_ca,
+    }));
+    all
 }
