@@ -4,18 +4,65 @@
 
 /// All capabilities, in the order of their numbers.
 const NAMES: [&str; 41] = [
-    "CHOWN", "DAC_OVERRIDE", "DAC_READ_SEARCH", "FOWNER", "FSETID", "KILL", "SETGID", "SETUID",
-    "SETPCAP", "LINUX_IMMUTABLE", "NET_BIND_SERVICE", "NET_BROADCAST", "NET_ADMIN", "NET_RAW",
-    "IPC_LOCK", "IPC_OWNER", "SYS_MODULE", "SYS_RAWIO", "SYS_CHROOT", "SYS_PTRACE", "SYS_PACCT",
-    "SYS_ADMIN", "SYS_BOOT", "SYS_NICE", "SYS_RESOURCE", "SYS_TIME", "SYS_TTY_CONFIG", "MKNOD",
-    "LEASE", "AUDIT_WRITE", "AUDIT_CONTROL", "SETFCAP", "MAC_OVERRIDE", "MAC_ADMIN", "SYSLOG",
-    "WAKE_ALARM", "BLOCK_SUSPEND", "AUDIT_READ", "PERFMON", "BPF", "CHECKPOINT_RESTORE",
+    "CHOWN",
+    "DAC_OVERRIDE",
+    "DAC_READ_SEARCH",
+    "FOWNER",
+    "FSETID",
+    "KILL",
+    "SETGID",
+    "SETUID",
+    "SETPCAP",
+    "LINUX_IMMUTABLE",
+    "NET_BIND_SERVICE",
+    "NET_BROADCAST",
+    "NET_ADMIN",
+    "NET_RAW",
+    "IPC_LOCK",
+    "IPC_OWNER",
+    "SYS_MODULE",
+    "SYS_RAWIO",
+    "SYS_CHROOT",
+    "SYS_PTRACE",
+    "SYS_PACCT",
+    "SYS_ADMIN",
+    "SYS_BOOT",
+    "SYS_NICE",
+    "SYS_RESOURCE",
+    "SYS_TIME",
+    "SYS_TTY_CONFIG",
+    "MKNOD",
+    "LEASE",
+    "AUDIT_WRITE",
+    "AUDIT_CONTROL",
+    "SETFCAP",
+    "MAC_OVERRIDE",
+    "MAC_ADMIN",
+    "SYSLOG",
+    "WAKE_ALARM",
+    "BLOCK_SUSPEND",
+    "AUDIT_READ",
+    "PERFMON",
+    "BPF",
+    "CHECKPOINT_RESTORE",
 ];
 
 /// What an ordinary container gets.
 const DEFAULT: [&str; 14] = [
-    "CHOWN", "DAC_OVERRIDE", "FSETID", "FOWNER", "MKNOD", "NET_RAW", "SETGID", "SETUID",
-    "SETFCAP", "SETPCAP", "NET_BIND_SERVICE", "SYS_CHROOT", "KILL", "AUDIT_WRITE",
+    "CHOWN",
+    "DAC_OVERRIDE",
+    "FSETID",
+    "FOWNER",
+    "MKNOD",
+    "NET_RAW",
+    "SETGID",
+    "SETUID",
+    "SETFCAP",
+    "SETPCAP",
+    "NET_BIND_SERVICE",
+    "SYS_CHROOT",
+    "KILL",
+    "AUDIT_WRITE",
 ];
 
 /// Every capability.
@@ -28,7 +75,10 @@ pub fn bit(name: &str) -> Option<u64> {
     if bare == "ALL" {
         return Some(ALL);
     }
-    NAMES.iter().position(|known| *known == bare).map(|index| 1 << index)
+    NAMES
+        .iter()
+        .position(|known| *known == bare)
+        .map(|index| 1 << index)
 }
 
 /// The default set with `drop` removed and `add` added; `ALL` comes before single names, as in
@@ -36,13 +86,19 @@ pub fn bit(name: &str) -> Option<u64> {
 pub fn resolve(add: &[String], drop: &[String]) -> Result<u64, String> {
     let lookup = |name: &String| bit(name).ok_or_else(|| format!("unknown capability {name:?}"));
     let bits = |names: &[String]| -> Result<u64, String> {
-        names.iter().map(lookup).try_fold(0, |set, bit| Ok(set | bit?))
+        names
+            .iter()
+            .map(lookup)
+            .try_fold(0, |set, bit| Ok(set | bit?))
     };
     let is_all = |name: &&String| bit(name) == Some(ALL);
     let single = |names: &[String]| -> Vec<String> {
         names.iter().filter(|name| !is_all(name)).cloned().collect()
     };
-    let mut set = DEFAULT.iter().filter_map(|name| bit(name)).fold(0, |set, bit| set | bit);
+    let mut set = DEFAULT
+        .iter()
+        .filter_map(|name| bit(name))
+        .fold(0, |set, bit| set | bit);
     if add.iter().any(|name| is_all(&name)) {
         set = ALL;
     }
@@ -66,7 +122,10 @@ mod tests {
         assert_eq!(count(&["NET_ADMIN"], &["cap_net_raw"]), Ok(14));
         assert_eq!(count(&["NET_BIND_SERVICE"], &["ALL"]), Ok(1));
         assert_eq!(count(&["ALL"], &["SYS_ADMIN"]), Ok(40));
-        assert_eq!(count(&["FLY"], &[]), Err("unknown capability \"FLY\"".into()));
+        assert_eq!(
+            count(&["FLY"], &[]),
+            Err("unknown capability \"FLY\"".into())
+        );
         assert_eq!(bit("SYS_ADMIN"), Some(1 << 21));
     }
 }

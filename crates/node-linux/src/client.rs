@@ -42,21 +42,37 @@ pub struct SupervisorClient {
 /// Reasons of the supervisor as the constants that errors carry.
 fn known_reason(reason: &str) -> &'static str {
     const REASONS: [&str; 11] = [
-        "NotFound", "InvalidRequest", "CreatePodSandboxError", "KillPodSandboxError",
-        "CreateContainerError", "RunContainerError", "KillContainerError",
-        "RemoveContainerError", "ContainerNotRunning", "ExecError", "AttachError",
+        "NotFound",
+        "InvalidRequest",
+        "CreatePodSandboxError",
+        "KillPodSandboxError",
+        "CreateContainerError",
+        "RunContainerError",
+        "KillContainerError",
+        "RemoveContainerError",
+        "ContainerNotRunning",
+        "ExecError",
+        "AttachError",
     ];
-    REASONS.into_iter().find(|known| *known == reason).unwrap_or("RuntimeError")
+    REASONS
+        .into_iter()
+        .find(|known| *known == reason)
+        .unwrap_or("RuntimeError")
 }
 
 fn broken(error: impl std::fmt::Display) -> RuntimeError {
-    RuntimeError::new("ContainerRuntimeUnavailable", format!("container supervisor: {error}"))
+    RuntimeError::new(
+        "ContainerRuntimeUnavailable",
+        format!("container supervisor: {error}"),
+    )
 }
 
 impl SupervisorClient {
     /// A client of the supervisor at `socket`.
     pub fn new(socket: impl Into<PathBuf>) -> Self {
-        Self { socket: socket.into() }
+        Self {
+            socket: socket.into(),
+        }
     }
 
     /// The socket.
@@ -152,7 +168,10 @@ pub fn spawn_supervisor(
         return Ok(client);
     }
     let [program, leading @ ..] = command else {
-        return Err(io::Error::new(io::ErrorKind::InvalidInput, "no supervisor program"));
+        return Err(io::Error::new(
+            io::ErrorKind::InvalidInput,
+            "no supervisor program",
+        ));
     };
     fs::create_dir_all(state)?;
     let journal = crate::layout::Layout::new(state).journal();
@@ -173,9 +192,14 @@ pub fn spawn_supervisor(
             let journal = crate::layout::Layout::new(state).journal();
             let text = fs::read_to_string(journal).unwrap_or_default();
             let last = text.lines().last().unwrap_or_default();
-            return Err(io::Error::other(format!("the supervisor ended ({status}): {last}")));
+            return Err(io::Error::other(format!(
+                "the supervisor ended ({status}): {last}"
+            )));
         }
         thread::sleep(START_PAUSE);
     }
-    Err(io::Error::new(io::ErrorKind::TimedOut, "the supervisor does not answer"))
+    Err(io::Error::new(
+        io::ErrorKind::TimedOut,
+        "the supervisor does not answer",
+    ))
 }

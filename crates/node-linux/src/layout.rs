@@ -54,7 +54,9 @@ impl Layout {
 
     /// Logs of a pod.
     pub fn pod_logs(&self, namespace: &str, name: &str, uid: &str) -> PathBuf {
-        self.0.join("logs").join(format!("{namespace}_{name}_{uid}"))
+        self.0
+            .join("logs")
+            .join(format!("{namespace}_{name}_{uid}"))
     }
 
     /// Volumes of a pod.

@@ -89,12 +89,18 @@ const WITH_CAPABILITY: &[(&str, &[libc::c_long])] = &[
     ),
     ("SYS_BOOT", calls! { SYS_reboot }),
     ("SYS_CHROOT", calls! { SYS_chroot }),
-    ("SYS_MODULE", calls! { SYS_delete_module SYS_init_module SYS_finit_module }),
+    (
+        "SYS_MODULE",
+        calls! { SYS_delete_module SYS_init_module SYS_finit_module },
+    ),
     ("SYS_PACCT", calls! { SYS_acct }),
     ("SYS_PTRACE", calls! { SYS_kcmp SYS_process_madvise }),
     ("SYS_TIME", calls! { SYS_settimeofday SYS_clock_settime }),
     ("SYS_TTY_CONFIG", calls! { SYS_vhangup }),
-    ("SYS_NICE", calls! { SYS_get_mempolicy SYS_mbind SYS_set_mempolicy }),
+    (
+        "SYS_NICE",
+        calls! { SYS_get_mempolicy SYS_mbind SYS_set_mempolicy },
+    ),
     ("SYSLOG", calls! { SYS_syslog }),
     ("BPF", calls! { SYS_bpf }),
     ("PERFMON", calls! { SYS_perf_event_open }),
@@ -118,9 +124,15 @@ fn conditional_rules() -> [(libc::c_long, Vec<SeccompRule>); 3] {
             libc::SYS_clone,
             vec![condition(0, SeccompCmpOp::MaskedEq(CLONE_NAMESPACES), 0)],
         ),
-        (libc::SYS_personality, PERSONALITIES.map(personality).to_vec()),
+        (
+            libc::SYS_personality,
+            PERSONALITIES.map(personality).to_vec(),
+        ),
         // Sockets of the virtual machine host escape the network namespace.
-        (libc::SYS_socket, vec![condition(0, SeccompCmpOp::Ne, libc::AF_VSOCK as u64)]),
+        (
+            libc::SYS_socket,
+            vec![condition(0, SeccompCmpOp::Ne, libc::AF_VSOCK as u64)],
+        ),
     ]
 }
 
@@ -129,7 +141,9 @@ fn compile(
     otherwise: SeccompAction,
     matched: SeccompAction,
 ) -> io::Result<BpfProgram> {
-    let target = std::env::consts::ARCH.try_into().map_err(io::Error::other)?;
+    let target = std::env::consts::ARCH
+        .try_into()
+        .map_err(io::Error::other)?;
     SeccompFilter::new(rules, otherwise, matched, target)
         .and_then(BpfProgram::try_from)
         .map_err(io::Error::other)
@@ -142,8 +156,18 @@ pub fn filters(set: u64) -> io::Result<Vec<BpfProgram>> {
         .filter(|(name, _)| capabilities::bit(name).is_some_and(|bit| set & bit != 0))
         .flat_map(|(_, calls)| calls.iter());
     let mut rules: BTreeMap<i64, Vec<SeccompRule>> = conditional_rules().into();
-    rules.extend(COMMON.iter().chain(LEGACY).chain(extra).map(|call| (*call, Vec::new())));
-    let main = compile(rules, SeccompAction::Errno(libc::EPERM as u32), SeccompAction::Allow)?;
+    rules.extend(
+        COMMON
+            .iter()
+            .chain(LEGACY)
+            .chain(extra)
+            .map(|call| (*call, Vec::new())),
+    );
+    let main = compile(
+        rules,
+        SeccompAction::Errno(libc::EPERM as u32),
+        SeccompAction::Allow,
+    )?;
     let fallback = compile(
         [(libc::SYS_clone3, Vec::new())].into(),
         SeccompAction::Allow,
@@ -154,7 +178,9 @@ pub fn filters(set: u64) -> io::Result<Vec<BpfProgram>> {
 
 /// Installs filters on the calling thread, without setting `no_new_privs`: that is the caller's.
 pub fn install(filters: &[BpfProgram]) -> io::Result<()> {
-    filters.iter().try_for_each(|filter| crate::sys::install_filter(filter))
+    filters
+        .iter()
+        .try_for_each(|filter| crate::sys::install_filter(filter))
 }
 
 #[cfg(test)]
@@ -166,6 +192,9 @@ mod tests {
         let length = |set| filters(set).expect("compiles")[0].len();
         let admin = capabilities::bit("SYS_ADMIN").expect("known");
         assert!(length(admin) > length(0));
-        assert!(length(0) < 4096, "the kernel takes at most 4096 instructions");
+        assert!(
+            length(0) < 4096,
+            "the kernel takes at most 4096 instructions"
+        );
     }
 }

@@ -34,7 +34,11 @@ fn check(result: libc::c_int) -> io::Result<libc::c_int> {
 }
 
 fn check_long(result: libc::c_long) -> io::Result<libc::c_long> {
-    if result < 0 { Err(io::Error::last_os_error()) } else { Ok(result) }
+    if result < 0 {
+        Err(io::Error::last_os_error())
+    } else {
+        Ok(result)
+    }
 }
 
 fn owned(fd: libc::c_long) -> OwnedFd {
@@ -56,8 +60,12 @@ pub fn mount(
     flags: libc::c_ulong,
     data: &str,
 ) -> io::Result<()> {
-    let (source, target, kind, data) =
-        (c_string(source)?, c_string(target)?, c_string(kind)?, c_string(data)?);
+    let (source, target, kind, data) = (
+        c_string(source)?,
+        c_string(target)?,
+        c_string(kind)?,
+        c_string(data)?,
+    );
     // SAFETY: all pointers are to live zero-terminated strings.
     let result = unsafe {
         libc::mount(
@@ -113,7 +121,11 @@ pub fn clone_process(flags: libc::c_int) -> io::Result<Option<(i32, OwnedFd)>> {
     };
     // SAFETY: without CLONE_VM and a stack this behaves like fork(2); `arguments` outlives the call.
     let result = unsafe {
-        libc::syscall(libc::SYS_clone3, &raw const arguments, size_of::<CloneArgs>())
+        libc::syscall(
+            libc::SYS_clone3,
+            &raw const arguments,
+            size_of::<CloneArgs>(),
+        )
     };
     match check_long(result)? {
         0 => Ok(None),
@@ -194,9 +206,8 @@ pub fn clone_mount(source: BorrowedFd<'_>) -> io::Result<OwnedFd> {
     const AT_RECURSIVE: libc::c_int = 0x8000;
     let flags = OPEN_TREE_CLONE | AT_RECURSIVE | libc::AT_EMPTY_PATH | libc::O_CLOEXEC;
     // SAFETY: constant string.
-    let result = unsafe {
-        libc::syscall(libc::SYS_open_tree, source.as_raw_fd(), c"".as_ptr(), flags)
-    };
+    let result =
+        unsafe { libc::syscall(libc::SYS_open_tree, source.as_raw_fd(), c"".as_ptr(), flags) };
     check_long(result).map(owned)
 }
 
@@ -262,7 +273,10 @@ const CONTROL_WORDS: usize = 8;
 
 /// Sends bytes with descriptors attached to the first of them; never raises SIGPIPE.
 pub fn send(socket: BorrowedFd<'_>, bytes: &[u8], fds: &[BorrowedFd<'_>]) -> io::Result<usize> {
-    assert!(fds.len() <= MAX_FDS, "one message carries at most {MAX_FDS} descriptors");
+    assert!(
+        fds.len() <= MAX_FDS,
+        "one message carries at most {MAX_FDS} descriptors"
+    );
     let mut control = [0u64; CONTROL_WORDS];
     let mut part = libc::iovec {
         iov_base: bytes.as_ptr().cast_mut().cast(),
@@ -289,8 +303,7 @@ pub fn send(socket: BorrowedFd<'_>, bytes: &[u8], fds: &[BorrowedFd<'_>]) -> io:
         }
     }
     // SAFETY: header points at live buffers.
-    let sent =
-        unsafe { libc::sendmsg(socket.as_raw_fd(), &raw const header, libc::MSG_NOSIGNAL) };
+    let sent = unsafe { libc::sendmsg(socket.as_raw_fd(), &raw const header, libc::MSG_NOSIGNAL) };
     check_long(sent as libc::c_long).map(|count| count as usize)
 }
 
@@ -308,9 +321,8 @@ pub fn receive(socket: BorrowedFd<'_>, buffer: &mut [u8]) -> io::Result<(usize, 
     header.msg_control = control.as_mut_ptr().cast();
     header.msg_controllen = size_of_val(&control) as _;
     // SAFETY: header points at live buffers of the stated sizes.
-    let count = unsafe {
-        libc::recvmsg(socket.as_raw_fd(), &raw mut header, libc::MSG_CMSG_CLOEXEC)
-    };
+    let count =
+        unsafe { libc::recvmsg(socket.as_raw_fd(), &raw mut header, libc::MSG_CMSG_CLOEXEC) };
     let count = check_long(count as libc::c_long)?;
     let mut fds = Vec::new();
     // SAFETY: the kernel filled the control buffer; the macros walk it within msg_controllen.
@@ -332,7 +344,10 @@ pub fn receive(socket: BorrowedFd<'_>, buffer: &mut [u8]) -> io::Result<(usize, 
 
 /// Limits how long a blocking receive waits.
 pub fn set_receive_timeout(socket: BorrowedFd<'_>, seconds: i64) -> io::Result<()> {
-    let time = libc::timeval { tv_sec: seconds, tv_usec: 0 };
+    let time = libc::timeval {
+        tv_sec: seconds,
+        tv_usec: 0,
+    };
     // SAFETY: pointer and size belong to `time`.
     let result = unsafe {
         libc::setsockopt(
@@ -351,8 +366,7 @@ pub fn set_nonblocking(fd: BorrowedFd<'_>) -> io::Result<()> {
     // SAFETY: plain integers.
     let flags = check(unsafe { libc::fcntl(fd.as_raw_fd(), libc::F_GETFL) })?;
     // SAFETY: plain integers.
-    check(unsafe { libc::fcntl(fd.as_raw_fd(), libc::F_SETFL, flags | libc::O_NONBLOCK) })
-        .map(drop)
+    check(unsafe { libc::fcntl(fd.as_raw_fd(), libc::F_SETFL, flags | libc::O_NONBLOCK) }).map(drop)
 }
 
 /// `read(2)`.
@@ -445,9 +459,8 @@ pub fn install_fd(fd: BorrowedFd<'_>, number: RawFd) -> io::Result<()> {
 pub fn close_on_exec_all() -> io::Result<()> {
     const CLOSE_RANGE_CLOEXEC: libc::c_uint = 4;
     // SAFETY: plain integers.
-    let result = unsafe {
-        libc::syscall(libc::SYS_close_range, 3u32, u32::MAX, CLOSE_RANGE_CLOEXEC)
-    };
+    let result =
+        unsafe { libc::syscall(libc::SYS_close_range, 3u32, u32::MAX, CLOSE_RANGE_CLOEXEC) };
     check_long(result).map(drop)
 }
 
@@ -506,7 +519,11 @@ pub fn open_terminal(path: &str) -> io::Result<(OwnedFd, OwnedFd)> {
     let unlock: libc::c_int = 0;
     // SAFETY: TIOCSPTLCK reads one int; TIOCGPTPEER takes open flags and returns a descriptor.
     let terminal = unsafe {
-        check(libc::ioctl(control.as_raw_fd(), libc::TIOCSPTLCK, &raw const unlock))?;
+        check(libc::ioctl(
+            control.as_raw_fd(),
+            libc::TIOCSPTLCK,
+            &raw const unlock,
+        ))?;
         owned(check(libc::ioctl(control.as_raw_fd(), libc::TIOCGPTPEER, flags))?.into())
     };
     Ok((control, terminal))
@@ -520,10 +537,14 @@ pub fn control_terminal(terminal: BorrowedFd<'_>) -> io::Result<()> {
 
 /// Changes a terminal's size.
 pub fn resize_terminal(terminal: BorrowedFd<'_>, width: u16, height: u16) -> io::Result<()> {
-    let size = libc::winsize { ws_row: height, ws_col: width, ws_xpixel: 0, ws_ypixel: 0 };
+    let size = libc::winsize {
+        ws_row: height,
+        ws_col: width,
+        ws_xpixel: 0,
+        ws_ypixel: 0,
+    };
     // SAFETY: TIOCSWINSZ reads one winsize.
-    check(unsafe { libc::ioctl(terminal.as_raw_fd(), libc::TIOCSWINSZ, &raw const size) })
-        .map(drop)
+    check(unsafe { libc::ioctl(terminal.as_raw_fd(), libc::TIOCSWINSZ, &raw const size) }).map(drop)
 }
 
 /// Brings up the loopback interface of the current network namespace.
@@ -536,14 +557,23 @@ pub fn raise_loopback() -> io::Result<()> {
         request.ifr_name[0] = b'l' as libc::c_char;
         request.ifr_name[1] = b'o' as libc::c_char;
         request.ifr_ifru.ifru_flags = (libc::IFF_UP | libc::IFF_RUNNING) as libc::c_short;
-        check(libc::ioctl(socket.as_raw_fd(), libc::SIOCSIFFLAGS, &raw const request)).map(drop)
+        check(libc::ioctl(
+            socket.as_raw_fd(),
+            libc::SIOCSIFFLAGS,
+            &raw const request,
+        ))
+        .map(drop)
     }
 }
 
 /// `execve(2)`; returns only on failure.
 pub fn execute(program: &CString, arguments: &[CString], environment: &[CString]) -> io::Error {
     let list = |strings: &[CString]| -> Vec<*const libc::c_char> {
-        strings.iter().map(|text| text.as_ptr()).chain([ptr::null()]).collect()
+        strings
+            .iter()
+            .map(|text| text.as_ptr())
+            .chain([ptr::null()])
+            .collect()
     };
     let (arguments, environment) = (list(arguments), list(environment));
     // SAFETY: null-terminated arrays of live strings.
@@ -553,7 +583,9 @@ pub fn execute(program: &CString, arguments: &[CString], environment: &[CString]
 
 /// Whether `path` is on a file system of this magic number.
 pub fn is_file_system(path: &Path, magic: i64) -> bool {
-    let Ok(path) = c_string(path) else { return false };
+    let Ok(path) = c_string(path) else {
+        return false;
+    };
     // SAFETY: all-zero is a valid statfs; pointers are live.
     unsafe {
         let mut data: libc::statfs = zeroed();
@@ -578,9 +610,8 @@ impl Epoll {
             u64: token,
         };
         // SAFETY: event is live.
-        let result = unsafe {
-            libc::epoll_ctl(self.0.as_raw_fd(), what, fd.as_raw_fd(), &raw mut event)
-        };
+        let result =
+            unsafe { libc::epoll_ctl(self.0.as_raw_fd(), what, fd.as_raw_fd(), &raw mut event) };
         check(result).map(drop)
     }
 
@@ -605,10 +636,18 @@ impl Epoll {
         let mut events = [libc::epoll_event { events: 0, u64: 0 }; BATCH];
         // SAFETY: the array has BATCH entries.
         let count = unsafe {
-            libc::epoll_wait(self.0.as_raw_fd(), events.as_mut_ptr(), BATCH as i32, timeout)
+            libc::epoll_wait(
+                self.0.as_raw_fd(),
+                events.as_mut_ptr(),
+                BATCH as i32,
+                timeout,
+            )
         };
         match check(count) {
-            Ok(count) => Ok(events[..count as usize].iter().map(|event| event.u64).collect()),
+            Ok(count) => Ok(events[..count as usize]
+                .iter()
+                .map(|event| event.u64)
+                .collect()),
             Err(error) if error.kind() == io::ErrorKind::Interrupted => Ok(Vec::new()),
             Err(error) => Err(error),
         }
@@ -677,7 +716,13 @@ pub fn set_attribute(path: &Path, name: &str, value: &[u8]) -> io::Result<()> {
     let (path, name) = (c_string(path)?, c_string(name)?);
     // SAFETY: live strings; pointer and length belong to `value`.
     let result = unsafe {
-        libc::lsetxattr(path.as_ptr(), name.as_ptr(), value.as_ptr().cast(), value.len(), 0)
+        libc::lsetxattr(
+            path.as_ptr(),
+            name.as_ptr(),
+            value.as_ptr().cast(),
+            value.len(),
+            0,
+        )
     };
     check(result).map(drop)
 }

@@ -33,8 +33,13 @@ pub fn prepare(
     source: &VolumeSource,
     group: Option<i64>,
 ) -> RuntimeResult<String> {
-    if [pod, name].iter().any(|part| part.is_empty() || part.contains('/') || *part == "..") {
-        return Err(failed(format!("volume {name:?} of pod {pod:?} has no usable name")));
+    if [pod, name]
+        .iter()
+        .any(|part| part.is_empty() || part.contains('/') || *part == "..")
+    {
+        return Err(failed(format!(
+            "volume {name:?} of pod {pod:?} has no usable name"
+        )));
     }
     let group = group.and_then(|group| u32::try_from(group).ok());
     let own = layout.pod_volumes(pod).join(name);
@@ -52,7 +57,9 @@ pub fn prepare(
         }
     };
     let path = path.map_err(failed)?;
-    path.into_os_string().into_string().map_err(|_| failed("the state directory is not UTF-8"))
+    path.into_os_string()
+        .into_string()
+        .map_err(|_| failed("the state directory is not UTF-8"))
 }
 
 /// Releases all volumes of a pod.
@@ -84,7 +91,9 @@ fn scratch(path: &Path, memory: bool, limit: Option<u64>, group: Option<u32>) ->
     }
     fs::create_dir_all(path)?;
     if memory {
-        let size = limit.map(|bytes| format!(",size={bytes}")).unwrap_or_default();
+        let size = limit
+            .map(|bytes| format!(",size={bytes}"))
+            .unwrap_or_default();
         let flags = libc::MS_NOSUID | libc::MS_NODEV;
         sys::mount("tmpfs", path, "tmpfs", flags, &format!("mode=0777{size}"))?;
     }
@@ -123,7 +132,10 @@ fn give_to_group(path: &Path, group: u32) -> io::Result<()> {
 fn host_path(path: &Path, kind: &str) -> RuntimeResult<()> {
     const CREATED_DIRECTORY: u32 = 0o755;
     let wrong = |what: &str| {
-        failed(format!("hostPath type check failed: {} is not {what}", path.display()))
+        failed(format!(
+            "hostPath type check failed: {} is not {what}",
+            path.display()
+        ))
     };
     if !path.exists() {
         match kind {
@@ -139,19 +151,21 @@ fn host_path(path: &Path, kind: &str) -> RuntimeResult<()> {
     let holds = |check: fn(&fs::FileType) -> bool| found.as_ref().is_some_and(check);
     match kind {
         "" => Ok(()),
-        "Directory" | "DirectoryOrCreate" => {
-            holds(fs::FileType::is_dir).then_some(()).ok_or_else(|| wrong("a directory"))
-        }
-        "File" | "FileOrCreate" => {
-            holds(fs::FileType::is_file).then_some(()).ok_or_else(|| wrong("a file"))
-        }
-        "Socket" => holds(FileTypeExt::is_socket).then_some(()).ok_or_else(|| wrong("a socket file")),
-        "CharDevice" => {
-            holds(FileTypeExt::is_char_device).then_some(()).ok_or_else(|| wrong("a character device"))
-        }
-        "BlockDevice" => {
-            holds(FileTypeExt::is_block_device).then_some(()).ok_or_else(|| wrong("a block device"))
-        }
+        "Directory" | "DirectoryOrCreate" => holds(fs::FileType::is_dir)
+            .then_some(())
+            .ok_or_else(|| wrong("a directory")),
+        "File" | "FileOrCreate" => holds(fs::FileType::is_file)
+            .then_some(())
+            .ok_or_else(|| wrong("a file")),
+        "Socket" => holds(FileTypeExt::is_socket)
+            .then_some(())
+            .ok_or_else(|| wrong("a socket file")),
+        "CharDevice" => holds(FileTypeExt::is_char_device)
+            .then_some(())
+            .ok_or_else(|| wrong("a character device")),
+        "BlockDevice" => holds(FileTypeExt::is_block_device)
+            .then_some(())
+            .ok_or_else(|| wrong("a block device")),
         other => Err(failed(format!("{other:?} is an invalid volume type"))),
     }
 }
@@ -167,7 +181,9 @@ fn write_files(path: &Path, files: &Files, group: Option<u32>) -> io::Result<()>
     {
         return Ok(());
     }
-    let number = old.as_ref().and_then(|old| old.to_str()?.strip_prefix("..v")?.parse::<u64>().ok());
+    let number = old
+        .as_ref()
+        .and_then(|old| old.to_str()?.strip_prefix("..v")?.parse::<u64>().ok());
     let version = format!("..v{}", number.map_or(1, |number| number + 1));
     let directory = path.join(&version);
     // Left by a writer that was interrupted.
@@ -199,7 +215,14 @@ fn write_file(
     fs::create_dir_all(target.parent().unwrap_or(directory))?;
     fs::write(&target, content)?;
     lchown(&target, None, group)?;
-    set_mode(&target, if group.is_some() { mode | GROUP_READ } else { mode })
+    set_mode(
+        &target,
+        if group.is_some() {
+            mode | GROUP_READ
+        } else {
+            mode
+        },
+    )
 }
 
 fn first_part(name: &str) -> &str {
@@ -217,8 +240,12 @@ fn link_names(path: &Path, files: &Files) -> io::Result<()> {
             fs::remove_file(entry.path())?;
         }
     }
-    let missing = wanted.into_iter().filter(|name| fs::symlink_metadata(path.join(name)).is_err());
-    missing.map(|name| symlink(format!("{DATA}/{name}"), path.join(name))).collect()
+    let missing = wanted
+        .into_iter()
+        .filter(|name| fs::symlink_metadata(path.join(name)).is_err());
+    missing
+        .map(|name| symlink(format!("{DATA}/{name}"), path.join(name)))
+        .collect()
 }
 
 fn holds_exactly(directory: &Path, files: &Files) -> bool {
@@ -265,10 +292,20 @@ mod tests {
 
     #[test]
     fn host_path_types() {
-        let cases = [("/etc", "Directory", true), ("/etc", "File", false), ("/no/such", "", true),
-            ("/no/such", "Directory", false), ("/dev/null", "CharDevice", true), ("/etc", "X", false)];
+        let cases = [
+            ("/etc", "Directory", true),
+            ("/etc", "File", false),
+            ("/no/such", "", true),
+            ("/no/such", "Directory", false),
+            ("/dev/null", "CharDevice", true),
+            ("/etc", "X", false),
+        ];
         for (path, kind, good) in cases {
-            assert_eq!(host_path(Path::new(path), kind).is_ok(), good, "{path} {kind}");
+            assert_eq!(
+                host_path(Path::new(path), kind).is_ok(),
+                good,
+                "{path} {kind}"
+            );
         }
     }
 }

@@ -26,9 +26,15 @@ pub enum Kind {
 
 impl Kind {
     fn parse(byte: u8) -> Option<Self> {
-        [Self::Message, Self::Stdout, Self::Stderr, Self::Exit, Self::Changed]
-            .into_iter()
-            .find(|kind| *kind as u8 == byte)
+        [
+            Self::Message,
+            Self::Stdout,
+            Self::Stderr,
+            Self::Exit,
+            Self::Changed,
+        ]
+        .into_iter()
+        .find(|kind| *kind as u8 == byte)
     }
 }
 
@@ -47,13 +53,18 @@ pub fn header(bytes: [u8; HEADER]) -> io::Result<(Kind, usize)> {
     let length = u32::from_le_bytes([bytes[0], bytes[1], bytes[2], bytes[3]]) as usize;
     match Kind::parse(bytes[4]) {
         Some(kind) if length <= MAX_FRAME => Ok((kind, length)),
-        _ => Err(io::Error::new(io::ErrorKind::InvalidData, "not a supervisor frame")),
+        _ => Err(io::Error::new(
+            io::ErrorKind::InvalidData,
+            "not a supervisor frame",
+        )),
     }
 }
 
 /// Takes the first complete frame out of `buffer`.
 pub fn take(buffer: &mut Vec<u8>) -> io::Result<Option<(Kind, Vec<u8>)>> {
-    let Some(start) = buffer.first_chunk::<HEADER>() else { return Ok(None) };
+    let Some(start) = buffer.first_chunk::<HEADER>() else {
+        return Ok(None);
+    };
     let (kind, length) = header(*start)?;
     if buffer.len() < HEADER + length {
         return Ok(None);
@@ -77,7 +88,10 @@ mod tests {
             buffer.push(byte);
             seen.extend(take(&mut buffer).expect("valid frames"));
         }
-        let expected = [(Kind::Stdout, b"abc".to_vec()), (Kind::Exit, vec![7, 0, 0, 0])];
+        let expected = [
+            (Kind::Stdout, b"abc".to_vec()),
+            (Kind::Exit, vec![7, 0, 0, 0]),
+        ];
         assert_eq!(seen, expected);
         assert!(take(&mut vec![0, 0, 0, 0, 9]).is_err());
     }

@@ -40,8 +40,6 @@ pub trait Cgroups: Send + Sync {
     fn kill_together(&self, path: &str);
     /// Kills every process of a group and its children.
     fn kill(&self, path: &str);
-    /// Process ids in a group itself.
-    fn processes(&self, path: &str) -> Vec<i32>;
     /// How many processes the kernel killed there for lack of memory.
     fn oom_kills(&self, path: &str) -> u64;
     /// What a group has used.
@@ -56,14 +54,28 @@ pub trait Cgroups: Send + Sync {
 pub fn detect() -> io::Result<Box<dyn Cgroups>> {
     let table = fs::read_to_string("/proc/self/mountinfo")?;
     let mounts = parse_mounts(&table);
-    let unified = mounts.iter().find(|mount| mount.version == 2).map(|mount| mount.path.clone());
-    let v1: Vec<_> = mounts.into_iter().filter(|mount| mount.version == 1).collect();
-    if v1.iter().any(|mount| mount.has("memory") || mount.has("pids")) {
+    let unified = mounts
+        .iter()
+        .find(|mount| mount.version == 2)
+        .map(|mount| mount.path.clone());
+    let v1: Vec<_> = mounts
+        .into_iter()
+        .filter(|mount| mount.version == 1)
+        .collect();
+    if v1
+        .iter()
+        .any(|mount| mount.has("memory") || mount.has("pids"))
+    {
         return Ok(Box::new(v1::V1::new(v1, unified)));
     }
-    unified.map(|root| Box::new(v2::V2::new(root)) as Box<dyn Cgroups>).ok_or_else(|| {
-        io::Error::new(io::ErrorKind::NotFound, "no cgroup hierarchy is mounted below /sys/fs/cgroup")
-    })
+    unified
+        .map(|root| Box::new(v2::V2::new(root)) as Box<dyn Cgroups>)
+        .ok_or_else(|| {
+            io::Error::new(
+                io::ErrorKind::NotFound,
+                "no cgroup hierarchy is mounted below /sys/fs/cgroup",
+            )
+        })
 }
 
 /// A mounted hierarchy.
@@ -90,7 +102,11 @@ fn parse_mounts(table: &str) -> Vec<Hierarchy> {
             _ => return None,
         };
         let options = right.nth(1)?.split(',').map(str::to_owned).collect();
-        Some(Hierarchy { version, path, options })
+        Some(Hierarchy {
+            version,
+            path,
+            options,
+        })
     };
     table.lines().filter_map(parse).collect()
 }
@@ -108,7 +124,8 @@ fn read_number(path: &Path) -> Option<u64> {
 /// The number behind `key` in a file of `key value` lines.
 fn read_field(path: &Path, key: &str) -> Option<u64> {
     let text = fs::read_to_string(path).ok()?;
-    text.lines().find_map(|line| line.strip_prefix(key)?.strip_prefix(' ')?.parse().ok())
+    text.lines()
+        .find_map(|line| line.strip_prefix(key)?.strip_prefix(' ')?.parse().ok())
 }
 
 fn read_processes(directory: &Path) -> Vec<i32> {
@@ -180,9 +197,17 @@ mod tests {
 
     #[test]
     fn cpu_units() {
-        let cases = [(0, 2, 1_000), (10, 10, 1_000), (100, 102, 10_000), (1500, 1536, 150_000)];
+        let cases = [
+            (0, 2, 1_000),
+            (10, 10, 1_000),
+            (100, 102, 10_000),
+            (1500, 1536, 150_000),
+        ];
         for (milli, expected_shares, expected_quota) in cases {
-            assert_eq!((shares(milli), quota(milli)), (expected_shares, expected_quota));
+            assert_eq!(
+                (shares(milli), quota(milli)),
+                (expected_shares, expected_quota)
+            );
         }
         assert_eq!([2, 1024, 262_144].map(weight), [1, 39, 10_000]);
     }

@@ -19,7 +19,10 @@ impl V1 {
 
     fn directories(&self, path: &str) -> Vec<PathBuf> {
         let mounts = self.mounts.iter().map(|mount| &mount.path);
-        mounts.chain(&self.unified).map(|root| root.join(path)).collect()
+        mounts
+            .chain(&self.unified)
+            .map(|root| root.join(path))
+            .collect()
     }
 
     fn directory(&self, controller: &str, path: &str) -> Option<PathBuf> {
@@ -32,7 +35,13 @@ impl V1 {
             let text = format!("the {controller} cgroup controller is not mounted");
             io::Error::new(io::ErrorKind::Unsupported, text)
         };
-        write(&self.directory(controller, path).ok_or_else(missing)?.join(file), value)
+        write(
+            &self
+                .directory(controller, path)
+                .ok_or_else(missing)?
+                .join(file),
+            value,
+        )
     }
 }
 
@@ -51,31 +60,37 @@ impl Cgroups for V1 {
             self.set("cpu", path, "cpu.cfs_period_us", CPU_PERIOD)?;
             self.set("cpu", path, "cpu.cfs_quota_us", quota(milli))?;
         }
-        limits.pids.map_or(Ok(()), |pids| self.set("pids", path, "pids.max", pids))
+        limits
+            .pids
+            .map_or(Ok(()), |pids| self.set("pids", path, "pids.max", pids))
     }
 
     fn enter(&self, path: &str, pid: i32) -> io::Result<()> {
         let directories = self.directories(path);
-        directories.iter().try_for_each(|directory| write(&directory.join("cgroup.procs"), pid))
+        directories
+            .iter()
+            .try_for_each(|directory| write(&directory.join("cgroup.procs"), pid))
     }
 
     /// Version 1 knows no such thing.
     fn kill_together(&self, _path: &str) {}
 
     fn kill(&self, path: &str) {
-        let tree = self.unified.as_ref().or(self.mounts.first().map(|mount| &mount.path));
+        let tree = self
+            .unified
+            .as_ref()
+            .or(self.mounts.first().map(|mount| &mount.path));
         if let Some(root) = tree {
             kill_tree(&root.join(path));
         }
     }
 
-    fn processes(&self, path: &str) -> Vec<i32> {
-        self.directories(path).first().map(|path| read_processes(path)).unwrap_or_default()
-    }
-
     fn oom_kills(&self, path: &str) -> u64 {
-        let file = self.directory("memory", path).map(|path| path.join("memory.oom_control"));
-        file.and_then(|file| read_field(&file, "oom_kill")).unwrap_or(0)
+        let file = self
+            .directory("memory", path)
+            .map(|path| path.join("memory.oom_control"));
+        file.and_then(|file| read_field(&file, "oom_kill"))
+            .unwrap_or(0)
     }
 
     fn usage(&self, path: &str) -> Usage {
@@ -90,10 +105,14 @@ impl Cgroups for V1 {
     }
 
     fn remove(&self, path: &str) -> io::Result<()> {
-        self.directories(path).iter().try_for_each(|directory| remove_tree(directory))
+        self.directories(path)
+            .iter()
+            .try_for_each(|directory| remove_tree(directory))
     }
 
     fn remove_if_empty(&self, path: &str) -> bool {
-        self.directories(path).iter().all(|directory| remove_one(directory))
+        self.directories(path)
+            .iter()
+            .all(|directory| remove_one(directory))
     }
 }

@@ -49,7 +49,9 @@ impl Cgroups for V2 {
         if let Some(milli) = limits.cpu_milli {
             self.set(path, "cpu.max", format!("{} {CPU_PERIOD}", quota(milli)))?;
         }
-        limits.pids.map_or(Ok(()), |pids| self.set(path, "pids.max", pids))
+        limits
+            .pids
+            .map_or(Ok(()), |pids| self.set(path, "pids.max", pids))
     }
 
     fn enter(&self, path: &str, pid: i32) -> io::Result<()> {
@@ -63,10 +65,6 @@ impl Cgroups for V2 {
 
     fn kill(&self, path: &str) {
         kill_tree(&self.root.join(path));
-    }
-
-    fn processes(&self, path: &str) -> Vec<i32> {
-        read_processes(&self.root.join(path))
     }
 
     fn oom_kills(&self, path: &str) -> u64 {

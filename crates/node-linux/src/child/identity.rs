@@ -40,20 +40,31 @@ fn resolve_in(spec: &UserSpec, passwd: &str, groups: &str) -> Result<Identity, S
         .find(|entry| entry.len() >= 6 && (entry[0] == user || entry[2] == user));
     let number = |text: &str| text.parse::<u32>().ok();
     let id = number(user).or(entry.as_ref().and_then(|entry| number(&entry[2])));
-    let id = id.ok_or_else(|| format!("unable to find user {user}: no matching entries in passwd file"))?;
+    let id = id
+        .ok_or_else(|| format!("unable to find user {user}: no matching entries in passwd file"))?;
     let by_name = |name: &str| {
-        let line = groups.lines().map(fields).find(|entry| entry.len() >= 3 && entry[0] == name);
+        let line = groups
+            .lines()
+            .map(fields)
+            .find(|entry| entry.len() >= 3 && entry[0] == name);
         number(name).or(line.and_then(|entry| number(&entry[2])))
     };
     let named = match group {
-        "" => entry.as_ref().and_then(|entry| number(&entry[3])).unwrap_or(0),
-        name => by_name(name).ok_or_else(|| format!("unable to find group {name}: no matching entries in group file"))?,
+        "" => entry
+            .as_ref()
+            .and_then(|entry| number(&entry[3]))
+            .unwrap_or(0),
+        name => by_name(name).ok_or_else(|| {
+            format!("unable to find group {name}: no matching entries in group file")
+        })?,
     };
     let mut identity = Identity {
         user: id,
         group: spec.group.unwrap_or(named),
         groups: spec.supplemental.clone(),
-        home: entry.as_ref().map_or_else(|| "/".to_owned(), |entry| entry[5].clone()),
+        home: entry
+            .as_ref()
+            .map_or_else(|| "/".to_owned(), |entry| entry[5].clone()),
     };
     if let Some(entry) = entry {
         identity.groups.extend(memberships(&entry[0], groups));
@@ -106,7 +117,10 @@ mod tests {
     #[test]
     fn names_and_numbers() {
         let get = |user: &str| {
-            let spec = UserSpec { user: user.into(), ..UserSpec::default() };
+            let spec = UserSpec {
+                user: user.into(),
+                ..UserSpec::default()
+            };
             resolve_in(&spec, PASSWD, GROUP).map(|found| (found.user, found.group, found.groups))
         };
         assert_eq!(get(""), Ok((0, 0, vec![0])));

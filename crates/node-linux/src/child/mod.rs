@@ -127,19 +127,33 @@ fn finish(program: &Program<'_>) -> io::Result<()> {
     const UMASK: u32 = 0o022;
     let identity = identity::resolve(program.user)?;
     connect_streams(program, identity.user)?;
-    let directory = if program.directory.is_empty() { "/" } else { program.directory };
+    let directory = if program.directory.is_empty() {
+        "/"
+    } else {
+        program.directory
+    };
     std::env::set_current_dir(directory).context(|| format!("chdir to cwd ({directory:?})"))?;
     let environment = complete_environment(program.environment, &identity.home);
     let path = find_program(&program.arguments[0], &environment)?;
-    let arguments = program.arguments.iter().map(sys::c_string).collect::<io::Result<Vec<_>>>()?;
-    let environment = environment.iter().map(sys::c_string).collect::<io::Result<Vec<_>>>()?;
+    let arguments = program
+        .arguments
+        .iter()
+        .map(sys::c_string)
+        .collect::<io::Result<Vec<_>>>()?;
+    let environment = environment
+        .iter()
+        .map(sys::c_string)
+        .collect::<io::Result<Vec<_>>>()?;
     sys::set_umask(UMASK);
     sys::close_on_exec_all()?;
     sys::send(program.sync.as_fd(), &[READY], &[])?;
     identity::assume(&identity, program.privileges, program.filters)?;
     let error = sys::execute(&path, &arguments, &environment);
     let name = &program.arguments[0];
-    Err(io::Error::new(error.kind(), format!("exec {name}: {}", plain(&error))))
+    Err(io::Error::new(
+        error.kind(),
+        format!("exec {name}: {}", plain(&error)),
+    ))
 }
 
 fn connect_streams(program: &Program<'_>, user: u32) -> io::Result<()> {
@@ -196,17 +210,20 @@ fn plain(error: &io::Error) -> String {
 fn find_program(name: &str, environment: &[String]) -> io::Result<CString> {
     let fail = |text: String| io::Error::other(format!("exec: {name:?}: {text}"));
     if name.contains('/') {
-        let data = fs::metadata(name)
-            .map_err(|error| fail(format!("stat {name}: {}", plain(&error))))?;
+        let data =
+            fs::metadata(name).map_err(|error| fail(format!("stat {name}: {}", plain(&error))))?;
         return match (data.is_dir(), data.permissions().mode() & 0o111) {
             (true, _) => Err(fail("is a directory".into())),
             (false, 0) => Err(fail("permission denied".into())),
             _ => sys::c_string(name),
         };
     }
-    let search = environment.iter().find_map(|entry| entry.strip_prefix("PATH="));
+    let search = environment
+        .iter()
+        .find_map(|entry| entry.strip_prefix("PATH="));
     let executable = |path: &Path| {
-        fs::metadata(path).is_ok_and(|data| data.is_file() && data.permissions().mode() & 0o111 != 0)
+        fs::metadata(path)
+            .is_ok_and(|data| data.is_file() && data.permissions().mode() & 0o111 != 0)
     };
     search
         .unwrap_or_default()

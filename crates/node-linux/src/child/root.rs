@@ -42,13 +42,26 @@ const DEVICE_LINKS: [(&str, &str); 5] = [
 ];
 /// Kernel files a container must not read.
 const MASKED: [&str; 11] = [
-    "/proc/asound", "/proc/acpi", "/proc/interrupts", "/proc/kcore", "/proc/keys",
-    "/proc/latency_stats", "/proc/timer_list", "/proc/sched_debug", "/proc/scsi", "/sys/firmware",
+    "/proc/asound",
+    "/proc/acpi",
+    "/proc/interrupts",
+    "/proc/kcore",
+    "/proc/keys",
+    "/proc/latency_stats",
+    "/proc/timer_list",
+    "/proc/sched_debug",
+    "/proc/scsi",
+    "/sys/firmware",
     "/sys/devices/virtual/powercap",
 ];
 /// Kernel files a container must not write.
-const READ_ONLY: [&str; 5] =
-    ["/proc/bus", "/proc/fs", "/proc/irq", "/proc/sys", "/proc/sysrq-trigger"];
+const READ_ONLY: [&str; 5] = [
+    "/proc/bus",
+    "/proc/fs",
+    "/proc/irq",
+    "/proc/sys",
+    "/proc/sysrq-trigger",
+];
 const CGROUP2_MAGIC: i64 = 0x6367_7270;
 const NO_SUID_DEV_EXEC: u64 = libc::MS_NOSUID | libc::MS_NODEV | libc::MS_NOEXEC;
 
@@ -71,7 +84,11 @@ pub fn enter(spec: &ContainerSpec, places: &Places<'_>) -> io::Result<()> {
     make_working_directory(&spec.directory)?;
     if spec.read_only_root {
         let flags = libc::MS_REMOUNT | libc::MS_BIND | libc::MS_RDONLY | libc::MS_NODEV;
-        let flags = if spec.privileges.privileged { flags & !libc::MS_NODEV } else { flags };
+        let flags = if spec.privileges.privileged {
+            flags & !libc::MS_NODEV
+        } else {
+            flags
+        };
         sys::mount("", "/", "", flags, "").context(|| "making the root read-only".into())?;
     }
     Ok(())
@@ -91,12 +108,19 @@ fn handle(fd: &OwnedFd) -> PathBuf {
 }
 
 fn open_path(path: &Path) -> io::Result<OwnedFd> {
-    let file = fs::OpenOptions::new().read(true).custom_flags(libc::O_PATH).open(path);
-    file.map(OwnedFd::from).context(|| format!("opening {}", path.display()))
+    let file = fs::OpenOptions::new()
+        .read(true)
+        .custom_flags(libc::O_PATH)
+        .open(path);
+    file.map(OwnedFd::from)
+        .context(|| format!("opening {}", path.display()))
 }
 
 fn escaped(path: &Path) -> String {
-    path.to_string_lossy().replace('\\', "\\\\").replace(':', "\\:").replace(',', "\\,")
+    path.to_string_lossy()
+        .replace('\\', "\\\\")
+        .replace(':', "\\:")
+        .replace(',', "\\,")
 }
 
 fn mount_overlay(spec: &ContainerSpec, places: &Places<'_>) -> io::Result<OwnedFd> {
@@ -108,14 +132,24 @@ fn mount_overlay(spec: &ContainerSpec, places: &Places<'_>) -> io::Result<OwnedF
         escaped(&places.container.join("work")),
     );
     let target = places.container.join("root");
-    let flags = if spec.privileges.privileged { 0 } else { libc::MS_NODEV };
+    let flags = if spec.privileges.privileged {
+        0
+    } else {
+        libc::MS_NODEV
+    };
     // Relative layer names keep the option string within the kernel's page.
     std::env::set_current_dir(places.layers)?;
     // A container's upper layer does not survive a power failure, so syncing it is wasted work;
     // kernels before 5.10 do not know the option.
-    sys::mount("overlay", &target, "overlay", flags, &format!("{options},volatile"))
-        .or_else(|_| sys::mount("overlay", &target, "overlay", flags, &options))
-        .context(|| "mounting the overlay".into())?;
+    sys::mount(
+        "overlay",
+        &target,
+        "overlay",
+        flags,
+        &format!("{options},volatile"),
+    )
+    .or_else(|_| sys::mount("overlay", &target, "overlay", flags, &options))
+    .context(|| "mounting the overlay".into())?;
     open_path(&target)
 }
 
@@ -129,7 +163,11 @@ fn ensure(root: &OwnedFd, path: &Path, directory: bool) -> io::Result<OwnedFd> {
     let (Some(parent), Some(name)) = (path.parent(), path.file_name()) else {
         return look();
     };
-    let parent = if parent.as_os_str().is_empty() { Path::new("/") } else { parent };
+    let parent = if parent.as_os_str().is_empty() {
+        Path::new("/")
+    } else {
+        parent
+    };
     let parent = ensure(root, parent, true)?;
     const DIRECTORY_MODE: u32 = 0o755;
     if directory {
@@ -152,23 +190,31 @@ fn mount_at(
         .context(|| format!("mounting {kind} at {path}"))
 }
 
-fn mount_kernel_files(
-    root: &OwnedFd,
-    spec: &ContainerSpec,
-    places: &Places<'_>,
-) -> io::Result<()> {
+fn mount_kernel_files(root: &OwnedFd, spec: &ContainerSpec, places: &Places<'_>) -> io::Result<()> {
     let privileged = spec.privileges.privileged;
     mount_at(root, "/proc", "proc", NO_SUID_DEV_EXEC, "")?;
     let read_only = if privileged { 0 } else { libc::MS_RDONLY };
     mount_at(root, "/sys", "sysfs", NO_SUID_DEV_EXEC | read_only, "")?;
     if sys::is_file_system(Path::new("/sys/fs/cgroup"), CGROUP2_MAGIC) {
-        mount_at(root, "/sys/fs/cgroup", "cgroup2", NO_SUID_DEV_EXEC | read_only, "")?;
+        mount_at(
+            root,
+            "/sys/fs/cgroup",
+            "cgroup2",
+            NO_SUID_DEV_EXEC | read_only,
+            "",
+        )?;
     }
     let device_flags = libc::MS_NOSUID | libc::MS_STRICTATIME;
     let device_flags = device_flags | if privileged { 0 } else { libc::MS_NODEV };
     mount_at(root, "/dev", "tmpfs", device_flags, "mode=755,size=65536k")?;
     let terminals = "newinstance,ptmxmode=0666,mode=0620,gid=5";
-    mount_at(root, "/dev/pts", "devpts", libc::MS_NOSUID | libc::MS_NOEXEC, terminals)?;
+    mount_at(
+        root,
+        "/dev/pts",
+        "devpts",
+        libc::MS_NOSUID | libc::MS_NOEXEC,
+        terminals,
+    )?;
     mount_at(root, "/dev/mqueue", "mqueue", NO_SUID_DEV_EXEC, "")?;
     let shared = MountSpec {
         source: places.sandbox.join("shm"),
@@ -198,6 +244,10 @@ fn make_devices(root: &OwnedFd, privileged: bool) -> io::Result<()> {
     Ok(())
 }
 
+fn occupied(path: &Path) -> bool {
+    fs::symlink_metadata(path).is_ok()
+}
+
 /// Repeats the host's device nodes, for privileged containers.
 fn copy_devices(from: &Path, to: &Path) -> io::Result<()> {
     const OWN_MOUNTS: [&str; 4] = ["pts", "shm", "mqueue", "hugepages"];
@@ -207,7 +257,7 @@ fn copy_devices(from: &Path, to: &Path) -> io::Result<()> {
         if kind.is_dir() && !OWN_MOUNTS.iter().any(|own| name == *own) {
             fs::create_dir_all(&target)?;
             copy_devices(&entry.path(), &target)?;
-        } else if kind.is_char_device() || kind.is_block_device() {
+        } else if (kind.is_char_device() || kind.is_block_device()) && !occupied(&target) {
             let data = entry.metadata()?;
             sys::make_node(&target, data.mode(), data.rdev())?;
         }
@@ -247,7 +297,9 @@ fn open_sub_path(volume: OwnedFd, path: &Path) -> io::Result<OwnedFd> {
     for part in path {
         built.push(part);
         if look(volume.as_fd(), built.as_os_str()).is_err() {
-            let parent = built.parent().filter(|parent| !parent.as_os_str().is_empty());
+            let parent = built
+                .parent()
+                .filter(|parent| !parent.as_os_str().is_empty());
             let parent = look(volume.as_fd(), parent.unwrap_or(Path::new(".")).as_os_str())?;
             sys::make_directory(parent.as_fd(), part, mode)?;
         }

@@ -63,13 +63,19 @@ fn load_directory(store: &ImageStore, directory: &Path) -> io::Result<Vec<Image>
     let saved = directory.join("manifest.json");
     if saved.exists() {
         let images: Vec<SavedImage> = serde_json::from_slice(&fs::read(saved)?).map_err(invalid)?;
-        return images.iter().map(|image| load_saved(store, directory, image)).collect();
+        return images
+            .iter()
+            .map(|image| load_saved(store, directory, image))
+            .collect();
     }
-    let bytes = fs::read(directory.join("index.json")).map_err(|_| {
-        invalid("neither manifest.json nor index.json found: not an image archive")
-    })?;
+    let bytes = fs::read(directory.join("index.json"))
+        .map_err(|_| invalid("neither manifest.json nor index.json found: not an image archive"))?;
     let index: Index = serde_json::from_slice(&bytes).map_err(invalid)?;
-    index.manifests.iter().map(|entry| load_layout(store, directory, entry, None, 0)).collect()
+    index
+        .manifests
+        .iter()
+        .map(|entry| load_layout(store, directory, entry, None, 0))
+        .collect()
 }
 
 /// A file of the archive; links within the archive are followed, not out of it.
@@ -91,25 +97,39 @@ fn blob(directory: &Path, digest: &str) -> io::Result<PathBuf> {
 fn unpack_layers(store: &ImageStore, config: &[u8], files: &[PathBuf]) -> io::Result<Vec<String>> {
     let parsed: ConfigFile = serde_json::from_slice(config).map_err(invalid)?;
     if parsed.rootfs.diff_ids.len() != files.len() {
-        return Err(invalid("the image configuration names another number of layers"));
+        return Err(invalid(
+            "the image configuration names another number of layers",
+        ));
     }
     let layers = store.layout.layers();
-    let unpack = |(file, diff_id): (&PathBuf, &String)| {
-        layer::unpack(&layers, File::open(file)?, diff_id)
-    };
-    files.iter().zip(&parsed.rootfs.diff_ids).map(unpack).collect()
+    let unpack =
+        |(file, diff_id): (&PathBuf, &String)| layer::unpack(&layers, File::open(file)?, diff_id);
+    files
+        .iter()
+        .zip(&parsed.rootfs.diff_ids)
+        .map(unpack)
+        .collect()
 }
 
 fn tag(name: &str) -> io::Result<String> {
-    Reference::parse(name).map(|name| name.to_string()).map_err(invalid)
+    Reference::parse(name)
+        .map(|name| name.to_string())
+        .map_err(invalid)
 }
 
 fn load_saved(store: &ImageStore, directory: &Path, image: &SavedImage) -> io::Result<Image> {
     let config = fs::read(member(directory, &image.config)?)?;
-    let files: Vec<PathBuf> =
-        image.layers.iter().map(|name| member(directory, name)).collect::<io::Result<_>>()?;
+    let files: Vec<PathBuf> = image
+        .layers
+        .iter()
+        .map(|name| member(directory, name))
+        .collect::<io::Result<_>>()?;
     let layers = unpack_layers(store, &config, &files)?;
-    let tags = image.repo_tags.iter().map(|name| tag(name)).collect::<io::Result<_>>()?;
+    let tags = image
+        .repo_tags
+        .iter()
+        .map(|name| tag(name))
+        .collect::<io::Result<_>>()?;
     store.record(&config, tags, Vec::new(), layers)
 }
 
@@ -122,14 +142,23 @@ fn load_layout(
 ) -> io::Result<Image> {
     let bytes = fs::read(blob(directory, &entry.digest)?)?;
     if layer::digest(&bytes) != entry.digest {
-        return Err(invalid(format!("content of {} does not match its digest", entry.digest)));
+        return Err(invalid(format!(
+            "content of {} does not match its digest",
+            entry.digest
+        )));
     }
     let manifest: Manifest = serde_json::from_slice(&bytes).map_err(invalid)?;
-    let names = ["io.containerd.image.name", "org.opencontainers.image.ref.name"];
+    let names = [
+        "io.containerd.image.name",
+        "org.opencontainers.image.ref.name",
+    ];
     let own_name = names.iter().find_map(|key| entry.annotations.get(*key));
     let name = own_name.map(String::as_str).or(outer_name);
     let Some(config) = manifest.config else {
-        let inner = manifest.manifests.iter().find(|inner| matches_platform(inner));
+        let inner = manifest
+            .manifests
+            .iter()
+            .find(|inner| matches_platform(inner));
         let inner = inner.filter(|_| nesting < MAX_NESTING);
         let inner = inner.ok_or_else(|| invalid("the archive has no image for this platform"))?;
         return load_layout(store, directory, inner, name, nesting + 1);
@@ -143,7 +172,10 @@ fn load_layout(
     let layers = unpack_layers(store, &config, &files)?;
     let tags: Vec<String> = name.map(tag).transpose()?.into_iter().collect();
     let named = |tag: &String| Reference::parse(tag).ok().map(|name| name.name());
-    let digests = tags.iter().filter_map(named).map(|name| format!("{name}@{}", entry.digest));
+    let digests = tags
+        .iter()
+        .filter_map(named)
+        .map(|name| format!("{name}@{}", entry.digest));
     store.record(&config, tags.clone(), digests.collect(), layers)
 }
 
@@ -153,6 +185,7 @@ fn matches_platform(entry: &Descriptor) -> bool {
         "aarch64" => "arm64",
         other => other,
     };
-    let fits = |platform: &Platform| platform.os == "linux" && platform.architecture == architecture;
+    let fits =
+        |platform: &Platform| platform.os == "linux" && platform.architecture == architecture;
     entry.platform.as_ref().is_none_or(fits)
 }

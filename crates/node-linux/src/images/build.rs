@@ -48,7 +48,10 @@ impl ImageStore {
             architecture: architecture().into(),
             os: "linux".into(),
             config: image.config.clone(),
-            rootfs: RootFs { kind: "layers".into(), diff_ids: vec![diff_id] },
+            rootfs: RootFs {
+                kind: "layers".into(),
+                diff_ids: vec![diff_id],
+            },
         };
         let config = serde_json::to_vec(&config)?;
         let tag = super::Reference::parse(image.reference).map_err(super::invalid)?;

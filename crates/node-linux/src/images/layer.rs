@@ -33,7 +33,11 @@ pub struct Hashing<R> {
 impl<R: Read> Hashing<R> {
     /// Starts at the reader's present position.
     pub fn new(inner: R) -> Self {
-        Self { inner, hash: Sha256::new(), count: 0 }
+        Self {
+            inner,
+            hash: Sha256::new(),
+            count: 0,
+        }
     }
 
     /// Reads what is left; digest and length of everything read.
@@ -53,7 +57,11 @@ impl<R: Read> Read for Hashing<R> {
 }
 
 fn digest_text(hash: Sha256) -> String {
-    let hex: String = hash.finalize().iter().map(|byte| format!("{byte:02x}")).collect();
+    let hex: String = hash
+        .finalize()
+        .iter()
+        .map(|byte| format!("{byte:02x}"))
+        .collect();
     format!("sha256:{hex}")
 }
 
@@ -64,7 +72,11 @@ pub fn digest(bytes: &[u8]) -> String {
 
 /// Directory name of a layer.
 pub fn directory_name(diff_id: &str) -> String {
-    diff_id.trim_start_matches("sha256:").chars().take(NAME_DIGITS).collect()
+    diff_id
+        .trim_start_matches("sha256:")
+        .chars()
+        .take(NAME_DIGITS)
+        .collect()
 }
 
 fn size_file(layers: &Path, name: &str) -> PathBuf {
@@ -73,7 +85,10 @@ fn size_file(layers: &Path, name: &str) -> PathBuf {
 
 /// Size of an unpacked layer, if it is there.
 pub fn size(layers: &Path, name: &str) -> Option<u64> {
-    fs::read_to_string(size_file(layers, name)).ok()?.parse().ok()
+    fs::read_to_string(size_file(layers, name))
+        .ok()?
+        .parse()
+        .ok()
 }
 
 /// Removes an unpacked layer.
@@ -89,7 +104,9 @@ fn decompress<'a>(source: impl Read + 'a) -> io::Result<Box<dyn Read + 'a>> {
         return Ok(Box::new(MultiGzDecoder::new(source)));
     }
     if start.starts_with(&ZSTD_MAGIC) {
-        return Ok(Box::new(StreamingDecoder::new(source).map_err(io::Error::other)?));
+        return Ok(Box::new(
+            StreamingDecoder::new(source).map_err(io::Error::other)?,
+        ));
     }
     Ok(Box::new(source))
 }
@@ -129,7 +146,8 @@ fn unpack_checked(target: &Path, source: impl Read, diff_id: &str) -> io::Result
     }
     let (found, size) = hashing.finish()?;
     if found != diff_id {
-        let text = format!("wrong diff id calculated on extraction {found:?}, expected {diff_id:?}");
+        let text =
+            format!("wrong diff id calculated on extraction {found:?}, expected {diff_id:?}");
         return Err(io::Error::new(io::ErrorKind::InvalidData, text));
     }
     Ok(size)
@@ -165,7 +183,10 @@ fn inside(target: &Path, path: &Path) -> io::Result<PathBuf> {
     let (Some(parent), Some(name)) = (relative.parent(), relative.file_name()) else {
         return Err(refused());
     };
-    if relative.components().any(|part| part == Component::ParentDir) {
+    if relative
+        .components()
+        .any(|part| part == Component::ParentDir)
+    {
         return Err(refused());
     }
     if !target.join(parent).exists() {

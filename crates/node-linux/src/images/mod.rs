@@ -103,7 +103,10 @@ impl Image {
     }
 
     fn has_name(&self, name: &str) -> bool {
-        self.tags.iter().chain(&self.digests).any(|known| known == name)
+        self.tags
+            .iter()
+            .chain(&self.digests)
+            .any(|known| known == name)
     }
 }
 
@@ -138,14 +141,17 @@ impl ImageStore {
     pub fn find(&self, reference: &str) -> io::Result<Option<Image>> {
         let images = self.list()?;
         let bare = reference.trim_start_matches("sha256:");
-        let is_id = bare.len() >= MIN_ID_DIGITS && bare.bytes().all(|byte| byte.is_ascii_hexdigit());
+        let is_id =
+            bare.len() >= MIN_ID_DIGITS && bare.bytes().all(|byte| byte.is_ascii_hexdigit());
         if is_id {
             let by_id = |image: &&Image| image.id.trim_start_matches("sha256:").starts_with(bare);
             if let Some(image) = images.iter().find(by_id) {
                 return Ok(Some(image.clone()));
             }
         }
-        let Ok(name) = Reference::parse(reference) else { return Ok(None) };
+        let Ok(name) = Reference::parse(reference) else {
+            return Ok(None);
+        };
         let wanted = match &name.digest {
             Some(digest) => format!("{}@{digest}", name.name()),
             None => name.to_string(),
@@ -161,9 +167,13 @@ impl ImageStore {
     /// Forgets a name (or, given an id, a whole image); layers that neither another image nor an
     /// image in `used` needs are deleted.
     pub fn remove(&self, reference: &str, used: &BTreeSet<String>) -> io::Result<()> {
-        let Some(found) = self.find(reference)? else { return Ok(()) };
+        let Some(found) = self.find(reference)? else {
+            return Ok(());
+        };
         self.change(|images| {
-            let name = Reference::parse(reference).map(|name| name.to_string()).unwrap_or_default();
+            let name = Reference::parse(reference)
+                .map(|name| name.to_string())
+                .unwrap_or_default();
             let keep_others = found.tags.len() > 1 && found.tags.contains(&name);
             for image in images.iter_mut().filter(|image| image.id == found.id) {
                 image.tags.retain(|tag| keep_others && *tag != name);
@@ -180,7 +190,9 @@ impl ImageStore {
         let left = self.list()?;
         let needed: BTreeSet<&String> = left.iter().flat_map(|image| &image.layers).collect();
         let unneeded = image.layers.iter().filter(|name| !needed.contains(name));
-        unneeded.map(|name| layer::remove(&self.layout.layers(), name)).collect()
+        unneeded
+            .map(|name| layer::remove(&self.layout.layers(), name))
+            .collect()
     }
 
     /// Records an image of unpacked layers; a name it takes is taken from other images.
@@ -192,7 +204,9 @@ impl ImageStore {
         layers: Vec<String>,
     ) -> io::Result<Image> {
         let parsed: ConfigFile = serde_json::from_slice(config).map_err(invalid)?;
-        let sizes = layers.iter().filter_map(|name| layer::size(&self.layout.layers(), name));
+        let sizes = layers
+            .iter()
+            .filter_map(|name| layer::size(&self.layout.layers(), name));
         let mut image = Image {
             id: layer::digest(config),
             tags,

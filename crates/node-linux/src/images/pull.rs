@@ -33,7 +33,10 @@ pub async fn pull(
     let basic = |auth: &RegistryAuth| {
         secrets::RegistryAuth::Basic(auth.username.clone(), auth.password.clone())
     };
-    let attempts = auth.iter().map(basic).chain([secrets::RegistryAuth::Anonymous]);
+    let attempts = auth
+        .iter()
+        .map(basic)
+        .chain([secrets::RegistryAuth::Anonymous]);
     let mut last = RuntimeError::new("ErrImagePull", "no attempt was made");
     for credentials in attempts {
         match attempt(store, &name, &credentials).await {
@@ -57,13 +60,23 @@ async fn attempt(
         .pull_manifest_and_config(&remote, auth)
         .await
         .map_err(|error| {
-            failed(format!("failed to resolve reference \"{name}\": {}", explain(name, &error)))
+            failed(format!(
+                "failed to resolve reference \"{name}\": {}",
+                explain(name, &error)
+            ))
         })?;
     let fetched = fetch(store, &client, &remote, &manifest, &config).await;
     let layers = fetched.map_err(|error| failed(error.to_string()))?;
-    let tags = name.tag.iter().map(|tag| format!("{}:{tag}", name.name())).collect();
+    let tags = name
+        .tag
+        .iter()
+        .map(|tag| format!("{}:{tag}", name.name()))
+        .collect();
     let mut digests = vec![format!("{}@{digest}", name.name())];
-    let asked = name.digest.iter().map(|digest| format!("{}@{digest}", name.name()));
+    let asked = name
+        .digest
+        .iter()
+        .map(|digest| format!("{}@{digest}", name.name()));
     super::merge(&mut digests, asked.collect());
     let recorded = store.record(config.as_bytes(), tags, digests, layers);
     recorded.map_err(|error| failed(error.to_string()))
@@ -76,7 +89,11 @@ fn client(name: &Reference) -> Result<Client, String> {
     let host = name.registry.split(':').next().unwrap_or_default();
     let local = host == "localhost" || host.starts_with("127.");
     let config = ClientConfig {
-        protocol: if local { ClientProtocol::Http } else { ClientProtocol::Https },
+        protocol: if local {
+            ClientProtocol::Http
+        } else {
+            ClientProtocol::Https
+        },
         read_timeout: Some(READ_TIMEOUT),
         connect_timeout: Some(CONNECT_TIMEOUT),
         user_agent: concat!("xebec/", env!("CARGO_PKG_VERSION")),
@@ -86,13 +103,18 @@ fn client(name: &Reference) -> Result<Client, String> {
 }
 
 fn explain(name: &Reference, error: &OciDistributionError) -> String {
-    let absent = [OciErrorCode::ManifestUnknown, OciErrorCode::NotFound, OciErrorCode::NameUnknown];
+    let absent = [
+        OciErrorCode::ManifestUnknown,
+        OciErrorCode::NotFound,
+        OciErrorCode::NameUnknown,
+    ];
     let not_found = match error {
         OciDistributionError::ImageManifestNotFoundError(_)
         | OciDistributionError::ServerError { code: 404, .. } => true,
-        OciDistributionError::RegistryError { envelope, .. } => {
-            envelope.errors.iter().any(|error| absent.contains(&error.code))
-        }
+        OciDistributionError::RegistryError { envelope, .. } => envelope
+            .errors
+            .iter()
+            .any(|error| absent.contains(&error.code)),
         _ => false,
     };
     if not_found {
@@ -121,7 +143,9 @@ async fn fetch(
 ) -> io::Result<Vec<String>> {
     let parsed: ConfigFile = serde_json::from_str(config).map_err(super::invalid)?;
     if parsed.rootfs.diff_ids.len() != manifest.layers.len() {
-        return Err(super::invalid("manifest and configuration differ in their layers"));
+        return Err(super::invalid(
+            "manifest and configuration differ in their layers",
+        ));
     }
     let directory = store.layout.layers();
     let mut names = Vec::new();
@@ -133,7 +157,9 @@ async fn fetch(
             download(client, remote, descriptor, file.clone()).await?;
             let directory = directory.clone();
             let unpack = move || layer::unpack(&directory, File::open(file)?, &diff_id);
-            tokio::task::spawn_blocking(unpack).await.map_err(io::Error::other)??;
+            tokio::task::spawn_blocking(unpack)
+                .await
+                .map_err(io::Error::other)??;
         }
         names.push(name);
     }

@@ -21,7 +21,9 @@ pub struct Reference {
 impl Reference {
     /// Parses a name as users write it; the error says what is wrong with it.
     pub fn parse(text: &str) -> Result<Self, String> {
-        let invalid = |why: &str| format!("couldn't parse image name {text:?}: invalid reference format{why}");
+        let invalid = |why: &str| {
+            format!("couldn't parse image name {text:?}: invalid reference format{why}")
+        };
         let (rest, digest) = match text.split_once('@') {
             Some((rest, digest)) => (rest, Some(digest.to_owned())),
             None => (text, None),
@@ -41,14 +43,22 @@ impl Reference {
         }
         let good = |part: &str| !part.is_empty() && part.chars().all(is_name_letter);
         let tag_good = tag.as_ref().is_none_or(|tag| {
-            !tag.is_empty() && tag.chars().all(|letter| letter.is_ascii_uppercase() || is_name_letter(letter))
+            !tag.is_empty()
+                && tag
+                    .chars()
+                    .all(|letter| letter.is_ascii_uppercase() || is_name_letter(letter))
         });
         let digest_good = digest.as_ref().is_none_or(|digest| is_digest(digest));
         if !path.split('/').all(good) || !tag_good || !digest_good {
             return Err(invalid(""));
         }
         let default = digest.is_none().then(|| DEFAULT_TAG.to_owned());
-        Ok(Self { registry: registry.to_owned(), repository: path, tag: tag.or(default), digest })
+        Ok(Self {
+            registry: registry.to_owned(),
+            repository: path,
+            tag: tag.or(default),
+            digest,
+        })
     }
 
     /// Name without tag and digest.
@@ -63,7 +73,9 @@ impl fmt::Display for Reference {
         if let Some(tag) = &self.tag {
             write!(f, ":{tag}")?;
         }
-        self.digest.iter().try_for_each(|digest| write!(f, "@{digest}"))
+        self.digest
+            .iter()
+            .try_for_each(|digest| write!(f, "@{digest}"))
     }
 }
 
@@ -78,8 +90,9 @@ fn is_name_letter(letter: char) -> bool {
 /// Whether a text is a SHA-256 digest with its prefix.
 pub fn is_digest(text: &str) -> bool {
     const HEX_DIGITS: usize = 64;
-    text.strip_prefix("sha256:")
-        .is_some_and(|hex| hex.len() == HEX_DIGITS && hex.bytes().all(|byte| byte.is_ascii_hexdigit()))
+    text.strip_prefix("sha256:").is_some_and(|hex| {
+        hex.len() == HEX_DIGITS && hex.bytes().all(|byte| byte.is_ascii_hexdigit())
+    })
 }
 
 #[cfg(test)]
@@ -96,11 +109,20 @@ mod tests {
             ("localhost:5000/a/b:X1", "localhost:5000/a/b:X1".to_owned()),
             ("localhost/a", "localhost/a:latest".to_owned()),
             ("ghcr.io/a/b", "ghcr.io/a/b:latest".to_owned()),
-            (&format!("redis@{digest}"), format!("docker.io/library/redis@{digest}")),
-            (&format!("redis:7@{digest}"), format!("docker.io/library/redis:7@{digest}")),
+            (
+                &format!("redis@{digest}"),
+                format!("docker.io/library/redis@{digest}"),
+            ),
+            (
+                &format!("redis:7@{digest}"),
+                format!("docker.io/library/redis:7@{digest}"),
+            ),
         ];
         for (text, full) in cases {
-            assert_eq!(Reference::parse(text).map(|found| found.to_string()), Ok(full));
+            assert_eq!(
+                Reference::parse(text).map(|found| found.to_string()),
+                Ok(full)
+            );
         }
         for text in ["", "Redis", "redis:", "a//b", "redis@sha256:1", "re dis"] {
             assert!(Reference::parse(text).is_err(), "{text:?}");

@@ -31,7 +31,9 @@ impl Reader {
         if let Some(lines) = options.tail_lines {
             seek_to_tail(&mut file, lines)?;
         }
-        let since = options.since.map(|time| timestamp(u128::from(time.0) * NANOS_PER_MICRO));
+        let since = options
+            .since
+            .map(|time| timestamp(u128::from(time.0) * NANOS_PER_MICRO));
         Ok(Self {
             path: path.to_owned(),
             file,
@@ -66,7 +68,9 @@ impl Reader {
 
     /// Follows a rotation: true if there is another file to go on with.
     fn reopen(&mut self) -> io::Result<bool> {
-        let Ok(next) = File::open(&self.path) else { return Ok(false) };
+        let Ok(next) = File::open(&self.path) else {
+            return Ok(false);
+        };
         if next.metadata()?.ino() == self.file.metadata()?.ino() {
             return Ok(false);
         }
@@ -75,7 +79,11 @@ impl Reader {
     }
 
     fn render(&mut self) -> Vec<u8> {
-        let end = self.pending.iter().rposition(|byte| *byte == b'\n').map_or(0, |at| at + 1);
+        let end = self
+            .pending
+            .iter()
+            .rposition(|byte| *byte == b'\n')
+            .map_or(0, |at| at + 1);
         let rest = self.pending.split_off(end);
         let complete = std::mem::replace(&mut self.pending, rest);
         let mut text = Vec::with_capacity(complete.len());
@@ -96,7 +104,11 @@ impl Reader {
         else {
             return;
         };
-        if self.since.as_ref().is_some_and(|since| time < since.as_bytes()) {
+        if self
+            .since
+            .as_ref()
+            .is_some_and(|since| time < since.as_bytes())
+        {
             return;
         }
         if self.timestamps && !self.within_line {
@@ -119,9 +131,16 @@ fn seek_to_tail(file: &mut File, lines: u64) -> io::Result<()> {
         let mut chunk = vec![0; length as usize];
         file.seek(SeekFrom::Start(start))?;
         file.read_exact(&mut chunk)?;
-        for (index, _) in chunk.iter().enumerate().rev().filter(|(_, byte)| **byte == b'\n') {
+        for (index, _) in chunk
+            .iter()
+            .enumerate()
+            .rev()
+            .filter(|(_, byte)| **byte == b'\n')
+        {
             if seen == lines {
-                return file.seek(SeekFrom::Start(start + index as u64 + 1)).map(drop);
+                return file
+                    .seek(SeekFrom::Start(start + index as u64 + 1))
+                    .map(drop);
             }
             seen += 1;
         }
@@ -152,12 +171,46 @@ mod tests {
         let base = LogOptions::default();
         let since = Some(env::Time::from_unix_seconds(1_767_225_602));
         assert_eq!(read(base.clone()), "one\ntwo\nthree\n");
-        assert_eq!(read(LogOptions { tail_lines: Some(1), ..base.clone() }), "three\n");
-        assert_eq!(read(LogOptions { tail_lines: Some(0), ..base.clone() }), "");
-        assert_eq!(read(LogOptions { tail_lines: Some(9), ..base.clone() }), "one\ntwo\nthree\n");
-        assert_eq!(read(LogOptions { since, ..base.clone() }), "three\n");
-        assert_eq!(read(LogOptions { limit_bytes: Some(5), ..base.clone() }), "one\nt");
-        let stamped = read(LogOptions { timestamps: true, tail_lines: Some(1), ..base });
+        assert_eq!(
+            read(LogOptions {
+                tail_lines: Some(1),
+                ..base.clone()
+            }),
+            "three\n"
+        );
+        assert_eq!(
+            read(LogOptions {
+                tail_lines: Some(0),
+                ..base.clone()
+            }),
+            ""
+        );
+        assert_eq!(
+            read(LogOptions {
+                tail_lines: Some(9),
+                ..base.clone()
+            }),
+            "one\ntwo\nthree\n"
+        );
+        assert_eq!(
+            read(LogOptions {
+                since,
+                ..base.clone()
+            }),
+            "three\n"
+        );
+        assert_eq!(
+            read(LogOptions {
+                limit_bytes: Some(5),
+                ..base.clone()
+            }),
+            "one\nt"
+        );
+        let stamped = read(LogOptions {
+            timestamps: true,
+            tail_lines: Some(1),
+            ..base
+        });
         assert_eq!(stamped, "2026-01-01T00:00:02.000000000Z three\n");
     }
 }

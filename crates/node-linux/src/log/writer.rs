@@ -45,7 +45,12 @@ impl LogWriter {
         }
         let file = File::options().create(true).append(true).open(path)?;
         let size = file.metadata()?.len();
-        Ok(Self { path: path.to_owned(), file, size, pending: [Vec::new(), Vec::new()] })
+        Ok(Self {
+            path: path.to_owned(),
+            file,
+            size,
+            pending: [Vec::new(), Vec::new()],
+        })
     }
 
     /// Takes output as it comes; writes the lines it completes.
@@ -81,7 +86,11 @@ impl LogWriter {
         }
         self.file.write_all(records)?;
         self.size += records.len() as u64;
-        if self.size >= MAX_FILE_SIZE { self.rotate() } else { Ok(()) }
+        if self.size >= MAX_FILE_SIZE {
+            self.rotate()
+        } else {
+            Ok(())
+        }
     }
 
     fn rotate(&mut self) -> io::Result<()> {
@@ -103,7 +112,9 @@ impl LogWriter {
 }
 
 fn now() -> String {
-    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    let since = SystemTime::now()
+        .duration_since(UNIX_EPOCH)
+        .unwrap_or_default();
     timestamp(since.as_nanos())
 }
 
@@ -132,6 +143,9 @@ mod tests {
         assert_eq!(next_record(b"ab\ncd"), Some((&b"ab"[..], 'F', 3)));
         assert_eq!(next_record(b"ab"), None);
         let long = vec![b'x'; MAX_CONTENT + 1];
-        assert_eq!(next_record(&long), Some((&long[..MAX_CONTENT], 'P', MAX_CONTENT)));
+        assert_eq!(
+            next_record(&long),
+            Some((&long[..MAX_CONTENT], 'P', MAX_CONTENT))
+        );
     }
 }

@@ -36,11 +36,18 @@ pub(super) async fn open(
         }
     });
     let reader = Mutex::new(reader.await?);
-    Ok(Arc::new(ContainerLog { shared: owner, id: name, follow, reader }))
+    Ok(Arc::new(ContainerLog {
+        shared: owner,
+        id: name,
+        follow,
+        reader,
+    }))
 }
 
 fn inspect(shared: &Shared, id: &str) -> RuntimeResult<ContainerRecord> {
-    shared.client.container(&Request::Inspect { id: id.to_owned() })
+    shared
+        .client
+        .container(&Request::Inspect { id: id.to_owned() })
 }
 
 impl ContainerLog {
@@ -53,7 +60,9 @@ impl ContainerLog {
 
     async fn next(&self) -> RuntimeResult<Option<Vec<u8>>> {
         let mut reader = self.reader.lock().await;
-        let Some(reader) = reader.as_mut() else { return Ok(None) };
+        let Some(reader) = reader.as_mut() else {
+            return Ok(None);
+        };
         loop {
             if reader.is_full() {
                 return Ok(None);

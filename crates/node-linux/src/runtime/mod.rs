@@ -94,10 +94,24 @@ impl LinuxContainers {
         let cgroups = cgroup::detect().map_err(io_error("RuntimeError"))?;
         let (sender, changes) = watch::channel(0);
         let socket = client.socket().to_owned();
-        world.spawn("container-changes", follow_changes(world.clone(), socket, sender));
-        let shared =
-            Shared { world, config, layout, client, network, images, cgroups };
-        Ok(Self { shared: Arc::new(shared), changes, seen: AtomicU64::new(0) })
+        world.spawn(
+            "container-changes",
+            follow_changes(world.clone(), socket, sender),
+        );
+        let shared = Shared {
+            world,
+            config,
+            layout,
+            client,
+            network,
+            images,
+            cgroups,
+        };
+        Ok(Self {
+            shared: Arc::new(shared),
+            changes,
+            seen: AtomicU64::new(0),
+        })
     }
 
     /// The image store of this node.
@@ -139,7 +153,9 @@ impl LinuxContainers {
 
     async fn is_running(&self, id: &str) -> RuntimeResult<bool> {
         let request = Request::Inspect { id: id.to_owned() };
-        let inspected = self.with_shared(move |shared| shared.client.container(&request)).await;
+        let inspected = self
+            .with_shared(move |shared| shared.client.container(&request))
+            .await;
         match inspected {
             Ok(record) => Ok(matches!(record.phase, Phase::Running { .. })),
             Err(error) if error.reason == "NotFound" => Ok(false),
@@ -149,7 +165,8 @@ impl LinuxContainers {
 
     async fn kill(&self, id: &str) -> RuntimeResult<()> {
         let request = Request::Kill { id: id.to_owned() };
-        self.with_shared(move |shared| shared.client.call(&request)).await?;
+        self.with_shared(move |shared| shared.client.call(&request))
+            .await?;
         self.wait_ended(id, None).await.map(drop)
     }
 }
@@ -177,9 +194,17 @@ async fn follow_changes(world: World, socket: PathBuf, sender: watch::Sender<u64
 
 impl Shared {
     fn list(&self) -> RuntimeResult<(Vec<SandboxRecord>, Vec<ContainerSummary>)> {
-        match self.client.call(&Request::List { node: self.config.node.clone() })? {
-            Response::List { sandboxes, containers } => Ok((sandboxes, containers)),
-            other => Err(RuntimeError::new("RuntimeError", format!("unexpected {other:?}"))),
+        match self.client.call(&Request::List {
+            node: self.config.node.clone(),
+        })? {
+            Response::List {
+                sandboxes,
+                containers,
+            } => Ok((sandboxes, containers)),
+            other => Err(RuntimeError::new(
+                "RuntimeError",
+                format!("unexpected {other:?}"),
+            )),
         }
     }
 
@@ -194,7 +219,11 @@ impl Shared {
                 memory_working_set: usage.working_set,
             }
         };
-        Ok(containers.into_iter().filter(running).map(measure).collect())
+        Ok(containers
+            .into_iter()
+            .filter(running)
+            .map(measure)
+            .collect())
     }
 }
 
@@ -228,14 +257,17 @@ fn container_state(phase: Phase) -> ContainerState {
     const REASONS: [&str; 4] = ["Completed", "OOMKilled", "StartError", "ContainerCannotRun"];
     match phase {
         Phase::Created => ContainerState::Created,
-        Phase::Running { started_at, .. } => {
-            ContainerState::Running { started_at: Time(started_at) }
-        }
+        Phase::Running { started_at, .. } => ContainerState::Running {
+            started_at: Time(started_at),
+        },
         Phase::Exited(exit) => ContainerState::Exited {
             started_at: Time(exit.started_at),
             finished_at: Time(exit.finished_at),
             exit_code: exit.code,
-            reason: REASONS.into_iter().find(|known| *known == exit.reason).unwrap_or("Error"),
+            reason: REASONS
+                .into_iter()
+                .find(|known| *known == exit.reason)
+                .unwrap_or("Error"),
             message: exit.message,
         },
     }
@@ -248,7 +280,10 @@ impl Containers for LinuxContainers {
 
     fn images(&self) -> BoxFuture<'_, RuntimeResult<Vec<ImageInfo>>> {
         Box::pin(self.with_shared(|shared| {
-            let images = shared.images.list().map_err(io_error("ImageInspectError"))?;
+            let images = shared
+                .images
+                .list()
+                .map_err(io_error("ImageInspectError"))?;
             Ok(images.iter().map(images::Image::info).collect())
         }))
     }
@@ -256,7 +291,10 @@ impl Containers for LinuxContainers {
     fn image<'a>(&'a self, reference: &'a str) -> BoxFuture<'a, RuntimeResult<Option<ImageInfo>>> {
         let reference = reference.to_owned();
         Box::pin(self.with_shared(move |shared| {
-            let found = shared.images.find(&reference).map_err(io_error("ImageInspectError"))?;
+            let found = shared
+                .images
+                .find(&reference)
+                .map_err(io_error("ImageInspectError"))?;
             Ok(found.map(|image| image.info()))
         }))
     }
@@ -267,7 +305,9 @@ impl Containers for LinuxContainers {
         auth: &'a [RegistryAuth],
     ) -> BoxFuture<'a, RuntimeResult<ImageInfo>> {
         Box::pin(async move {
-            images::pull(&self.shared.images, reference, auth).await.map(|image| image.info())
+            images::pull(&self.shared.images, reference, auth)
+                .await
+                .map(|image| image.info())
         })
     }
 
@@ -276,7 +316,10 @@ impl Containers for LinuxContainers {
         Box::pin(self.with_shared(move |shared| {
             let (_, containers) = shared.list()?;
             let used = containers.into_iter().map(|found| found.image_id).collect();
-            shared.images.remove(&reference, &used).map_err(io_error("ImageRemoveError"))
+            shared
+                .images
+                .remove(&reference, &used)
+                .map_err(io_error("ImageRemoveError"))
         }))
     }
 
@@ -297,7 +340,8 @@ impl Containers for LinuxContainers {
                 }
             }
             let id = id.to_owned();
-            self.with_shared(move |shared| shared.stop_sandbox(&id)).await
+            self.with_shared(move |shared| shared.stop_sandbox(&id))
+                .await
         })
     }
 
@@ -305,7 +349,8 @@ impl Containers for LinuxContainers {
         Box::pin(async move {
             self.stop_sandbox(id).await?;
             let id = id.to_owned();
-            self.with_shared(move |shared| shared.remove_sandbox(&id)).await
+            self.with_shared(move |shared| shared.remove_sandbox(&id))
+                .await
         })
     }
 
@@ -325,13 +370,22 @@ impl Containers for LinuxContainers {
 
     fn stop<'a>(&'a self, id: &'a str, grace: Duration) -> BoxFuture<'a, RuntimeResult<()>> {
         Box::pin(async move {
-            let request = Request::Signal { id: id.to_owned(), signal: 0 };
-            let asked = self.with_shared(move |shared| shared.client.call(&request)).await;
+            let request = Request::Signal {
+                id: id.to_owned(),
+                signal: 0,
+            };
+            let asked = self
+                .with_shared(move |shared| shared.client.call(&request))
+                .await;
             match asked {
                 Err(error) if error.reason == "NotFound" => return Ok(()),
                 asked => drop(asked?),
             }
-            if self.wait_ended(id, Some(grace)).await? { Ok(()) } else { self.kill(id).await }
+            if self.wait_ended(id, Some(grace)).await? {
+                Ok(())
+            } else {
+                self.kill(id).await
+            }
         })
     }
 
@@ -396,13 +450,14 @@ impl Containers for LinuxContainers {
     ) -> BoxFuture<'a, Result<(), String>> {
         Box::pin(async move {
             match probe {
-                Probe::Exec { container_id, command } => {
+                Probe::Exec {
+                    container_id,
+                    command,
+                } => {
                     let output = self.exec_sync(container_id, command, timeout).await;
                     probe::judge_command(output)
                 }
-                network => {
-                    probe::run(self.shared.network.node_netns(), network, timeout).await
-                }
+                network => probe::run(self.shared.network.node_netns(), network, timeout).await,
             }
         })
     }
@@ -449,4 +504,3 @@ impl Containers for LinuxContainers {
         Box::pin(logs::open(&self.shared, id, options))
     }
 }
-

@@ -19,8 +19,12 @@ pub fn connect(namespace: &Path, address: SocketAddr, timeout: Duration) -> io::
         sys::set_namespace(namespace.as_fd(), libc::CLONE_NEWNET)?;
         TcpStream::connect_timeout(&address, timeout)
     };
-    let thread = thread::Builder::new().name("netns-connect".into()).spawn(connect)?;
-    thread.join().unwrap_or_else(|_| Err(io::Error::other("the connecting thread panicked")))
+    let thread = thread::Builder::new()
+        .name("netns-connect".into())
+        .spawn(connect)?;
+    thread
+        .join()
+        .unwrap_or_else(|_| Err(io::Error::other("the connecting thread panicked")))
 }
 
 /// Connects without blocking the caller's executor.
@@ -31,7 +35,9 @@ pub async fn connect_async(
 ) -> io::Result<tokio::net::TcpStream> {
     let namespace = namespace.to_owned();
     let connect = move || connect(&namespace, address, timeout);
-    let stream = tokio::task::spawn_blocking(connect).await.map_err(io::Error::other)??;
+    let stream = tokio::task::spawn_blocking(connect)
+        .await
+        .map_err(io::Error::other)??;
     stream.set_nonblocking(true)?;
     tokio::net::TcpStream::from_std(stream)
 }

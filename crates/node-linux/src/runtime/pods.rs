@@ -9,14 +9,20 @@ impl Shared {
     pub(super) fn run_sandbox(&self, config: &SandboxConfig) -> RuntimeResult<SandboxRecord> {
         let spec = self.sandbox_spec(config);
         let id = spec.id.clone();
-        let record = self.client.sandbox(&Request::CreateSandbox(Box::new(spec)))?;
+        let record = self
+            .client
+            .sandbox(&Request::CreateSandbox(Box::new(spec)))?;
         if config.host_network || !record.ready || !record.ips.is_empty() {
             return Ok(record);
         }
         let netns = self.layout.sandbox(&id).join("net");
         let attached = self.network.attach(&config.uid, &netns);
-        let addressed =
-            attached.and_then(|ips| self.client.sandbox(&Request::SetAddresses { id: id.clone(), ips }));
+        let addressed = attached.and_then(|ips| {
+            self.client.sandbox(&Request::SetAddresses {
+                id: id.clone(),
+                ips,
+            })
+        });
         addressed.inspect_err(|_| {
             self.network.detach(&config.uid);
             // The error that is returned matters more; a leftover is removed as not ready.
@@ -35,7 +41,9 @@ impl Shared {
             uid: config.uid.clone(),
             attempt: config.attempt,
             hostname: config.hostname.clone(),
-            shared_network: config.host_network.then(|| self.network.node_netns().to_owned()),
+            shared_network: config
+                .host_network
+                .then(|| self.network.node_netns().to_owned()),
             host_ipc: config.host_ipc,
             host_pid: config.host_pid,
             share_pid: config.share_process_namespace && !config.host_pid,
@@ -67,7 +75,10 @@ impl Shared {
             return Ok(());
         };
         let running = |phase: &Phase| matches!(phase, Phase::Running { .. });
-        if containers.iter().any(|found| found.sandbox == id && running(&found.phase)) {
+        if containers
+            .iter()
+            .any(|found| found.sandbox == id && running(&found.phase))
+        {
             let text = "a container was started meanwhile";
             return Err(RuntimeError::new("KillPodSandboxError", text));
         }
@@ -75,15 +86,21 @@ impl Shared {
             other.ready && other.spec.uid == record.spec.uid && other.spec.id != id
         };
         // A newer sandbox of the same pod owns the pod's network now.
-        if record.spec.shared_network.is_none() && !sandboxes.iter().any(|other| successor(&other)) {
+        if record.spec.shared_network.is_none() && !sandboxes.iter().any(|other| successor(&other))
+        {
             self.network.detach(&record.spec.uid);
         }
-        self.client.call(&Request::StopSandbox { id: id.to_owned() }).map(drop)
+        self.client
+            .call(&Request::StopSandbox { id: id.to_owned() })
+            .map(drop)
     }
 
     pub(super) fn remove_sandbox(&self, id: &str) -> RuntimeResult<()> {
-        let Some(record) = self.find_sandbox(id)? else { return Ok(()) };
-        self.client.call(&Request::RemoveSandbox { id: id.to_owned() })?;
+        let Some(record) = self.find_sandbox(id)? else {
+            return Ok(());
+        };
+        self.client
+            .call(&Request::RemoveSandbox { id: id.to_owned() })?;
         let (left, _) = self.list()?;
         if left.iter().all(|other| other.spec.uid != record.spec.uid) {
             let spec = &record.spec;
@@ -95,7 +112,11 @@ impl Shared {
 
     /// Deletes what the supervisor has put aside.
     pub(super) fn empty_trash(&self) -> RuntimeResult<()> {
-        for entry in fs::read_dir(self.layout.trash()).into_iter().flatten().flatten() {
+        for entry in fs::read_dir(self.layout.trash())
+            .into_iter()
+            .flatten()
+            .flatten()
+        {
             // Two callers may delete the same directory at once.
             ignore_missing(fs::remove_dir_all(entry.path()))
                 .map_err(io_error("RemoveContainerError"))?;

@@ -37,7 +37,10 @@ pub(super) fn judge_command(output: RuntimeResult<ExecOutput>) -> Result<(), Str
     text.truncate(MAX_OUTPUT);
     let text = String::from_utf8_lossy(&text).trim_end().to_owned();
     if text.is_empty() {
-        return Err(format!("command terminated with exit code {}", output.exit_code));
+        return Err(format!(
+            "command terminated with exit code {}",
+            output.exit_code
+        ));
     }
     Err(text)
 }
@@ -45,10 +48,14 @@ pub(super) fn judge_command(output: RuntimeResult<ExecOutput>) -> Result<(), Str
 /// Runs an HTTP or TCP check from the namespace at `netns`.
 pub(super) async fn run(netns: &Path, probe: &Probe, timeout: Duration) -> Result<(), String> {
     match probe {
-        Probe::Tcp { host, port } => {
-            connect(netns, (*host, *port), timeout).await.map(drop)
-        }
-        Probe::Http { host, port, path, https, headers } => {
+        Probe::Tcp { host, port } => connect(netns, (*host, *port), timeout).await.map(drop),
+        Probe::Http {
+            host,
+            port,
+            path,
+            https,
+            headers,
+        } => {
             let request = request_head((*host, *port), path, headers);
             let url = url((*host, *port), path, *https);
             let check = http(netns, (*host, *port), *https, &request, timeout);
@@ -79,15 +86,17 @@ async fn connect(
     timeout: Duration,
 ) -> Result<TcpStream, String> {
     let address = SocketAddr::from(address);
-    netns::connect_async(netns, address, timeout).await.map_err(|error| {
-        let why = match error.kind() {
-            io::ErrorKind::ConnectionRefused => "connect: connection refused".to_owned(),
-            io::ErrorKind::TimedOut => "i/o timeout".to_owned(),
-            io::ErrorKind::HostUnreachable => "connect: no route to host".to_owned(),
-            _ => error.to_string(),
-        };
-        format!("dial tcp {address}: {why}")
-    })
+    netns::connect_async(netns, address, timeout)
+        .await
+        .map_err(|error| {
+            let why = match error.kind() {
+                io::ErrorKind::ConnectionRefused => "connect: connection refused".to_owned(),
+                io::ErrorKind::TimedOut => "i/o timeout".to_owned(),
+                io::ErrorKind::HostUnreachable => "connect: no route to host".to_owned(),
+                _ => error.to_string(),
+            };
+            format!("dial tcp {address}: {why}")
+        })
 }
 
 fn url(address: (IpAddr, u16), path: &str, https: bool) -> String {
@@ -96,11 +105,19 @@ fn url(address: (IpAddr, u16), path: &str, https: bool) -> String {
 }
 
 fn rooted(path: &str) -> String {
-    if path.starts_with('/') { path.to_owned() } else { format!("/{path}") }
+    if path.starts_with('/') {
+        path.to_owned()
+    } else {
+        format!("/{path}")
+    }
 }
 
 fn request_head(address: (IpAddr, u16), path: &str, headers: &[(String, String)]) -> String {
-    let has = |name: &str| headers.iter().any(|(given, _)| given.eq_ignore_ascii_case(name));
+    let has = |name: &str| {
+        headers
+            .iter()
+            .any(|(given, _)| given.eq_ignore_ascii_case(name))
+    };
     let mut head = format!("GET {} HTTP/1.1\r\n", rooted(path));
     let defaults = [
         ("Host", SocketAddr::from(address).to_string()),
@@ -131,7 +148,10 @@ async fn http(
     }
     let connector = tokio_rustls::TlsConnector::from(Arc::new(tls_config()?));
     let name = ServerName::from(address.0);
-    let stream = connector.connect(name, stream).await.map_err(|error| error.to_string())?;
+    let stream = connector
+        .connect(name, stream)
+        .await
+        .map_err(|error| error.to_string())?;
     exchange(stream, request).await
 }
 
@@ -139,7 +159,10 @@ async fn exchange(
     mut stream: impl AsyncRead + AsyncWrite + Unpin,
     request: &str,
 ) -> Result<u16, String> {
-    stream.write_all(request.as_bytes()).await.map_err(|error| error.to_string())?;
+    stream
+        .write_all(request.as_bytes())
+        .await
+        .map_err(|error| error.to_string())?;
     let mut head = Vec::new();
     let mut buffer = [0; 1024];
     while !head.contains(&b'\n') && head.len() < MAX_HEAD {
@@ -156,7 +179,9 @@ fn parse_status(head: &[u8]) -> Option<u16> {
     let line = head.split(|byte| *byte == b'\n').next()?;
     let line = std::str::from_utf8(line).ok()?.trim_end();
     let (version, rest) = line.split_once(' ')?;
-    version.starts_with("HTTP/1.").then(|| rest.get(..3)?.parse().ok())?
+    version
+        .starts_with("HTTP/1.")
+        .then(|| rest.get(..3)?.parse().ok())?
 }
 
 fn tls_config() -> Result<ClientConfig, String> {
@@ -217,7 +242,10 @@ mod tests {
     #[test]
     fn heads() {
         let address = (IpAddr::from([10, 0, 0, 1]), 80);
-        let headers = [("host".to_owned(), "x".to_owned()), ("Accept".to_owned(), String::new())];
+        let headers = [
+            ("host".to_owned(), "x".to_owned()),
+            ("Accept".to_owned(), String::new()),
+        ];
         let expected = "GET /a?b HTTP/1.1\r\nUser-Agent: kube-probe/1.36\r\nhost: x\r\n\
                         Connection: close\r\n\r\n";
         assert_eq!(request_head(address, "a?b", &headers), expected);

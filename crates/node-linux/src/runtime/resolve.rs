@@ -31,10 +31,16 @@ fn config_error(message: impl Into<String>) -> RuntimeError {
 impl Shared {
     pub(super) fn create(&self, sandbox: &str, config: &ContainerConfig) -> RuntimeResult<String> {
         let missing = || {
-            RuntimeError::new("CreateContainerError", format!("sandbox {sandbox:?} does not exist"))
+            RuntimeError::new(
+                "CreateContainerError",
+                format!("sandbox {sandbox:?} does not exist"),
+            )
         };
         let sandbox = self.find_sandbox(sandbox)?.ok_or_else(missing)?;
-        let image = self.images.find(&config.image).map_err(io_error("ImageInspectError"))?;
+        let image = self
+            .images
+            .find(&config.image)
+            .map_err(io_error("ImageInspectError"))?;
         let absent = || {
             let text = format!("image {:?} is not present", config.image);
             RuntimeError::new("CreateContainerError", text)
@@ -64,8 +70,14 @@ impl Shared {
         let termination_log = directory.join("termination-log");
         let own = [
             ("/etc/hosts", self.layout.sandbox(&pod.id).join("hosts")),
-            ("/etc/hostname", self.layout.sandbox(&pod.id).join("hostname")),
-            ("/etc/resolv.conf", self.layout.sandbox(&pod.id).join("resolv.conf")),
+            (
+                "/etc/hostname",
+                self.layout.sandbox(&pod.id).join("hostname"),
+            ),
+            (
+                "/etc/resolv.conf",
+                self.layout.sandbox(&pod.id).join("resolv.conf"),
+            ),
             (TERMINATION_LOG, termination_log.clone()),
         ];
         Ok(ContainerSpec {
@@ -91,7 +103,9 @@ impl Shared {
             limits: (&config.limits).into(),
             oom_score_adj: config.oom_score_adj,
             stop_signal: stop_signal(&image.config.stop_signal)?,
-            log_path: logs.join(&config.name).join(format!("{}.log", config.attempt)),
+            log_path: logs
+                .join(&config.name)
+                .join(format!("{}.log", config.attempt)),
             termination_log,
             id,
         })
@@ -99,7 +113,11 @@ impl Shared {
 }
 
 fn first_given(wanted: &str, fallback: &str) -> String {
-    if wanted.is_empty() { fallback.to_owned() } else { wanted.to_owned() }
+    if wanted.is_empty() {
+        fallback.to_owned()
+    } else {
+        wanted.to_owned()
+    }
 }
 
 fn arguments(config: &ContainerConfig, image: &RunConfig) -> RuntimeResult<Vec<String>> {
@@ -110,7 +128,10 @@ fn arguments(config: &ContainerConfig, image: &RunConfig) -> RuntimeResult<Vec<S
     };
     let all: Vec<String> = entry.iter().chain(rest).cloned().collect();
     if all.is_empty() {
-        return Err(RuntimeError::new("CreateContainerError", "no command specified"));
+        return Err(RuntimeError::new(
+            "CreateContainerError",
+            "no command specified",
+        ));
     }
     Ok(all)
 }
@@ -118,15 +139,23 @@ fn arguments(config: &ContainerConfig, image: &RunConfig) -> RuntimeResult<Vec<S
 /// Host name, the image's variables, the container's; the last of a name wins.
 fn environment(hostname: &str, config: &ContainerConfig, image: &RunConfig) -> Vec<String> {
     let mut list: Vec<(&str, &str)> = vec![("HOSTNAME", hostname)];
-    let image = image.env.iter().map(|entry| entry.split_once('=').unwrap_or((entry, "")));
-    let own = config.env.iter().map(|(name, value)| (name.as_str(), value.as_str()));
+    let image = image
+        .env
+        .iter()
+        .map(|entry| entry.split_once('=').unwrap_or((entry, "")));
+    let own = config
+        .env
+        .iter()
+        .map(|(name, value)| (name.as_str(), value.as_str()));
     for (name, value) in image.chain(own) {
         match list.iter_mut().find(|(known, _)| *known == name) {
             Some(entry) => entry.1 = value,
             None => list.push((name, value)),
         }
     }
-    list.iter().map(|(name, value)| format!("{name}={value}")).collect()
+    list.iter()
+        .map(|(name, value)| format!("{name}={value}"))
+        .collect()
 }
 
 fn id_number(value: i64) -> RuntimeResult<u32> {
@@ -145,7 +174,9 @@ fn user(security: &Security, image: &RunConfig) -> RuntimeResult<UserSpec> {
                 return Err(config_error("container's runAsUser breaks non-root policy"));
             }
             (_, "", _) | (_, _, Ok(0)) => {
-                return Err(config_error("container has runAsNonRoot and image will run as root"));
+                return Err(config_error(
+                    "container has runAsNonRoot and image will run as root",
+                ));
             }
             (.., Err(_)) => {
                 return Err(config_error(format!(
@@ -156,7 +187,10 @@ fn user(security: &Security, image: &RunConfig) -> RuntimeResult<UserSpec> {
             _ => {}
         }
     }
-    let supplemental = security.supplemental_groups.iter().map(|group| id_number(*group));
+    let supplemental = security
+        .supplemental_groups
+        .iter()
+        .map(|group| id_number(*group));
     Ok(UserSpec {
         user,
         group: security.run_as_group.map(id_number).transpose()?,
@@ -197,7 +231,11 @@ fn mounts(
     for (target, source) in own {
         let taken = list.iter().any(|mount| mount.target == target);
         if !taken && !(elsewhere && target == TERMINATION_LOG) {
-            list.push(MountSpec { source, target: target.to_owned(), ..MountSpec::default() });
+            list.push(MountSpec {
+                source,
+                target: target.to_owned(),
+                ..MountSpec::default()
+            });
         }
     }
     list.sort_by_key(|mount| Path::new(&mount.target).components().count());
@@ -227,12 +265,25 @@ fn stop_signal(text: &str) -> RuntimeResult<i32> {
     }
     let upper = text.to_ascii_uppercase();
     let bare = upper.strip_prefix("SIG").unwrap_or(&upper);
-    let named = NAMES.iter().find(|(name, _)| *name == bare).map(|(_, number)| *number);
-    let realtime = || bare.strip_prefix("RTMIN+")?.parse::<i32>().ok().map(|add| REALTIME_MIN + add);
+    let named = NAMES
+        .iter()
+        .find(|(name, _)| *name == bare)
+        .map(|(_, number)| *number);
+    let realtime = || {
+        bare.strip_prefix("RTMIN+")?
+            .parse::<i32>()
+            .ok()
+            .map(|add| REALTIME_MIN + add)
+    };
     let number = named.or_else(|| bare.parse().ok()).or_else(realtime);
-    number.filter(|number| (1..=LAST).contains(number)).ok_or_else(|| {
-        RuntimeError::new("CreateContainerError", format!("unknown stop signal {text:?}"))
-    })
+    number
+        .filter(|number| (1..=LAST).contains(number))
+        .ok_or_else(|| {
+            RuntimeError::new(
+                "CreateContainerError",
+                format!("unknown stop signal {text:?}"),
+            )
+        })
 }
 
 #[cfg(test)]
@@ -260,7 +311,11 @@ mod tests {
         ];
         for (command, args, expected) in cases {
             let (command, args) = (words(command), words(args));
-            let config = ContainerConfig { command, args, ..ContainerConfig::default() };
+            let config = ContainerConfig {
+                command,
+                args,
+                ..ContainerConfig::default()
+            };
             assert_eq!(arguments(&config, &image("")), Ok(words(expected)));
         }
         assert!(arguments(&ContainerConfig::default(), &RunConfig::default()).is_err());
@@ -268,8 +323,15 @@ mod tests {
 
     #[test]
     fn later_variables_win() {
-        let env = vec![("B".into(), "3".into()), ("C".into(), "4".into()), ("C".into(), "5".into())];
-        let config = ContainerConfig { env, ..ContainerConfig::default() };
+        let env = vec![
+            ("B".into(), "3".into()),
+            ("C".into(), "4".into()),
+            ("C".into(), "5".into()),
+        ];
+        let config = ContainerConfig {
+            env,
+            ..ContainerConfig::default()
+        };
         let expected = ["HOSTNAME=h", "A=1", "B=3", "C=5"];
         assert_eq!(environment("h", &config, &image("")), expected);
     }
@@ -277,8 +339,14 @@ mod tests {
     #[test]
     fn non_root_policy() {
         let check = |run_as_user, name: &str| {
-            let security = Security { run_as_user, run_as_non_root: true, ..Security::default() };
-            user(&security, &image(name)).map(|user| user.user).map_err(|error| error.reason)
+            let security = Security {
+                run_as_user,
+                run_as_non_root: true,
+                ..Security::default()
+            };
+            user(&security, &image(name))
+                .map(|user| user.user)
+                .map_err(|error| error.reason)
         };
         let refused = Err("CreateContainerConfigError");
         assert_eq!(check(Some(0), "1000"), refused);
@@ -291,7 +359,13 @@ mod tests {
 
     #[test]
     fn signals() {
-        let cases = [("", 15), ("SIGQUIT", 3), ("int", 2), ("9", 9), ("SIGRTMIN+3", 37)];
+        let cases = [
+            ("", 15),
+            ("SIGQUIT", 3),
+            ("int", 2),
+            ("9", 9),
+            ("SIGRTMIN+3", 37),
+        ];
         for (text, number) in cases {
             assert_eq!(stop_signal(text), Ok(number));
         }

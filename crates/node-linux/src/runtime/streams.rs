@@ -8,8 +8,8 @@ use crate::{
     wire::{self, HEADER, Kind},
 };
 use env::{
-    BoxFuture, ByteStream, ExecOutput, Output, RuntimeError, RuntimeResult, Session,
-    StreamOptions, TerminalSize,
+    BoxFuture, ByteStream, ExecOutput, Output, RuntimeError, RuntimeResult, Session, StreamOptions,
+    TerminalSize,
 };
 use std::{
     fs::File,
@@ -51,7 +51,10 @@ impl Input {
         };
         let mut left = bytes;
         while !left.is_empty() {
-            let written = terminal.writable().await?.try_io(|fd| sys::write(fd.as_fd(), left));
+            let written = terminal
+                .writable()
+                .await?
+                .try_io(|fd| sys::write(fd.as_fd(), left));
             if let Ok(count) = written {
                 left = &left[count?..];
             }
@@ -104,6 +107,12 @@ impl Session for LiveSession {
     }
 }
 
+/// Lets the executor wait for a descriptor.
+fn watch(fd: OwnedFd) -> io::Result<AsyncFd<OwnedFd>> {
+    // SAFETY: an OwnedFd stays open, and the same, for as long as the AsyncFd owns it.
+    unsafe { AsyncFd::register(fd) }.map_err(io::Error::from)
+}
+
 /// The supervisor's ends and ours of a command's streams.
 struct Pipes {
     theirs: [OwnedFd; 3],
@@ -121,7 +130,11 @@ impl Pipes {
         };
         let (stdout, output) = sys::pipe()?;
         let (stderr, error) = sys::pipe()?;
-        Ok(Self { theirs: [input, output, error], stdin, outputs: [stdout, stderr] })
+        Ok(Self {
+            theirs: [input, output, error],
+            stdin,
+            outputs: [stdout, stderr],
+        })
     }
 }
 
@@ -143,12 +156,20 @@ async fn start_command(
         let request = Request::Exec(Box::new(spec));
         if tty {
             let (_, stream) = shared.client.open(&request, &[])?;
-            return Ok(Command { stdin: None, outputs: None, stream });
+            return Ok(Command {
+                stdin: None,
+                outputs: None,
+                stream,
+            });
         }
         let pipes = Pipes::new(with_stdin).map_err(io_error("ExecError"))?;
         let fds = pipes.theirs.each_ref().map(AsFd::as_fd);
         let (_, stream) = shared.client.open(&request, &fds)?;
-        Ok(Command { stdin: pipes.stdin, outputs: Some(pipes.outputs), stream })
+        Ok(Command {
+            stdin: pipes.stdin,
+            outputs: Some(pipes.outputs),
+            stream,
+        })
     })
     .await
 }
@@ -199,27 +220,42 @@ pub(super) async fn exec(
 }
 
 fn command_session(command: Command, options: StreamOptions) -> io::Result<Arc<dyn Session>> {
-    let Command { stdin, outputs, mut stream } = command;
+    let Command {
+        stdin,
+        outputs,
+        mut stream,
+    } = command;
     let (sender, receiver) = mpsc::channel(BACKLOG);
     let mut socket = to_async(stream.socket)?;
     let mut readers = Vec::new();
-    let mut input = stdin.map(pipe::Sender::from_owned_fd).transpose()?.map(Input::Pipe);
+    let mut input = stdin
+        .map(pipe::Sender::from_owned_fd)
+        .transpose()?
+        .map(Input::Pipe);
     let mut terminal = None;
     if let Some(console) = stream.fds.pop() {
         sys::set_nonblocking(console.as_fd())?;
-        let source = AsyncFd::register(console.try_clone()?)?;
+        let source = watch(console.try_clone()?)?;
         readers.push(tokio::spawn(copy_terminal(source, sender.clone())));
         input = options
             .stdin
-            .then(|| AsyncFd::register(console.try_clone()?).map(Input::Terminal))
+            .then(|| watch(console.try_clone()?).map(Input::Terminal))
             .transpose()?;
         terminal = Some(console);
     }
     if let Some([stdout, stderr]) = outputs {
         let stdout = pipe::Receiver::from_owned_fd(stdout)?;
         let stderr = pipe::Receiver::from_owned_fd(stderr)?;
-        readers.push(tokio::spawn(copy_pipe(stdout, sender.clone(), Output::Stdout)));
-        readers.push(tokio::spawn(copy_pipe(stderr, sender.clone(), Output::Stderr)));
+        readers.push(tokio::spawn(copy_pipe(
+            stdout,
+            sender.clone(),
+            Output::Stdout,
+        )));
+        readers.push(tokio::spawn(copy_pipe(
+            stderr,
+            sender.clone(),
+            Output::Stderr,
+        )));
     }
     let aborts: Vec<_> = readers.iter().map(JoinHandle::abort_handle).collect();
     let finish = tokio::spawn(async move {
@@ -281,7 +317,11 @@ async fn copy_terminal(from: AsyncFd<OwnedFd>, to: mpsc::Sender<Output>) {
         // A terminal ends with EIO when its last user has gone.
         match read {
             Ok(count) if count > 0 => {
-                if to.send(Output::Stdout(buffer[..count].to_vec())).await.is_err() {
+                if to
+                    .send(Output::Stdout(buffer[..count].to_vec()))
+                    .await
+                    .is_err()
+                {
                     return;
                 }
             }
@@ -297,7 +337,9 @@ pub(super) async fn attach(
 ) -> RuntimeResult<Arc<dyn Session>> {
     let (shared, id) = (shared.clone(), id.to_owned());
     let (record, stream) = blocking(move || {
-        let record = shared.client.container(&Request::Inspect { id: id.clone() })?;
+        let record = shared
+            .client
+            .container(&Request::Inspect { id: id.clone() })?;
         // A terminal is wanted even without input: for its size.
         let stdin = options.stdin || record.spec.tty;
         let (_, stream) = shared.client.open(&Request::Attach { id, stdin }, &[])?;
@@ -317,7 +359,7 @@ fn attach_session(
     let (mut input, mut terminal) = (None, None);
     if let Some(fd) = stream.fds.pop() {
         if record.spec.tty {
-            let own = AsyncFd::register(fd.try_clone()?)?;
+            let own = watch(fd.try_clone()?)?;
             input = options.stdin.then_some(Input::Terminal(own));
             terminal = Some(fd);
         } else {
@@ -383,12 +425,17 @@ async fn run_to_end(command: Command) -> io::Result<ExecOutput> {
         let capture = |fd| pipe::Receiver::from_owned_fd(fd);
         let (stdout, stderr) = (capture(stdout)?, capture(stderr)?);
         let copies = async {
-            futures::future::join(copy_capped(stdout, &mut out), copy_capped(stderr, &mut err)).await
+            futures::future::join(copy_capped(stdout, &mut out), copy_capped(stderr, &mut err))
+                .await
         };
         exit_and_drain(wait_exit(&mut socket), copies).await
     };
     match exit {
-        Output::Exit(exit_code) => Ok(ExecOutput { exit_code, stdout: out, stderr: err }),
+        Output::Exit(exit_code) => Ok(ExecOutput {
+            exit_code,
+            stdout: out,
+            stderr: err,
+        }),
         Output::Failed(text) => Err(io::Error::other(text)),
         Output::Stdout(_) | Output::Stderr(_) => Err(io::ErrorKind::InvalidData.into()),
     }
@@ -459,7 +506,9 @@ pub(super) async fn connect(
     let v4 = SocketAddr::from((Ipv4Addr::LOCALHOST, port));
     let v6 = SocketAddr::from((Ipv6Addr::LOCALHOST, port));
     let connected = match netns::connect_async(&netns, v4, CONNECT_TIMEOUT).await {
-        Err(first) => netns::connect_async(&netns, v6, CONNECT_TIMEOUT).await.map_err(|_| first),
+        Err(first) => netns::connect_async(&netns, v6, CONNECT_TIMEOUT)
+            .await
+            .map_err(|_| first),
         connected => connected,
     };
     let stream: TcpStream = connected.map_err(|error| {
@@ -467,5 +516,8 @@ pub(super) async fn connect(
         RuntimeError::new("StreamError", text)
     })?;
     let (read, write) = stream.into_split();
-    Ok(Arc::new(PodConnection { read: Mutex::new(read), write: Mutex::new(write) }))
+    Ok(Arc::new(PodConnection {
+        read: Mutex::new(read),
+        write: Mutex::new(write),
+    }))
 }

@@ -75,7 +75,9 @@ impl Supervisor {
     }
 
     pub(super) fn serve_client(&mut self, token: u64) {
-        let Some(client) = self.clients.get_mut(&token) else { return };
+        let Some(client) = self.clients.get_mut(&token) else {
+            return;
+        };
         if client.flush().is_err() {
             return self.drop_client(token);
         }
@@ -117,7 +119,9 @@ impl Supervisor {
 
     /// Queues a frame and sends what goes at once.
     pub(super) fn send_frame(&mut self, token: u64, kind: Kind, payload: &[u8]) {
-        let Some(client) = self.clients.get_mut(&token) else { return };
+        let Some(client) = self.clients.get_mut(&token) else {
+            return;
+        };
         client.output.extend(wire::frame(kind, payload));
         client.close_when_flushed |= kind == Kind::Exit;
         if client.flush().is_err() || client.output.len() > MAX_BACKLOG {
@@ -127,19 +131,27 @@ impl Supervisor {
     }
 
     fn after_output(&mut self, token: u64) {
-        let Some(client) = self.clients.get_mut(&token) else { return };
+        let Some(client) = self.clients.get_mut(&token) else {
+            return;
+        };
         let flushed = client.is_flushed();
         if flushed && client.close_when_flushed {
             return self.drop_client(token);
         }
-        if self.epoll.want_output(client.stream.as_fd(), token, !flushed).is_err() {
+        if self
+            .epoll
+            .want_output(client.stream.as_fd(), token, !flushed)
+            .is_err()
+        {
             self.drop_client(token);
         }
     }
 
     fn drop_client(&mut self, token: u64) {
         self.sources.remove(&token);
-        let Some(client) = self.clients.remove(&token) else { return };
+        let Some(client) = self.clients.remove(&token) else {
+            return;
+        };
         if let Some((pidfd, true)) = &client.command {
             // Already gone is as good.
             let _ = sys::signal_process(pidfd.as_fd(), libc::SIGKILL);

@@ -1,6 +1,6 @@
 //! A container's life in the supervisor: start, output, end.
 
-use super::{Source, Supervisor, launch::Started, now, records};
+use super::{Garbage, Source, Supervisor, launch::Started, now, records};
 use crate::{
     log::{LogWriter, Stream},
     spec::{ContainerRecord, Exit, Phase},
@@ -58,15 +58,21 @@ impl Supervisor {
     pub(super) fn start_container(&mut self, id: &str) -> io::Result<()> {
         let container = self.containers.get(id).ok_or(io::ErrorKind::NotFound)?;
         let spec = container.record.spec.clone();
-        let sandbox = self.sandboxes.get(&spec.sandbox).ok_or(io::ErrorKind::NotFound)?;
+        let sandbox = self
+            .sandboxes
+            .get(&spec.sandbox)
+            .ok_or(io::ErrorKind::NotFound)?;
         let pause = sandbox.pause.as_ref();
         let started_at = now();
         let launched = LogWriter::open(&spec.log_path).and_then(|log| {
-            Ok((log, self.launcher.start(&spec, &sandbox.record.spec, pause)?))
+            Ok((
+                log,
+                self.launcher.start(&spec, &sandbox.record.spec, pause)?,
+            ))
         });
         let result = launched.and_then(|(log, started)| self.adopt(id, log, started, started_at));
         if let Err(error) = &result {
-            self.garbage.push(spec.cgroup);
+            self.garbage.push(Garbage::Container(spec.cgroup));
             let exit = Exit {
                 started_at,
                 finished_at: now(),
@@ -86,7 +92,13 @@ impl Supervisor {
         started: Started,
         started_at: u64,
     ) -> io::Result<()> {
-        let Started { pid, pidfd, console, stdin, outputs } = started;
+        let Started {
+            pid,
+            pidfd,
+            console,
+            stdin,
+            outputs,
+        } = started;
         self.watch(pidfd.as_fd(), Source::Ended(id.to_owned()))?;
         let mut streams = Vec::new();
         if let Some(console) = &console {
@@ -100,7 +112,8 @@ impl Supervisor {
             sys::set_nonblocking(fd.as_fd())?;
             let token = self.watch_output(&fd)?;
             tokens.push(token);
-            self.sources.insert(token, Source::Output(id.to_owned(), stream, fd));
+            self.sources
+                .insert(token, Source::Output(id.to_owned(), stream, fd));
         }
         let container = self.containers.get_mut(id).ok_or(io::ErrorKind::NotFound)?;
         container.process = Some((pid, pidfd));
@@ -158,7 +171,9 @@ impl Supervisor {
     }
 
     fn deliver(&mut self, id: &str, stream: Stream, bytes: &[u8]) {
-        let Some(container) = self.containers.get_mut(id) else { return };
+        let Some(container) = self.containers.get_mut(id) else {
+            return;
+        };
         if let Some(log) = &mut container.log
             && let Err(error) = log.append(stream, bytes)
         {
@@ -174,9 +189,15 @@ impl Supervisor {
     }
 
     pub(super) fn container_ended(&mut self, token: u64, id: &str) {
-        let Some(container) = self.containers.get_mut(id) else { return };
-        let Some((_, pidfd)) = &container.process else { return };
-        let Ok(Some(code)) = sys::reap(pidfd.as_fd()) else { return };
+        let Some(container) = self.containers.get_mut(id) else {
+            return;
+        };
+        let Some((_, pidfd)) = &container.process else {
+            return;
+        };
+        let Ok(Some(code)) = sys::reap(pidfd.as_fd()) else {
+            return;
+        };
         // Leaving the epoll set by hand: the descriptor is closed only below.
         let _ = self.epoll.remove(pidfd.as_fd());
         self.sources.remove(&token);
@@ -187,7 +208,9 @@ impl Supervisor {
             self.copy_chunks(output, CHUNKS_AT_END);
             self.close_output(output);
         }
-        let Some(container) = self.containers.get_mut(id) else { return };
+        let Some(container) = self.containers.get_mut(id) else {
+            return;
+        };
         if let Some(mut log) = container.log.take()
             && let Err(error) = log.finish()
         {
@@ -208,7 +231,7 @@ impl Supervisor {
             reason: reason(code, killed_for_memory).into(),
             message: read_message(&spec.termination_log),
         };
-        self.garbage.push(spec.cgroup);
+        self.garbage.push(Garbage::Container(spec.cgroup));
         self.collect_garbage();
         self.set_phase(id, Phase::Exited(exit));
         for client in attached {
@@ -217,9 +240,15 @@ impl Supervisor {
     }
 
     pub(super) fn command_ended(&mut self, token: u64, client: u64) {
-        let Some(Source::CommandEnded(_)) = self.sources.get(&token) else { return };
-        let Some(pidfd) = self.commands.get(&token) else { return };
-        let Ok(Some(code)) = sys::reap(pidfd.as_fd()) else { return };
+        let Some(Source::CommandEnded(_)) = self.sources.get(&token) else {
+            return;
+        };
+        let Some(pidfd) = self.commands.get(&token) else {
+            return;
+        };
+        let Ok(Some(code)) = sys::reap(pidfd.as_fd()) else {
+            return;
+        };
         let _ = self.epoll.remove(pidfd.as_fd());
         self.sources.remove(&token);
         self.commands.remove(&token);

@@ -65,7 +65,12 @@ impl Launcher {
     /// A launcher for this process.
     pub fn new(layout: Layout, cgroups: Box<dyn Cgroups>) -> io::Result<Self> {
         let own_pids = File::open("/proc/self/ns/pid")?.into();
-        Ok(Self { layout, cgroups, filters: Filters::default(), own_pids })
+        Ok(Self {
+            layout,
+            cgroups,
+            filters: Filters::default(),
+            own_pids,
+        })
     }
 
     /// Starts a container's first process.
@@ -89,7 +94,9 @@ impl Launcher {
         let (streams, mut started) = make_streams(spec)?;
         let (parent, sync) = sys::message_pair()?;
         let privileges = &spec.privileges;
-        let filters = self.filters.get(privileges.seccomp, privileges.capabilities)?;
+        let filters = self
+            .filters
+            .get(privileges.seccomp, privileges.capabilities)?;
         let program = program(spec, &spec.arguments, filters, (streams, sync));
         let cloned = clone_into(pids.as_ref(), &self.own_pids, flags)?;
         let Some((pid, pidfd)) = cloned else {
@@ -118,7 +125,9 @@ impl Launcher {
         let pids = open_pids(container.0)?;
         let (parent, sync) = sys::message_pair()?;
         let privileges = &spec.privileges;
-        let filters = self.filters.get(privileges.seccomp, privileges.capabilities)?;
+        let filters = self
+            .filters
+            .get(privileges.seccomp, privileges.capabilities)?;
         let program = program(spec, arguments, filters, (streams, sync));
         let Some((pid, pidfd)) = clone_into(Some(&pids), &self.own_pids, 0)? else {
             drop(parent);
@@ -126,7 +135,10 @@ impl Launcher {
         };
         drop(program);
         let console = self.release(spec, pid, &pidfd, parent)?;
-        Ok(Started { console, ..Unstarted::default().finish(pid, pidfd) })
+        Ok(Started {
+            console,
+            ..Unstarted::default().finish(pid, pidfd)
+        })
     }
 
     /// Puts the child into its cgroup, lets it run and waits until it has become the program.
@@ -174,7 +186,8 @@ fn program<'a>(
 
 fn open_pids(pid: i32) -> io::Result<OwnedFd> {
     let file = File::open(format!("/proc/{pid}/ns/pid"));
-    file.map(OwnedFd::from).context(|| "opening a process-id namespace".into())
+    file.map(OwnedFd::from)
+        .context(|| "opening a process-id namespace".into())
 }
 
 /// Clones into an existing process-id namespace, or the own one.
@@ -183,7 +196,9 @@ fn clone_into(
     own: &OwnedFd,
     flags: i32,
 ) -> io::Result<Option<(i32, OwnedFd)>> {
-    let Some(pids) = pids else { return sys::clone_process(flags) };
+    let Some(pids) = pids else {
+        return sys::clone_process(flags);
+    };
     sys::set_namespace(pids.as_fd(), libc::CLONE_NEWPID)?;
     let cloned = sys::clone_process(flags);
     if !matches!(cloned, Ok(None)) {
@@ -203,8 +218,18 @@ struct Unstarted {
 
 impl Unstarted {
     fn finish(self, pid: i32, pidfd: OwnedFd) -> Started {
-        let Self { console, stdin, outputs } = self;
-        Started { pid, pidfd, console, stdin, outputs }
+        let Self {
+            console,
+            stdin,
+            outputs,
+        } = self;
+        Started {
+            pid,
+            pidfd,
+            console,
+            stdin,
+            outputs,
+        }
     }
 }
 
@@ -220,7 +245,11 @@ fn make_streams(spec: &ContainerSpec) -> io::Result<(Streams, Unstarted)> {
     };
     let (stdout, output) = sys::pipe()?;
     let (stderr, error) = sys::pipe()?;
-    let ours = Unstarted { console: None, stdin, outputs: Some([stdout, stderr]) };
+    let ours = Unstarted {
+        console: None,
+        stdin,
+        outputs: Some([stdout, stderr]),
+    };
     Ok((Streams::Plain([input, output, error]), ours))
 }
 

@@ -26,8 +26,7 @@ use namespaces::Pause;
 pub use recover::cleanup;
 use std::{
     collections::BTreeMap,
-    fs::{self, File},
-    io,
+    fs, io,
     os::{
         fd::{AsFd, OwnedFd},
         unix::net::UnixListener,
@@ -51,6 +50,14 @@ enum Source {
     CommandEnded(u64),
 }
 
+/// A control group to remove.
+enum Garbage {
+    /// A container's: the pod's above it stays.
+    Container(String),
+    /// A pod's, and those above it if they have become empty.
+    Pod(String),
+}
+
 /// A sandbox and its pause process, if it has one.
 struct Sandbox {
     record: SandboxRecord,
@@ -69,14 +76,17 @@ struct Supervisor {
     /// Running commands by the token of their end.
     commands: BTreeMap<u64, OwnedFd>,
     /// Control groups to remove as soon as the kernel lets us.
-    garbage: Vec<String>,
+    garbage: Vec<Garbage>,
     next_token: u64,
     stopping: bool,
 }
 
 /// Microseconds since the Unix epoch.
 fn now() -> u64 {
-    SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_micros() as u64
+    SystemTime::now()
+        .duration_since(UNIX_EPOCH)
+        .unwrap_or_default()
+        .as_micros() as u64
 }
 
 /// The supervisor's program: `arguments` are the socket's path and the state directory.
@@ -99,9 +109,7 @@ fn serve(socket: &Path, layout: Layout) -> io::Result<()> {
     // Already leader of a session if started by hand; then there is nothing to leave.
     let _ = sys::new_session();
     fs::create_dir_all(layout.layers())?;
-    let lock = File::create(layout.lock())?;
-    sys::lock_file(lock.as_fd())
-        .map_err(|_| io::Error::other("another supervisor uses this state directory"))?;
+    let _lock = recover::lock(&layout)?;
     let cgroups = cgroup::detect()?;
     let (sandboxes, containers) = recover::recover(&layout, cgroups.as_ref());
     // Left behind by a supervisor that died: nobody listens, the lock says so.
@@ -127,10 +135,15 @@ impl Supervisor {
         const LISTENER: u64 = 0;
         epoll.add(listener.as_fd(), LISTENER)?;
         let sandbox = |record: SandboxRecord| {
-            (record.spec.id.clone(), Sandbox { record, pause: None })
+            (
+                record.spec.id.clone(),
+                Sandbox {
+                    record,
+                    pause: None,
+                },
+            )
         };
-        let container =
-            |record: ContainerRecord| (record.spec.id.clone(), Container::new(record));
+        let container = |record: ContainerRecord| (record.spec.id.clone(), Container::new(record));
         Ok(Self {
             launcher,
             epoll,
@@ -148,7 +161,11 @@ impl Supervisor {
 
     fn run(&mut self) -> io::Result<()> {
         while !self.stopping {
-            let timeout = if self.garbage.is_empty() { -1 } else { GARBAGE_INTERVAL };
+            let timeout = if self.garbage.is_empty() {
+                -1
+            } else {
+                GARBAGE_INTERVAL
+            };
             for token in self.epoll.wait(timeout)? {
                 self.handle(token);
             }
@@ -196,6 +213,15 @@ impl Supervisor {
 
     fn collect_garbage(&mut self) {
         let cgroups = &self.launcher.cgroups;
-        self.garbage.retain(|path| cgroups.remove(path).is_err());
+        self.garbage.retain(|garbage| match garbage {
+            Garbage::Container(path) => cgroups.remove(path).is_err(),
+            Garbage::Pod(path) => {
+                let kept = cgroups.remove(path).is_err();
+                if !kept {
+                    recover::remove_empty_parents(cgroups.as_ref(), path);
+                }
+                kept
+            }
+        });
     }
 }

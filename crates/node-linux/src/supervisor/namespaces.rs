@@ -45,8 +45,14 @@ fn own(spec: &SandboxSpec) -> Vec<(&'static str, i32)> {
 pub fn create(spec: &SandboxSpec, directory: &Path) -> io::Result<Option<Pause>> {
     mount_shared_memory(spec, directory)?;
     let namespaces = own(spec);
-    let shared = if spec.share_pid { libc::CLONE_NEWPID } else { 0 };
-    let flags = namespaces.iter().fold(shared, |flags, (_, flag)| flags | flag);
+    let shared = if spec.share_pid {
+        libc::CLONE_NEWPID
+    } else {
+        0
+    };
+    let flags = namespaces
+        .iter()
+        .fold(shared, |flags, (_, flag)| flags | flag);
     let (parent, child) = sys::message_pair()?;
     let Some((pid, pidfd)) = sys::clone_process(flags).context(|| "cloning a sandbox".into())?
     else {
@@ -55,7 +61,9 @@ pub fn create(spec: &SandboxSpec, directory: &Path) -> io::Result<Option<Pause>>
     };
     drop(child);
     let pinned = wait_ready(&parent).and_then(|()| {
-        namespaces.iter().try_for_each(|(name, _)| pin(pid, name, directory))
+        namespaces
+            .iter()
+            .try_for_each(|(name, _)| pin(pid, name, directory))
     });
     if pinned.is_err() || !spec.share_pid {
         // It may have ended by itself, which is what we want.
@@ -118,8 +126,14 @@ fn wait_ready(sync: &OwnedFd) -> io::Result<()> {
 fn pin(pid: i32, name: &str, directory: &Path) -> io::Result<()> {
     let target = directory.join(name);
     File::create(&target)?;
-    sys::mount(&format!("/proc/{pid}/ns/{name}"), &target, "", libc::MS_BIND, "")
-        .context(|| format!("pinning the {name} namespace"))
+    sys::mount(
+        &format!("/proc/{pid}/ns/{name}"),
+        &target,
+        "",
+        libc::MS_BIND,
+        "",
+    )
+    .context(|| format!("pinning the {name} namespace"))
 }
 
 /// Waits for a killed child to end, and reaps it.
@@ -152,8 +166,13 @@ pub fn exist(spec: &SandboxSpec, directory: &Path) -> bool {
 
 /// What a container of the sandbox enters: opened namespaces and their kinds.
 pub fn open(spec: &SandboxSpec, directory: &Path) -> io::Result<Vec<(OwnedFd, i32)>> {
-    let own = own(spec).into_iter().map(|(name, kind)| (directory.join(name), kind));
-    let shared = spec.shared_network.iter().map(|path| (path.clone(), libc::CLONE_NEWNET));
+    let own = own(spec)
+        .into_iter()
+        .map(|(name, kind)| (directory.join(name), kind));
+    let shared = spec
+        .shared_network
+        .iter()
+        .map(|path| (path.clone(), libc::CLONE_NEWNET));
     let open = |(path, kind): (PathBuf, i32)| {
         let file = File::open(&path).context(|| format!("opening {}", path.display()))?;
         Ok((OwnedFd::from(file), kind))

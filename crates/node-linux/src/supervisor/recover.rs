@@ -27,7 +27,10 @@ pub fn recover(
 ) -> (Vec<SandboxRecord>, Vec<ContainerRecord>) {
     let (mut sandboxes, stray_sandboxes) = records::load_sandboxes(layout);
     let (mut containers, stray_containers) = records::load_containers(layout);
-    for container in containers.iter_mut().filter(|container| is_running(container)) {
+    for container in containers
+        .iter_mut()
+        .filter(|container| is_running(container))
+    {
         end_lost(container, layout, cgroups);
     }
     for sandbox in &mut sandboxes {
@@ -58,7 +61,9 @@ fn is_running(container: &ContainerRecord) -> bool {
 }
 
 fn end_lost(container: &mut ContainerRecord, layout: &Layout, cgroups: &dyn Cgroups) {
-    let Phase::Running { started_at, .. } = container.phase else { return };
+    let Phase::Running { started_at, .. } = container.phase else {
+        return;
+    };
     cgroups.kill(&container.spec.cgroup);
     report(remove_cgroup(cgroups, &container.spec.cgroup));
     container.phase = Phase::Exited(Exit {
@@ -88,7 +93,9 @@ fn remove_cgroup(cgroups: &dyn Cgroups, path: &str) -> io::Result<()> {
 pub fn remove_all(layout: &Layout, cgroups: &dyn Cgroups) -> io::Result<()> {
     let (sandboxes, _) = records::load_sandboxes(layout);
     let (containers, _) = records::load_containers(layout);
-    let groups = containers.iter().map(|container| container.spec.cgroup.as_str());
+    let groups = containers
+        .iter()
+        .map(|container| container.spec.cgroup.as_str());
     let groups = groups.chain(sandboxes.iter().map(|sandbox| sandbox.spec.cgroup.as_str()));
     let mut result = Ok(());
     for path in groups {
@@ -104,7 +111,7 @@ pub fn remove_all(layout: &Layout, cgroups: &dyn Cgroups) -> io::Result<()> {
 }
 
 /// Removes the groups above a pod's that we made, unless somebody else still uses them.
-fn remove_empty_parents(cgroups: &dyn Cgroups, path: &str) {
+pub fn remove_empty_parents(cgroups: &dyn Cgroups, path: &str) {
     for parent in Path::new(path).ancestors().skip(1) {
         let name = parent.to_string_lossy();
         if name.is_empty() || !cgroups.remove_if_empty(&name) {
@@ -115,9 +122,10 @@ fn remove_empty_parents(cgroups: &dyn Cgroups, path: &str) {
 
 fn remove_directory(path: &Path) -> io::Result<()> {
     match fs::remove_dir_all(path) {
-        Err(error) if error.kind() != io::ErrorKind::NotFound => {
-            Err(io::Error::new(error.kind(), format!("removing {}: {error}", path.display())))
-        }
+        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(io::Error::new(
+            error.kind(),
+            format!("removing {}: {error}", path.display()),
+        )),
         _ => Ok(()),
     }
 }
@@ -137,8 +145,31 @@ fn unmount_below(root: &Path) -> io::Result<()> {
 
 /// Undoes the kernel's octal escapes in mount tables.
 fn unescape(path: &str) -> String {
-    let escapes = [("\\040", " "), ("\\011", "\t"), ("\\012", "\n"), ("\\134", "\\")];
-    escapes.iter().fold(path.to_owned(), |text, (from, to)| text.replace(from, to))
+    let escapes = [
+        ("\\040", " "),
+        ("\\011", "\t"),
+        ("\\012", "\n"),
+        ("\\134", "\\"),
+    ];
+    escapes
+        .iter()
+        .fold(path.to_owned(), |text, (from, to)| text.replace(from, to))
+}
+
+/// Takes the lock of a state directory. A supervisor that was just killed holds it for a moment
+/// longer than its socket.
+pub fn lock(layout: &Layout) -> io::Result<File> {
+    const LOCK_ATTEMPTS: usize = 100;
+    let lock = File::create(layout.lock())?;
+    for _ in 0..LOCK_ATTEMPTS {
+        if sys::lock_file(lock.as_fd()).is_ok() {
+            return Ok(lock);
+        }
+        thread::sleep(PAUSE);
+    }
+    Err(io::Error::other(
+        "a supervisor runs on this state directory",
+    ))
 }
 
 /// Removes everything a supervisor left in `state` after it died. Fails if one still runs there:
@@ -148,8 +179,6 @@ pub fn cleanup(state: &Path) -> io::Result<()> {
     if !state.exists() {
         return Ok(());
     }
-    let lock = File::create(layout.lock())?;
-    sys::lock_file(lock.as_fd())
-        .map_err(|_| io::Error::other("a supervisor still runs on this state directory"))?;
+    let _lock = lock(&layout)?;
     remove_all(&layout, cgroup::detect()?.as_ref())
 }

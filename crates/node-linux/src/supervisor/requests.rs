@@ -1,10 +1,8 @@
 //! Carries out requests.
 
 use super::{
-    Sandbox, Source, Supervisor,
-    containers::Container,
-    launch::Started,
-    namespaces, records,
+    Garbage, Sandbox, Source, Supervisor, containers::Container, launch::Started, namespaces,
+    records,
 };
 use crate::{
     child::Streams,
@@ -107,7 +105,7 @@ impl Supervisor {
         if made.is_err() {
             let directory = self.launcher.layout.sandbox(&spec.id);
             namespaces::release(&directory);
-            self.garbage.push(spec.cgroup.clone());
+            self.garbage.push(Garbage::Pod(spec.cgroup.clone()));
             // A leftover is found again when the supervisor starts.
             let _ = fs::remove_dir_all(directory);
         }
@@ -120,7 +118,11 @@ impl Supervisor {
 
     fn make_sandbox(&mut self, spec: &SandboxSpec) -> io::Result<Sandbox> {
         let directory = self.launcher.layout.sandbox(&spec.id);
-        let record = SandboxRecord { spec: spec.clone(), ready: true, ips: Vec::new() };
+        let record = SandboxRecord {
+            spec: spec.clone(),
+            ready: true,
+            ips: Vec::new(),
+        };
         records::save_sandbox(&self.launcher.layout, &record)?;
         self.launcher.cgroups.create(&spec.cgroup, &spec.limits)?;
         fs::write(directory.join("hostname"), format!("{}\n", spec.hostname))?;
@@ -151,11 +153,18 @@ impl Supervisor {
 
     fn stop_sandbox(&mut self, id: &str) -> Outcome {
         let in_sandbox = |container: &&Container| container.record.spec.sandbox == id;
-        if self.containers.values().filter(in_sandbox).any(|found| found.process.is_some()) {
+        if self
+            .containers
+            .values()
+            .filter(in_sandbox)
+            .any(|found| found.process.is_some())
+        {
             let text = format!("sandbox {id:?} still has running containers");
             return Err(Refusal("KillPodSandboxError", text));
         }
-        let Some(sandbox) = self.sandboxes.get_mut(id) else { return Ok(Response::Done) };
+        let Some(sandbox) = self.sandboxes.get_mut(id) else {
+            return Ok(Response::Done);
+        };
         if let Some(pause) = sandbox.pause.take() {
             // It may have been killed already.
             let _ = sys::signal_process(pause.pidfd.as_fd(), libc::SIGKILL);
@@ -165,7 +174,7 @@ impl Supervisor {
         if sandbox.record.ready {
             sandbox.record.ready = false;
             let record = sandbox.record.clone();
-            self.garbage.push(record.spec.cgroup.clone());
+            self.garbage.push(Garbage::Pod(record.spec.cgroup.clone()));
             records::save_sandbox(&self.launcher.layout, &record)
                 .map_err(refuse("KillPodSandboxError"))?;
             self.announce();
@@ -197,7 +206,8 @@ impl Supervisor {
         let trash = self.launcher.layout.trash();
         let name = format!("{}-{}", super::now(), self.next_token);
         self.next_token += 1;
-        let moved = fs::create_dir_all(&trash).and_then(|()| fs::rename(directory, trash.join(name)));
+        let moved =
+            fs::create_dir_all(&trash).and_then(|()| fs::rename(directory, trash.join(name)));
         if let Err(error) = moved {
             eprintln!("discarding {}: {error}", directory.display());
         }
@@ -207,17 +217,24 @@ impl Supervisor {
         if let Some(known) = self.containers.get(&spec.id) {
             return Ok(Response::Container(Box::new(known.record.clone())));
         }
-        let sandbox = self.sandboxes.get(&spec.sandbox).ok_or_else(|| no_sandbox(&spec.sandbox))?;
+        let sandbox = self
+            .sandboxes
+            .get(&spec.sandbox)
+            .ok_or_else(|| no_sandbox(&spec.sandbox))?;
         if !sandbox.record.ready {
             let text = format!("sandbox {:?} is not ready", spec.sandbox);
             return Err(Refusal("CreateContainerError", text));
         }
-        let record = ContainerRecord { spec, phase: Phase::Created };
+        let record = ContainerRecord {
+            spec,
+            phase: Phase::Created,
+        };
         let saved = records::save_container(&self.launcher.layout, &record)
             .and_then(|()| make_termination_log(&record.spec.termination_log));
         saved.map_err(refuse("CreateContainerError"))?;
         let response = Response::Container(Box::new(record.clone()));
-        self.containers.insert(record.spec.id.clone(), Container::new(record));
+        self.containers
+            .insert(record.spec.id.clone(), Container::new(record));
         self.announce();
         Ok(response)
     }
@@ -235,13 +252,18 @@ impl Supervisor {
                 return Err(Refusal("RunContainerError", text));
             }
         }
-        self.start_container(id).map_err(refuse("RunContainerError"))?;
+        self.start_container(id)
+            .map_err(refuse("RunContainerError"))?;
         Ok(Response::Done)
     }
 
     fn signal(&mut self, id: &str, signal: i32) -> Outcome {
         let container = self.find(id)?;
-        let signal = if signal == 0 { container.record.spec.stop_signal } else { signal };
+        let signal = if signal == 0 {
+            container.record.spec.stop_signal
+        } else {
+            signal
+        };
         if let Some((_, pidfd)) = &container.process {
             sys::signal_process(pidfd.as_fd(), signal).map_err(refuse("KillContainerError"))?;
         }
@@ -250,7 +272,9 @@ impl Supervisor {
 
     fn kill(&mut self, id: &str) -> Outcome {
         let container = self.find(id)?;
-        let Some((_, pidfd)) = &container.process else { return Ok(Response::Done) };
+        let Some((_, pidfd)) = &container.process else {
+            return Ok(Response::Done);
+        };
         sys::signal_process(pidfd.as_fd(), libc::SIGKILL).map_err(refuse("KillContainerError"))?;
         let cgroup = container.record.spec.cgroup.clone();
         self.launcher.cgroups.kill(&cgroup);
@@ -258,7 +282,9 @@ impl Supervisor {
     }
 
     fn remove(&mut self, id: &str) -> Outcome {
-        let Some(container) = self.containers.get(id) else { return Ok(Response::Done) };
+        let Some(container) = self.containers.get(id) else {
+            return Ok(Response::Done);
+        };
         if container.process.is_some() {
             let text = format!("container {id:?} is running");
             return Err(Refusal("RemoveContainerError", text));
@@ -270,14 +296,18 @@ impl Supervisor {
     }
 
     fn inspect(&mut self, id: &str) -> Outcome {
-        self.find(id).map(|container| Response::Container(Box::new(container.record.clone())))
+        self.find(id)
+            .map(|container| Response::Container(Box::new(container.record.clone())))
     }
 
     fn list(&self, node: &str) -> Response {
         let sandboxes = self.sandboxes.values().map(|sandbox| &sandbox.record);
         let containers = self.containers.values().map(|container| &container.record);
         Response::List {
-            sandboxes: sandboxes.filter(|record| record.spec.node == node).cloned().collect(),
+            sandboxes: sandboxes
+                .filter(|record| record.spec.node == node)
+                .cloned()
+                .collect(),
             containers: containers
                 .filter(|record| record.spec.node == node)
                 .map(summary)
@@ -309,7 +339,10 @@ impl Supervisor {
             return Err(Refusal("ContainerNotRunning", text));
         };
         let mut spec = container.record.spec.clone();
-        let named = spec.environment.iter().any(|entry| entry.starts_with("TERM="));
+        let named = spec
+            .environment
+            .iter()
+            .any(|entry| entry.starts_with("TERM="));
         if exec.tty && !named {
             spec.environment.push("TERM=xterm".into());
         }
@@ -317,7 +350,8 @@ impl Supervisor {
             .launcher
             .command(&spec, (*pid, pidfd), &exec.arguments, streams)
             .map_err(refuse("ExecError"))?;
-        self.adopt_command(token, exec, started, replies).map_err(refuse("ExecError"))?;
+        self.adopt_command(token, exec, started, replies)
+            .map_err(refuse("ExecError"))?;
         Ok(Response::Done)
     }
 
@@ -338,13 +372,7 @@ impl Supervisor {
         Ok(())
     }
 
-    fn attach(
-        &mut self,
-        token: u64,
-        id: &str,
-        stdin: bool,
-        replies: &mut Vec<OwnedFd>,
-    ) -> Outcome {
+    fn attach(&mut self, token: u64, id: &str, stdin: bool, replies: &mut Vec<OwnedFd>) -> Outcome {
         let container = self.find(id)?;
         if container.process.is_none() {
             let text = format!("container {id:?} is not running");

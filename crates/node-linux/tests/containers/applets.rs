@@ -75,7 +75,12 @@ extern "C" fn leave(_signal: i32) {
 
 fn handle_signal() {
     // SAFETY: the handler only calls _exit.
-    unsafe { libc::signal(libc::SIGTERM, leave as extern "C" fn(i32) as libc::sighandler_t) };
+    unsafe {
+        libc::signal(
+            libc::SIGTERM,
+            leave as extern "C" fn(i32) as libc::sighandler_t,
+        )
+    };
     println!("ready");
     loop {
         thread::sleep(Duration::from_secs(3600));
@@ -86,7 +91,9 @@ fn handle_signal() {
 fn fork() -> ExitCode {
     let me = std::env::current_exe().expect("own path");
     for _ in 0..3 {
-        let child = std::process::Command::new(&me).args(["applet", "sleep"]).spawn();
+        let child = std::process::Command::new(&me)
+            .args(["applet", "sleep"])
+            .spawn();
         if let Err(error) = child {
             return fail(&error);
         }

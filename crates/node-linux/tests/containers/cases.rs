@@ -34,32 +34,64 @@ fn exit_codes_and_logs() {
     let good = house.start(&pod.id, applet("good", &["both"]));
     assert_eq!(house.wait(&good), (0, "Completed", String::new()));
     let log = house.log(&good);
-    assert!(log.contains("to stdout\n") && log.contains("to stderr\n"), "{log:?}");
+    assert!(
+        log.contains("to stdout\n") && log.contains("to stderr\n"),
+        "{log:?}"
+    );
     let bad = house.start(&pod.id, applet("bad", &["exit", "7"]));
     assert_eq!(house.wait(&bad), (7, "Error", String::new()));
-    let message = house.start(&pod.id, applet("last", &["write", "/dev/termination-log", "bye"]));
+    let message = house.start(
+        &pod.id,
+        applet("last", &["write", "/dev/termination-log", "bye"]),
+    );
     assert_eq!(house.wait(&message).2, "bye");
     let ticks = house.start(&pod.id, applet("ticks", &["ticks"]));
     house.await_log(&ticks, "tick 3");
-    let tail = LogOptions { tail_lines: Some(1), ..LogOptions::default() };
+    let tail = LogOptions {
+        tail_lines: Some(1),
+        ..LogOptions::default()
+    };
     assert_eq!(house.log_with(&ticks, tail).lines().count(), 1);
-    let follow = LogOptions { follow: true, ..LogOptions::default() };
+    let follow = LogOptions {
+        follow: true,
+        ..LogOptions::default()
+    };
     house.block(async {
         let reader = house.containers.logs(&ticks, &follow).await.expect("a log");
         let mut text = String::new();
         while !text.contains("tick 20") {
-            let more = reader.read().await.expect("readable").expect("still running");
+            let more = reader
+                .read()
+                .await
+                .expect("readable")
+                .expect("still running");
             text.push_str(&String::from_utf8(more).expect("text"));
         }
-        house.containers.stop(&ticks, Duration::ZERO).await.expect("stopped");
+        house
+            .containers
+            .stop(&ticks, Duration::ZERO)
+            .await
+            .expect("stopped");
         while reader.read().await.expect("readable").is_some() {}
     });
     assert_eq!(house.wait(&ticks).0, 137);
-    house.block(house.containers.remove_sandbox(&pod.id)).expect("removed");
+    house
+        .block(house.containers.remove_sandbox(&pod.id))
+        .expect("removed");
     let left = house.block(house.containers.observe()).expect("observed");
     assert!(left.sandboxes.is_empty() && left.containers.is_empty());
-    assert!(fs::read_dir(house.state.join("logs")).expect("logs").next().is_none());
-    assert!(fs::read_dir(house.state.join("trash")).expect("trash").next().is_none());
+    assert!(
+        fs::read_dir(house.state.join("logs"))
+            .expect("logs")
+            .next()
+            .is_none()
+    );
+    assert!(
+        fs::read_dir(house.state.join("trash"))
+            .expect("trash")
+            .next()
+            .is_none()
+    );
     house.close();
 }
 
@@ -71,7 +103,13 @@ fn environment_and_identity() {
     let id = house.start(&pod.id, config);
     house.wait(&id);
     let log = house.log(&id);
-    for line in ["A=2", "FROM_IMAGE=yes", "HOSTNAME=pod-u1", "HOME=/root", "PATH=/usr/local/sbin"] {
+    for line in [
+        "A=2",
+        "FROM_IMAGE=yes",
+        "HOSTNAME=pod-u1",
+        "HOME=/root",
+        "PATH=/usr/local/sbin",
+    ] {
         assert!(log.contains(line), "{line} in {log:?}");
     }
     let mut config = applet("user", &["cat", "/proc/self/status"]);
@@ -83,9 +121,15 @@ fn environment_and_identity() {
     let id = house.start(&pod.id, config);
     assert_eq!(house.wait(&id).0, 0, "{}", house.log(&id));
     let log = house.log(&id);
-    for line in ["Uid:\t1000\t1000", "Gid:\t3000\t3000", "Groups:\t2000 3000", "NoNewPrivs:\t1",
-        "Seccomp:\t2", "CapEff:\t0000000000000000", "CapBnd:\t00000000a80425fb"]
-    {
+    for line in [
+        "Uid:\t1000\t1000",
+        "Gid:\t3000\t3000",
+        "Groups:\t2000 3000",
+        "NoNewPrivs:\t1",
+        "Seccomp:\t2",
+        "CapEff:\t0000000000000000",
+        "CapBnd:\t00000000a80425fb",
+    ] {
         assert!(log.contains(line), "{line} in {log:?}");
     }
     house.close();
@@ -95,13 +139,25 @@ fn files_and_mounts() {
     let house = House::new("files");
     let pod = house.sandbox("u1");
     let volume = |name: &str, source: &VolumeSource, group| {
-        house.block(house.containers.prepare_volume("u1", name, source, group)).expect("prepared")
+        house
+            .block(house.containers.prepare_volume("u1", name, source, group))
+            .expect("prepared")
     };
     let config_map = files(&[("key", "value"), ("dir/deep", "below")]);
     let config_map = volume("config", &config_map, None);
-    let memory = VolumeSource::EmptyDir { memory: true, size_limit: Some(1 << 20) };
+    let memory = VolumeSource::EmptyDir {
+        memory: true,
+        size_limit: Some(1 << 20),
+    };
     let memory = volume("memory", &memory, Some(2000));
-    let scratch = volume("scratch", &VolumeSource::EmptyDir { memory: false, size_limit: None }, None);
+    let scratch = volume(
+        "scratch",
+        &VolumeSource::EmptyDir {
+            memory: false,
+            size_limit: None,
+        },
+        None,
+    );
     let mount = |host: &str, target: &str, sub: &str, read_only| Mount {
         container_path: target.into(),
         host_path: host.into(),
@@ -122,11 +178,20 @@ fn files_and_mounts() {
         (code, house.log(&id))
     };
     let plain: fn(&mut ContainerConfig) = |_| ();
-    assert_eq!(run("a", &["cat", "/config/dir/deep"], plain), (0, "below".into()));
-    assert_eq!(run("b", &["cat", "/one/file"], plain), (0, "value".into()));
+    assert_eq!(
+        run("a", &["cat", "/config/dir/deep"], plain),
+        (0, "below\n".into())
+    );
+    assert_eq!(
+        run("b", &["cat", "/one/file"], plain),
+        (0, "value\n".into())
+    );
     assert_eq!(run("c", &["write", "/config/key", "x"], plain).0, 1);
     assert_eq!(run("d", &["write", "/scratch/sub/file", "x"], plain).0, 0);
-    assert_eq!(fs::read_to_string(format!("{scratch}/made/for/you/file")).expect("there"), "x");
+    assert_eq!(
+        fs::read_to_string(format!("{scratch}/made/for/you/file")).expect("there"),
+        "x"
+    );
     let as_user: fn(&mut ContainerConfig) = |config| {
         config.security.run_as_user = Some(1000);
         config.security.supplemental_groups = vec![2000];
@@ -135,20 +200,35 @@ fn files_and_mounts() {
     assert_eq!(run("f", &["write", "/etc/file", "x"], as_user).0, 1);
     let read_only: fn(&mut ContainerConfig) = |config| config.security.read_only_root = true;
     let (code, log) = run("g", &["write", "/tmp/file", "x"], read_only);
-    assert!(code == 1 && log.contains("Read-only file system"), "{log:?}");
+    assert!(
+        code == 1 && log.contains("Read-only file system"),
+        "{log:?}"
+    );
     assert_eq!(run("h", &["write", "/memory/other", "x"], read_only).0, 0);
     let (_, hosts) = run("i", &["cat", "/etc/hosts"], plain);
     assert!(hosts.contains("127.0.0.1\tpod-u1"), "{hosts:?}");
-    assert_eq!(run("j", &["cat", "/etc/resolv.conf"], plain).1, "nameserver 10.0.0.10\n");
+    assert_eq!(
+        run("j", &["cat", "/etc/resolv.conf"], plain).1,
+        "nameserver 10.0.0.10\n"
+    );
     let work: fn(&mut ContainerConfig) = |config| config.working_dir = "/new/place".into();
     assert_eq!(run("k", &["write", "here", "x"], work).0, 0);
     std::os::unix::fs::symlink("/etc", format!("{scratch}/out")).expect("a link");
     let mut config = applet("escape", &["env"]);
     config.mounts = vec![mount(&scratch, "/x", "out/passwd", false)];
-    let id = house.block(house.containers.create(&pod.id, &config)).expect("created");
-    assert!(house.block(house.containers.start(&id)).is_err(), "a subPath left its volume");
-    house.block(house.containers.remove_sandbox(&pod.id)).expect("removed");
-    house.block(house.containers.release_volumes("u1")).expect("released");
+    let id = house
+        .block(house.containers.create(&pod.id, &config))
+        .expect("created");
+    assert!(
+        house.block(house.containers.start(&id)).is_err(),
+        "a subPath left its volume"
+    );
+    house
+        .block(house.containers.remove_sandbox(&pod.id))
+        .expect("removed");
+    house
+        .block(house.containers.release_volumes("u1"))
+        .expect("released");
     assert!(!house.state.join("pods/u1").exists());
     house.close();
 }
@@ -157,24 +237,53 @@ fn start_errors() {
     let house = House::new("errors");
     let pod = house.sandbox("u1");
     let cases = [
-        ("a", "nope", "exec: \"nope\": executable file not found in $PATH"),
-        ("b", "/no/such", "exec: \"/no/such\": stat /no/such: no such file or directory"),
-        ("c", "/etc/passwd", "exec: \"/etc/passwd\": permission denied"),
+        (
+            "a",
+            "nope",
+            "exec: \"nope\": executable file not found in $PATH",
+        ),
+        (
+            "b",
+            "/no/such",
+            "exec: \"/no/such\": stat /no/such: no such file or directory",
+        ),
+        (
+            "c",
+            "/etc/passwd",
+            "exec: \"/etc/passwd\": permission denied",
+        ),
         ("d", "/etc", "exec: \"/etc\": is a directory"),
     ];
     for (name, program, expected) in cases {
-        let config = ContainerConfig { command: words(&[program]), ..applet(name, &[]) };
-        let id = house.block(house.containers.create(&pod.id, &config)).expect("created");
-        let error = house.block(house.containers.start(&id)).expect_err("cannot start");
-        assert_eq!((error.reason, error.message.as_str()), ("RunContainerError", expected));
+        let config = ContainerConfig {
+            command: words(&[program]),
+            ..applet(name, &[])
+        };
+        let id = house
+            .block(house.containers.create(&pod.id, &config))
+            .expect("created");
+        let error = house
+            .block(house.containers.start(&id))
+            .expect_err("cannot start");
+        assert_eq!(
+            (error.reason, error.message.as_str()),
+            ("RunContainerError", expected)
+        );
         assert_eq!(house.wait(&id), (128, "StartError", expected.to_owned()));
     }
     let mut config = applet("root", &["env"]);
     config.security.run_as_non_root = true;
-    let error = house.block(house.containers.create(&pod.id, &config)).expect_err("refused");
+    let error = house
+        .block(house.containers.create(&pod.id, &config))
+        .expect_err("refused");
     assert_eq!(error.reason, "CreateContainerConfigError");
-    let config = ContainerConfig { image: "no/such:1".into(), ..applet("absent", &[]) };
-    let error = house.block(house.containers.create(&pod.id, &config)).expect_err("refused");
+    let config = ContainerConfig {
+        image: "no/such:1".into(),
+        ..applet("absent", &[])
+    };
+    let error = house
+        .block(house.containers.create(&pod.id, &config))
+        .expect_err("refused");
     assert!(error.message.contains("not present"));
     house.close();
 }
@@ -190,23 +299,52 @@ fn security() {
     };
     let plain: fn(&mut Security) = |_| ();
     let (code, log) = run("device", &["open-device"], plain);
-    assert_eq!((code, log.as_str()), (0, "mknod 0, open PermissionDenied\n"));
-    assert_ne!(run("sysctl", &["write", "/proc/sys/kernel/domainname", "x"], plain).0, 0);
-    assert_eq!(run("masked", &["cat", "/proc/keys"], plain), (0, String::new()));
+    assert_eq!(
+        (code, log.as_str()),
+        (0, "mknod 0, open PermissionDenied\n")
+    );
+    assert_ne!(
+        run(
+            "sysctl",
+            &["write", "/proc/sys/kernel/domainname", "x"],
+            plain
+        )
+        .0,
+        0
+    );
+    assert_eq!(
+        run("masked", &["cat", "/proc/keys"], plain),
+        (0, String::new())
+    );
     let caps = |name: &str, edit| {
         let (_, log) = run(name, &["cat", "/proc/self/status"], edit);
-        log.lines().find_map(|line| line.strip_prefix("CapEff:\t").map(str::to_owned)).expect("caps")
+        log.lines()
+            .find_map(|line| line.strip_prefix("CapEff:\t").map(str::to_owned))
+            .expect("caps")
     };
     assert_eq!(caps("caps", plain), "00000000a80425fb");
-    assert_eq!(caps("none", |security| security.capabilities_drop = words(&["ALL"])), "0000000000000000");
+    assert_eq!(
+        caps("none", |security| security.capabilities_drop =
+            words(&["ALL"])),
+        "0000000000000000"
+    );
     let added = caps("added", |security| {
         security.capabilities_drop = words(&["ALL"]);
         security.capabilities_add = words(&["NET_ADMIN"]);
     });
     assert_eq!(added, "0000000000001000");
     let (_, log) = run("init", &["cat", "/proc/1/cmdline"], plain);
-    assert!(log.contains("app"), "the container is its own first process: {log:?}");
-    assert_eq!(run("privileged", &["open-device"], |security| security.privileged = true).0, 1);
+    assert!(
+        log.contains("app"),
+        "the container is its own first process: {log:?}"
+    );
+    assert_eq!(
+        run("privileged", &["open-device"], |security| security
+            .privileged =
+            true)
+        .0,
+        1
+    );
     house.close();
 }
 
@@ -227,8 +365,14 @@ fn memory_limit() {
     };
     let id = house.start(&pod.id, config);
     let usage = house.block(house.containers.usage()).expect("usage");
-    let own = usage.iter().find(|usage| usage.id == id).expect("the running one");
-    assert!(own.memory_working_set > 0 && own.memory_working_set < 64 << 20, "{own:?}");
+    let own = usage
+        .iter()
+        .find(|usage| usage.id == id)
+        .expect("the running one");
+    assert!(
+        own.memory_working_set > 0 && own.memory_working_set < 64 << 20,
+        "{own:?}"
+    );
     house.close();
 }
 
@@ -237,16 +381,24 @@ fn stop_with_grace() {
     let pod = house.sandbox("u1");
     let handles = house.start(&pod.id, applet("term", &["term"]));
     house.await_log(&handles, "ready");
-    house.block(house.containers.stop(&handles, Duration::from_secs(10))).expect("stopped");
+    house
+        .block(house.containers.stop(&handles, Duration::from_secs(10)))
+        .expect("stopped");
     assert_eq!(house.wait(&handles).0, 42);
     let ignores = house.start(&pod.id, applet("fork", &["fork"]));
     house.await_log(&ignores, "forked");
     let start = std::time::Instant::now();
-    house.block(house.containers.stop(&ignores, Duration::from_millis(300))).expect("stopped");
+    house
+        .block(house.containers.stop(&ignores, Duration::from_millis(300)))
+        .expect("stopped");
     assert!(start.elapsed() >= Duration::from_millis(300));
     assert_eq!(house.wait(&ignores).0, 137);
-    house.block(house.containers.stop(&ignores, Duration::ZERO)).expect("idempotent");
-    house.block(house.containers.stop("unknown", Duration::ZERO)).expect("idempotent");
+    house
+        .block(house.containers.stop(&ignores, Duration::ZERO))
+        .expect("idempotent");
+    house
+        .block(house.containers.stop("unknown", Duration::ZERO))
+        .expect("idempotent");
     house.close();
 }
 
@@ -279,32 +431,65 @@ fn commands() {
     };
     let second = Duration::from_secs(5);
     let output = exec(&["app", "applet", "both"], second).expect("run");
-    assert_eq!((output.exit_code, output.stdout), (0, b"to stdout\n".to_vec()));
+    assert_eq!(
+        (output.exit_code, output.stdout),
+        (0, b"to stdout\n".to_vec())
+    );
     assert_eq!(output.stderr, b"to stderr\n");
-    assert_eq!(exec(&["app", "applet", "exit", "9"], second).expect("run").exit_code, 9);
+    assert_eq!(
+        exec(&["app", "applet", "exit", "9"], second)
+            .expect("run")
+            .exit_code,
+        9
+    );
     let environment = exec(&["app", "applet", "env"], second).expect("run").stdout;
     assert!(String::from_utf8_lossy(&environment).contains("KEY=kept"));
-    let status = exec(&["app", "applet", "cat", "/proc/self/status"], second).expect("run").stdout;
+    let status = exec(&["app", "applet", "cat", "/proc/self/status"], second)
+        .expect("run")
+        .stdout;
     assert!(String::from_utf8_lossy(&status).contains("Uid:\t1000"));
     let error = exec(&["nope"], second).expect_err("no program");
-    assert_eq!(error.message, "exec: \"nope\": executable file not found in $PATH");
+    assert_eq!(
+        error.message,
+        "exec: \"nope\": executable file not found in $PATH"
+    );
     let late = exec(&["app", "applet", "sleep"], Duration::from_millis(200)).expect_err("late");
     assert_eq!(late.reason, "DeadlineExceeded");
     house.block(async {
-        let options = StreamOptions { stdin: true, stdout: true, stderr: true, tty: false };
-        let session = house.containers.exec(&id, &words(&["app", "applet", "echo"]), options).await;
+        let options = StreamOptions {
+            stdin: true,
+            stdout: true,
+            stderr: true,
+            tty: false,
+        };
+        let session = house
+            .containers
+            .exec(&id, &words(&["app", "applet", "echo"]), options)
+            .await;
         let session = session.expect("a session");
         session.write(b"one\ntwo\n").await.expect("written");
         session.write(b"").await.expect("closed");
         let expected = ("got one\ngot two\n".to_owned(), String::new(), 0);
         assert_eq!(drain(session.as_ref()).await, expected);
-        let options = StreamOptions { tty: true, ..options };
-        let session = house.containers.exec(&id, &words(&["app", "applet", "echo"]), options).await;
+        let options = StreamOptions {
+            tty: true,
+            ..options
+        };
+        let session = house
+            .containers
+            .exec(&id, &words(&["app", "applet", "echo"]), options)
+            .await;
         let session = session.expect("a session");
-        session.resize(TerminalSize { width: 100, height: 30 });
+        session.resize(TerminalSize {
+            width: 100,
+            height: 30,
+        });
         session.write(b"typed\n\x04").await.expect("written");
         let (out, _, code) = drain(session.as_ref()).await;
-        assert!(out.contains("typed\r\n") && out.contains("got typed\r\n"), "{out:?}");
+        assert!(
+            out.contains("typed\r\n") && out.contains("got typed\r\n"),
+            "{out:?}"
+        );
         assert_eq!(code, 0);
     });
     house.close();
@@ -316,20 +501,42 @@ fn attach_to_input() {
     let mut config = applet("plain", &["echo"]);
     (config.stdin, config.stdin_once) = (true, true);
     let id = house.start(&pod.id, config);
-    let options = StreamOptions { stdin: true, stdout: true, stderr: true, tty: false };
+    let options = StreamOptions {
+        stdin: true,
+        stdout: true,
+        stderr: true,
+        tty: false,
+    };
     house.block(async {
-        let session = house.containers.attach(&id, options).await.expect("a session");
+        let session = house
+            .containers
+            .attach(&id, options)
+            .await
+            .expect("a session");
         session.write(b"hello\n").await.expect("written");
         session.write(b"").await.expect("closed");
-        assert_eq!(drain(session.as_ref()).await, ("got hello\n".into(), String::new(), 0));
+        assert_eq!(
+            drain(session.as_ref()).await,
+            ("got hello\n".into(), String::new(), 0)
+        );
     });
     let mut config = applet("tty", &["echo"]);
     (config.stdin, config.tty) = (true, true);
     let id = house.start(&pod.id, config);
     house.block(async {
-        let options = StreamOptions { tty: true, ..options };
-        let session = house.containers.attach(&id, options).await.expect("a session");
-        session.resize(TerminalSize { width: 80, height: 24 });
+        let options = StreamOptions {
+            tty: true,
+            ..options
+        };
+        let session = house
+            .containers
+            .attach(&id, options)
+            .await
+            .expect("a session");
+        session.resize(TerminalSize {
+            width: 80,
+            height: 24,
+        });
         session.write(b"hello\n\x04").await.expect("written");
         assert!(drain(session.as_ref()).await.0.contains("got hello\r\n"));
     });
@@ -350,13 +557,23 @@ fn shared_process_namespace() {
     let second = applet("second", &["cat", "/proc/2/cmdline"]);
     let second = house.start(&pod.id, second);
     assert_eq!(house.wait(&second).0, 0);
-    assert!(house.log(&second).contains("sleep"), "{:?}", house.log(&second));
+    assert!(
+        house.log(&second).contains("sleep"),
+        "{:?}",
+        house.log(&second)
+    );
     let path = "/proc/sys/net/ipv4/ip_unprivileged_port_start";
     let third = house.start(&pod.id, applet("third", &["cat", path]));
     house.wait(&third);
     assert_eq!(house.log(&third), "7\n");
-    house.block(house.containers.stop(&first, Duration::ZERO)).expect("stopped");
-    assert_eq!(house.wait(&first).0, 137);
+    house
+        .block(house.containers.stop(&first, Duration::ZERO))
+        .expect("stopped");
+    assert_eq!(
+        house.wait(&first).0,
+        143,
+        "not a first process, so SIGTERM ends it"
+    );
     house.close();
 }
 
@@ -378,22 +595,43 @@ fn probes_and_connections() {
         headers: Vec::new(),
     };
     let check = |probe: Probe| {
-        inside.block(async { inside.containers.probe(&probe, Duration::from_secs(2)).await })
+        inside.block(async {
+            inside
+                .containers
+                .probe(&probe, Duration::from_secs(2))
+                .await
+        })
     };
     assert_eq!(check(http(8080, "/good")), Ok(()));
-    assert_eq!(check(http(8080, "/bad")), Err("HTTP probe failed with statuscode: 503".into()));
+    assert_eq!(
+        check(http(8080, "/bad")),
+        Err("HTTP probe failed with statuscode: 503".into())
+    );
     let refused = check(http(1, "/")).expect_err("nobody listens");
-    assert!(refused.ends_with("dial tcp 127.0.0.1:1: connect: connection refused"), "{refused}");
+    assert!(
+        refused.ends_with("dial tcp 127.0.0.1:1: connect: connection refused"),
+        "{refused}"
+    );
     assert_eq!(check(Probe::Tcp { host, port: 8080 }), Ok(()));
     let exec = |code: &str| Probe::Exec {
         container_id: id.clone(),
         command: words(&["app", "applet", "exit", code]),
     };
     assert_eq!(check(exec("0")), Ok(()));
-    assert_eq!(check(exec("3")), Err("command terminated with exit code 3".into()));
+    assert_eq!(
+        check(exec("3")),
+        Err("command terminated with exit code 3".into())
+    );
     house.block(async {
-        let stream = house.containers.connect(&pod.id, 8080).await.expect("connected");
-        stream.write(b"GET /good HTTP/1.0\r\n\r\n").await.expect("sent");
+        let stream = house
+            .containers
+            .connect(&pod.id, 8080)
+            .await
+            .expect("connected");
+        stream
+            .write(b"GET /good HTTP/1.0\r\n\r\n")
+            .await
+            .expect("sent");
         let answer = stream.read().await.expect("received");
         assert!(answer.starts_with(b"HTTP/1.1 200"));
         assert!(house.containers.connect(&pod.id, 9).await.is_err());
@@ -408,15 +646,27 @@ fn agent_restart() {
     let id = house.start(&pod.id, applet("ticks", &["ticks"]));
     house.await_log(&id, "tick 2");
     let before = house.status(&id);
-    let House { state, cgroup, runtime, containers, .. } = house;
+    let House {
+        state,
+        cgroup,
+        runtime,
+        containers,
+        ..
+    } = house;
     drop(containers);
     drop(runtime);
     let house = House::open(state, cgroup, "/proc/self/ns/net".into());
     assert_eq!(house.status(&id), before);
     house.await_log(&id, "tick 30");
-    let again = house.block(house.containers.create(&pod.id, &applet("ticks", &["ticks"])));
+    let again = house.block(
+        house
+            .containers
+            .create(&pod.id, &applet("ticks", &["ticks"])),
+    );
     assert_eq!(again.as_deref(), Ok(id.as_str()));
-    house.block(house.containers.stop(&id, Duration::ZERO)).expect("stopped");
+    house
+        .block(house.containers.stop(&id, Duration::ZERO))
+        .expect("stopped");
     assert_eq!(house.wait(&id).0, 137);
     house.close();
 }
@@ -437,12 +687,21 @@ fn supervisor_crash() {
     house.await_log(&id, "forked");
     kill_supervisor(&house);
     assert!(house.block(house.containers.observe()).is_err());
-    let House { state, cgroup, runtime, containers, .. } = house;
+    let House {
+        state,
+        cgroup,
+        runtime,
+        containers,
+        ..
+    } = house;
     drop(containers);
     drop(runtime);
     let house = House::open(state, cgroup, "/proc/self/ns/net".into());
     assert_eq!(house.wait(&id).0, 137);
-    let next = ContainerConfig { attempt: 1, ..applet("fork", &["print", "again"]) };
+    let next = ContainerConfig {
+        attempt: 1,
+        ..applet("fork", &["print", "again"])
+    };
     let next = house.start(&pod.id, next);
     assert_eq!(house.wait(&next).0, 0);
     house.close();
@@ -451,24 +710,36 @@ fn supervisor_crash() {
 fn cleanup_after_crash() {
     let house = House::new("cleanup");
     let pod = house.sandbox("u1");
-    let memory = VolumeSource::EmptyDir { memory: true, size_limit: None };
-    let volume = house.containers.prepare_volume("u1", "memory", &memory, None);
+    let memory = VolumeSource::EmptyDir {
+        memory: true,
+        size_limit: None,
+    };
+    let volume = house
+        .containers
+        .prepare_volume("u1", "memory", &memory, None);
     house.block(volume).expect("prepared");
     let id = house.start(&pod.id, applet("fork", &["fork"]));
     house.await_log(&id, "forked");
     assert!(!cgroups_named(&house.cgroup).is_empty());
-    assert!(node_linux::cleanup(&house.state).is_err(), "a supervisor runs");
+    assert!(
+        node_linux::cleanup(&house.state).is_err(),
+        "a supervisor runs"
+    );
     kill_supervisor(&house);
     node_linux::cleanup(&house.state).expect("cleaned");
     house.check_clean();
 }
 
 fn image_store() {
-    let house = House::new("images");
+    let house = House::new("store");
     let images = house.block(house.containers.images()).expect("images");
     assert_eq!(images.len(), 1);
     assert_eq!(images[0].tags, ["docker.io/xebec/test:latest"]);
-    let find = |name: &str| house.block(house.containers.image(name)).expect("looked up");
+    let find = |name: &str| {
+        house
+            .block(house.containers.image(name))
+            .expect("looked up")
+    };
     let by_id = find(&images[0].id).expect("by id");
     assert_eq!(by_id, images[0]);
     assert_eq!(find(&images[0].digests[0]), Some(by_id.clone()));
@@ -476,7 +747,11 @@ fn image_store() {
     let pulled = house.block(house.containers.pull("127.0.0.1:1/none:1", &[]));
     let error = pulled.expect_err("no registry there");
     assert_eq!(error.reason, "ErrImagePull");
-    assert!(error.message.starts_with("failed to pull and unpack image"), "{}", error.message);
+    assert!(
+        error.message.starts_with("failed to pull and unpack image"),
+        "{}",
+        error.message
+    );
     let pulled = house.block(house.containers.pull("Bad Name", &[]));
     assert_eq!(pulled.expect_err("no name").reason, "InvalidImageName");
     house.close();

@@ -23,7 +23,9 @@ struct RealClock;
 
 impl Clock for RealClock {
     fn now(&self) -> Time {
-        let since = SystemTime::now().duration_since(UNIX_EPOCH).expect("after 1970");
+        let since = SystemTime::now()
+            .duration_since(UNIX_EPOCH)
+            .expect("after 1970");
         Time(since.as_micros() as u64)
     }
 
@@ -106,7 +108,11 @@ impl House {
         let unique = format!("{name}-{}", std::process::id());
         let state = std::env::temp_dir().join(format!("xebec-test-{unique}"));
         share_images(&state);
-        Self::open(state, format!("xebec-test-{unique}"), PathBuf::from("/proc/self/ns/net"))
+        Self::open(
+            state,
+            format!("xebec-test-{unique}"),
+            PathBuf::from("/proc/self/ns/net"),
+        )
     }
 
     pub fn open(state: PathBuf, cgroup: String, node_netns: PathBuf) -> Self {
@@ -123,13 +129,22 @@ impl House {
             entropy: Arc::new(Counter(AtomicU64::new(1))),
             tasks: Arc::new(TokioTasks),
         };
-        let config =
-            RuntimeConfig { node: "node-1".into(), state: state.clone(), cgroup: cgroup.clone() };
+        let config = RuntimeConfig {
+            node: "node-1".into(),
+            state: state.clone(),
+            cgroup: cgroup.clone(),
+        };
         let guard = runtime.enter();
         let network = Arc::new(Loopback(node_netns));
         let containers = LinuxContainers::new(world, config, client.clone(), network);
         drop(guard);
-        Self { state, cgroup, client, runtime, containers: containers.expect("a runtime") }
+        Self {
+            state,
+            cgroup,
+            client,
+            runtime,
+            containers: containers.expect("a runtime"),
+        }
     }
 
     pub fn block<T>(&self, future: impl Future<Output = T>) -> T {
@@ -137,7 +152,10 @@ impl House {
     }
 
     pub fn sandbox(&self, uid: &str) -> SandboxStatus {
-        self.sandbox_with(SandboxConfig { uid: uid.into(), ..SandboxConfig::default() })
+        self.sandbox_with(SandboxConfig {
+            uid: uid.into(),
+            ..SandboxConfig::default()
+        })
     }
 
     pub fn sandbox_with(&self, mut config: SandboxConfig) -> SandboxStatus {
@@ -145,19 +163,25 @@ impl House {
         config.name = format!("pod-{}", config.uid);
         config.hostname = config.name.clone();
         config.resolv_conf = "nameserver 10.0.0.10\n".into();
-        self.block(self.containers.run_sandbox(&config)).expect("a sandbox")
+        self.block(self.containers.run_sandbox(&config))
+            .expect("a sandbox")
     }
 
     /// Creates and starts a container that runs an applet.
     pub fn start(&self, sandbox: &str, config: ContainerConfig) -> String {
-        let id = self.block(self.containers.create(sandbox, &config)).expect("created");
+        let id = self
+            .block(self.containers.create(sandbox, &config))
+            .expect("created");
         self.block(self.containers.start(&id)).expect("started");
         id
     }
 
     pub fn status(&self, id: &str) -> ContainerStatus {
         let all = self.block(self.containers.observe()).expect("observed");
-        all.containers.into_iter().find(|found| found.id == id).expect("on record")
+        all.containers
+            .into_iter()
+            .find(|found| found.id == id)
+            .expect("on record")
     }
 
     /// Waits for the end: exit code, reason, message.
@@ -166,7 +190,13 @@ impl House {
         let start = std::time::Instant::now();
         while start.elapsed() < LIMIT {
             let state = self.status(id).state;
-            if let ContainerState::Exited { exit_code, reason, message, .. } = state {
+            if let ContainerState::Exited {
+                exit_code,
+                reason,
+                message,
+                ..
+            } = state
+            {
                 return (exit_code, reason, message);
             }
             let changed = self.containers.changed();
@@ -210,7 +240,11 @@ impl House {
             line.contains("node-supervisor") && line.contains(wanted)
         };
         let entry = processes.into_iter().find(is_it).expect("a supervisor");
-        entry.file_name().to_str().and_then(|name| name.parse().ok()).expect("a pid")
+        entry
+            .file_name()
+            .to_str()
+            .and_then(|name| name.parse().ok())
+            .expect("a pid")
     }
 
     /// Shuts down and checks that nothing is left.
@@ -237,8 +271,13 @@ impl House {
 
 pub fn cgroups_named(name: &str) -> Vec<PathBuf> {
     let roots = fs::read_dir("/sys/fs/cgroup").expect("cgroups").flatten();
-    let roots = roots.map(|entry| entry.path()).chain([PathBuf::from("/sys/fs/cgroup")]);
-    roots.map(|root| root.join(name)).filter(|path| path.exists()).collect()
+    let roots = roots
+        .map(|entry| entry.path())
+        .chain([PathBuf::from("/sys/fs/cgroup")]);
+    roots
+        .map(|root| root.join(name))
+        .filter(|path| path.exists())
+        .collect()
 }
 
 /// A container that runs an applet with arguments.
@@ -247,7 +286,10 @@ pub fn applet(name: &str, arguments: &[&str]) -> ContainerConfig {
         name: name.into(),
         image: IMAGE.into(),
         args: arguments.iter().map(|word| word.to_string()).collect(),
-        security: Security { allow_privilege_escalation: true, ..Security::default() },
+        security: Security {
+            allow_privilege_escalation: true,
+            ..Security::default()
+        },
         ..ContainerConfig::default()
     }
 }
@@ -257,8 +299,7 @@ pub fn words(list: &[&str]) -> Vec<String> {
 }
 
 pub fn files(list: &[(&str, &str)]) -> VolumeSource {
-    let entry =
-        |(name, text): &(&str, &str)| (name.to_string(), (text.as_bytes().to_vec(), 0o644));
+    let entry = |(name, text): &(&str, &str)| (name.to_string(), (text.as_bytes().to_vec(), 0o644));
     let files: BTreeMap<_, _> = list.iter().map(entry).collect();
     VolumeSource::Files { files }
 }

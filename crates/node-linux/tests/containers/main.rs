@@ -26,7 +26,9 @@ fn main() -> ExitCode {
 
 fn is_root() -> bool {
     let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
-    status.lines().any(|line| line.starts_with("Uid:") && line.split_whitespace().nth(2) == Some("0"))
+    status
+        .lines()
+        .any(|line| line.starts_with("Uid:") && line.split_whitespace().nth(2) == Some("0"))
 }
 
 fn run_cases(filter: Option<&String>) -> ExitCode {
@@ -46,5 +48,9 @@ fn run_cases(filter: Option<&String>) -> ExitCode {
         }
     }
     println!("failed: {failed:?}");
-    if failed.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+    if failed.is_empty() {
+        ExitCode::SUCCESS
+    } else {
+        ExitCode::FAILURE
+    }
 }
