@@ -6,7 +6,9 @@ use std::{collections::BTreeMap, sync::OnceLock};
 
 static PACKED: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/descriptions.deflate"));
 
-type Table = BTreeMap<(Box<str>, Box<str>), Box<str>>;
+/// Definition and field.
+type Key = (Box<str>, Box<str>);
+type Table = BTreeMap<Key, Box<str>>;
 
 fn table() -> &'static Table {
     static TABLE: OnceLock<Table> = OnceLock::new();
@@ -17,7 +19,7 @@ fn table() -> &'static Table {
     })
 }
 
-fn entry(line: &str) -> Option<((Box<str>, Box<str>), Box<str>)> {
+fn entry(line: &str) -> Option<(Key, Box<str>)> {
     let mut parts = line.splitn(3, '\t');
     let (definition, field, text) = (parts.next()?, parts.next()?, parts.next()?);
     let mut plain = String::with_capacity(text.len());

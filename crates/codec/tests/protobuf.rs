@@ -1,8 +1,8 @@
 //! Protobuf against bytes written out by hand from the published tag numbers, and there and back.
 
 use codec::{
-    ListHead, decode_protobuf, encode_list_protobuf, encode_object_protobuf, encode_protobuf,
-    watch_frame_protobuf,
+    Limits, ListHead, decode_json, decode_protobuf, encode_list_protobuf, encode_object_protobuf,
+    encode_protobuf, watch_frame_protobuf,
 };
 use machinery::{GroupVersionKind, Object, Value, json};
 use schema::{TypeRef, builtin_type};
@@ -11,6 +11,9 @@ fn resolve(gvk: &GroupVersionKind) -> Option<TypeRef> {
     let package = match gvk.group.as_str() {
         "" => "io.k8s.api.core.v1",
         "apps" => "io.k8s.api.apps.v1",
+        "batch" => "io.k8s.api.batch.v1",
+        "networking.k8s.io" => "io.k8s.api.networking.v1",
+        "policy" => "io.k8s.api.policy.v1",
         "authorization.k8s.io" => "io.k8s.api.authorization.v1",
         "apiextensions.k8s.io" => "io.k8s.apiextensions-apiserver.pkg.apis.apiextensions.v1",
         _ => return None,
@@ -190,4 +193,37 @@ fn nonsense_is_refused() {
     ] {
         assert!(decode_protobuf(bad, &resolve).is_err(), "{bad:?}");
     }
+}
+
+/// Bodies that kubectl sends on `create`, each beside what it prints with `--dry-run=client`.
+#[test]
+fn bodies_of_kubectl_are_what_it_prints() {
+    let mut seen = 0;
+    for line in include_str!("data/kubectl.txt").lines() {
+        let (hex, text) = line.split_once(' ').unwrap();
+        let byte = |at| u8::from_str_radix(&hex[at..at + 2], 16).unwrap();
+        let body: Vec<u8> = (0..hex.len()).step_by(2).map(byte).collect();
+        let mut wanted = decode_json(text.as_bytes(), Limits::default())
+            .unwrap()
+            .value;
+        drop_nulls(&mut wanted);
+        let found = decode_protobuf(&body, &resolve).unwrap();
+        assert_eq!(found, wanted);
+        assert_eq!(decode_protobuf(&encode(&found), &resolve).unwrap(), found);
+        seen += 1;
+    }
+    assert!(seen >= 11, "{seen}");
+}
+
+/// Zero times are null in that kubectl's JSON, absent in newer ones' and here.
+fn drop_nulls(value: &mut Value) {
+    if let Some(map) = value.as_object_mut() {
+        map.retain(|_, value| !value.is_null());
+        map.iter_mut().for_each(|(_, value)| drop_nulls(value));
+    }
+    value
+        .as_array_mut()
+        .into_iter()
+        .flatten()
+        .for_each(drop_nulls);
 }

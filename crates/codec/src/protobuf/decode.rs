@@ -5,7 +5,7 @@
 //! Upstream counterpart: the `Unmarshal` methods of `generated.pb.go`.
 
 use super::encode::schema_beside;
-use super::forms::{Union, tag_path, union_of};
+use super::forms::{SchemaOr, tag_path, union_of};
 use super::wire::{Reader, Wire};
 use super::{MAGIC, time};
 use crate::{Limits, decode_json};
@@ -270,26 +270,26 @@ impl<'s> Decoder<'s> {
         Ok(decoded.value)
     }
 
-    fn union(&self, bytes: &[u8], node: &Node, union: Union, depth: usize) -> Outcome<Value> {
+    fn union(&self, bytes: &[u8], node: &Node, union: SchemaOr, depth: usize) -> Outcome<Value> {
         let schema = schema_beside(self.schema, node).ok_or("the schema type is not known")?;
         let schema = self.node(schema);
         let (mut list, mut only, mut flag) = (Vec::new(), None, None);
         let mut fields = Reader(bytes);
         while let Some((tag, wire)) = fields.next()? {
             match (union, tag, wire) {
-                (Union::SchemaOrBool, 1, Wire::Varint(number)) => flag = Some(number != 0),
-                (Union::SchemaOrBool, 2, wire) | (_, 1, wire) => {
+                (SchemaOr::Bool, 1, Wire::Varint(number)) => flag = Some(number != 0),
+                (SchemaOr::Bool, 2, wire) | (_, 1, wire) => {
                     only = Some(self.single(schema, wire, depth)?);
                 }
-                (Union::SchemaOrStrings, 2, Wire::Bytes(bytes)) => list.push(text(bytes)?.into()),
-                (Union::SchemaOrArray, 2, wire) => list.push(self.single(schema, wire, depth)?),
+                (SchemaOr::Strings, 2, Wire::Bytes(bytes)) => list.push(text(bytes)?.into()),
+                (SchemaOr::Array, 2, wire) => list.push(self.single(schema, wire, depth)?),
                 _ => {}
             }
         }
         Ok(match (only, flag) {
             (Some(schema), _) => schema,
             (None, Some(flag)) => Value::Bool(flag),
-            (None, None) if union == Union::SchemaOrBool => Value::Bool(false),
+            (None, None) if union == SchemaOr::Bool => Value::Bool(false),
             (None, None) => Value::Array(list),
         })
     }

@@ -3,7 +3,7 @@
 //! Fields go out in tag order, absent ones not at all (a reader takes zero for them).
 //! Knows no kind. Upstream counterpart: the `Marshal` methods of `generated.pb.go`.
 
-use super::forms::{Union, tag_path, union_of};
+use super::forms::{SchemaOr, tag_path, union_of};
 use super::wire::{put_block, put_bytes, put_fixed, put_number};
 use super::{MAGIC, time};
 use crate::json::write_ref;
@@ -204,20 +204,20 @@ impl<'s> Encoder<'s> {
         }
     }
 
-    fn union(&self, out: &mut Vec<u8>, value: Ref<'_>, node: &Node, union: Union) {
+    fn union(&self, out: &mut Vec<u8>, value: Ref<'_>, node: &Node, union: SchemaOr) {
         let Some(schema) = schema_beside(self.schema, node) else {
             return;
         };
         match (union, value.shape()) {
-            (Union::SchemaOrBool, Content::Bool(flag)) => put_number(out, 1, flag.into()),
-            (Union::SchemaOrBool, Content::Object) => {
+            (SchemaOr::Bool, Content::Bool(flag)) => put_number(out, 1, flag.into()),
+            (SchemaOr::Bool, Content::Object) => {
                 put_number(out, 1, 1);
                 put_block(out, 2, |out| self.message(out, value, schema));
             }
-            (Union::SchemaOrStrings, Content::Array) => value
+            (SchemaOr::Strings, Content::Array) => value
                 .items()
                 .for_each(|item| put_bytes(out, 2, item.str().as_bytes())),
-            (Union::SchemaOrArray, Content::Array) => value
+            (SchemaOr::Array, Content::Array) => value
                 .items()
                 .for_each(|item| put_block(out, 2, |out| self.message(out, item, schema))),
             (_, Content::Object) => put_block(out, 1, |out| self.message(out, value, schema)),

@@ -7,24 +7,24 @@ use schema::{Field, Node};
 
 /// A message that stands for a JSON value of more than one shape.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Union {
+pub(super) enum SchemaOr {
     /// 1: schema, 2: repeated schema.
-    SchemaOrArray,
+    Array,
     /// 1: bool, 2: schema.
-    SchemaOrBool,
+    Bool,
     /// 1: schema, 2: repeated string.
-    SchemaOrStrings,
+    Strings,
 }
 
 /// The type that a union's schema branch has, beside it in the same package.
 pub(super) const SCHEMA_TYPE: &str = "JSONSchemaProps";
 
 /// Whether a type is such a union.
-pub(super) fn union_of(node: &Node) -> Option<Union> {
+pub(super) fn union_of(node: &Node) -> Option<SchemaOr> {
     match node.name.rsplit('.').next()?.strip_prefix(SCHEMA_TYPE)? {
-        "OrArray" => Some(Union::SchemaOrArray),
-        "OrBool" => Some(Union::SchemaOrBool),
-        "OrStringArray" => Some(Union::SchemaOrStrings),
+        "OrArray" => Some(SchemaOr::Array),
+        "OrBool" => Some(SchemaOr::Bool),
+        "OrStringArray" => Some(SchemaOr::Strings),
         _ => None,
     }
 }
