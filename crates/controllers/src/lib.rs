@@ -14,11 +14,15 @@ mod hash;
 #[allow(dead_code)]
 mod names;
 mod namespace;
+mod node_lifecycle;
 mod ownership;
+mod podgc;
 mod pods;
 mod replicaset;
 mod serviceaccount;
 mod services;
+mod taint_eviction;
+mod volumes;
 
 pub use ownership::{BY_UID, ORPHANS};
 use reconcile::Controller;
@@ -45,9 +49,18 @@ pub fn all(config: ControllersConfig) -> Vec<Box<dyn Controller>> {
         Box::new(serviceaccount::ServiceAccount),
         Box::new(cluster_role_aggregation::ClusterRoleAggregation),
         Box::new(crd::CustomResourceDefinition),
+        Box::new(node_lifecycle::NodeLifecycle),
+        Box::new(taint_eviction::TaintEviction),
+        Box::new(podgc::PodGc),
+        Box::new(volumes::Binder),
+        Box::new(volumes::ClaimProtection),
+        Box::new(volumes::VolumeProtection),
     ];
     all.push(Box::new(serviceaccount::RootCa {
         bundle: config.root_ca,
+    }));
+    all.push(Box::new(volumes::DirectoryProvisioner {
+        directory: config.volume_directory,
     }));
     all
 }
