@@ -3,8 +3,11 @@
 //! Making one takes milliseconds; the caller keeps them until the resources change.
 //! Knows no kind by name. Upstream counterparts: `kube-openapi`, `apiserver/pkg/server/routes/openapi.go`.
 
+mod gnostic;
 mod paths;
 mod types;
+
+pub use gnostic::*;
 
 use crate::{ApiResource, base_path};
 use machinery::{GroupVersion, GroupVersionKind, Map, SmolStr, Value, format_smolstr, json};

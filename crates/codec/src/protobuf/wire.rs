@@ -66,7 +66,7 @@ impl<'a> Reader<'a> {
 }
 
 /// Appends a varint.
-pub(super) fn put_varint(out: &mut Vec<u8>, mut number: u64) {
+pub(crate) fn put_varint(out: &mut Vec<u8>, mut number: u64) {
     while number >= 0x80 {
         out.push(number as u8 | 0x80);
         number >>= 7;
@@ -75,26 +75,26 @@ pub(super) fn put_varint(out: &mut Vec<u8>, mut number: u64) {
 }
 
 /// Appends a varint field.
-pub(super) fn put_number(out: &mut Vec<u8>, tag: u32, number: u64) {
+pub(crate) fn put_number(out: &mut Vec<u8>, tag: u32, number: u64) {
     put_varint(out, u64::from(tag) << 3);
     put_varint(out, number);
 }
 
 /// Appends a 64-bit field.
-pub(super) fn put_fixed(out: &mut Vec<u8>, tag: u32, number: u64) {
+pub(crate) fn put_fixed(out: &mut Vec<u8>, tag: u32, number: u64) {
     put_varint(out, u64::from(tag) << 3 | 1);
     out.extend(number.to_le_bytes());
 }
 
 /// Appends a length-delimited field.
-pub(super) fn put_bytes(out: &mut Vec<u8>, tag: u32, bytes: &[u8]) {
+pub(crate) fn put_bytes(out: &mut Vec<u8>, tag: u32, bytes: &[u8]) {
     put_varint(out, u64::from(tag) << 3 | 2);
     put_varint(out, bytes.len() as u64);
     out.extend(bytes);
 }
 
 /// Appends a length-delimited field whose content `write` appends.
-pub(super) fn put_block(out: &mut Vec<u8>, tag: u32, write: impl FnOnce(&mut Vec<u8>)) {
+pub(crate) fn put_block(out: &mut Vec<u8>, tag: u32, write: impl FnOnce(&mut Vec<u8>)) {
     put_varint(out, u64::from(tag) << 3 | 2);
     let start = out.len();
     out.push(0);
