@@ -2,14 +2,18 @@
 
 use machinery::json;
 use real_env::{RealDisk, real_world};
-use std::{path::PathBuf, sync::Arc, time::Instant};
+use std::{
+    path::{Path, PathBuf},
+    sync::Arc,
+    time::Instant,
+};
 use store::{Expected, Key, Operation, Store, StoreOptions, Write};
 use tokio::runtime::Handle;
 
 const OBJECTS: u64 = 100_000;
 const RESTART_SECONDS: f64 = 1.0;
 
-async fn open(directory: &PathBuf) -> Arc<Store> {
+async fn open(directory: &Path) -> Arc<Store> {
     let disk = RealDisk::open(directory).unwrap();
     Store::open(
         &real_world(Handle::current()),

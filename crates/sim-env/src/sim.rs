@@ -70,6 +70,7 @@ pub struct Sim {
     world: World,
     hash: Mutex<u64>,
     polls: AtomicU64,
+    polls_per_instant: u64,
 }
 
 impl Sim {
@@ -88,6 +89,7 @@ impl Sim {
         };
         let (hash, polls) = (Mutex::new(FNV_OFFSET), AtomicU64::new(0));
         Self {
+            polls_per_instant: POLLS_PER_INSTANT,
             seed,
             clock,
             spawner,
@@ -100,6 +102,11 @@ impl Sim {
     /// The world to hand to what is simulated.
     pub fn world(&self) -> World {
         self.world.clone()
+    }
+
+    /// Replaces [`POLLS_PER_INSTANT`] for this simulation.
+    pub fn limit_polls(&mut self, polls_per_instant: u64) {
+        self.polls_per_instant = polls_per_instant;
     }
 
     /// The seed.
@@ -214,7 +221,7 @@ impl Sim {
     fn count(&self, task: &Task) {
         let polls = self.polls.fetch_add(1, Ordering::Relaxed);
         assert!(
-            polls < POLLS_PER_INSTANT,
+            polls < self.polls_per_instant,
             "livelock: {polls} polls at {:?}, the last of task {}",
             self.now(),
             task.name

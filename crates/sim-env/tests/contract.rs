@@ -108,6 +108,17 @@ fn a_deadlock_is_told() {
 }
 
 #[test]
+#[should_panic(expected = "livelock: 1000 polls")]
+fn a_livelock_is_told() {
+    let mut sim = sim(1);
+    sim.limit_polls(1000);
+    sim.block_on(std::future::poll_fn(|context| {
+        context.waker().wake_by_ref();
+        std::task::Poll::<()>::Pending
+    }));
+}
+
+#[test]
 fn a_dropped_simulation_drops_its_tasks() {
     let held = Arc::new(());
     let sim = sim(1);

@@ -4,8 +4,8 @@
 //! Upstream counterpart: etcd's raft-applied mvcc store.
 
 use crate::{
-    Change, CommitError, Committed, Durability, Expected, Snapshot, StoreOptions, Transaction,
-    Write, leases::Leases, window::Window,
+    Change, CommitError, Committed, Durability, Expected, Operation, Snapshot, StoreOptions,
+    Transaction, Write, leases::Leases, window::Window,
 };
 use env::{Time, World};
 use futures::{channel::oneshot, task::AtomicWaker};
@@ -156,6 +156,7 @@ impl Shared {
 
     /// Checks and accepts a transaction; the receiver completes when it is published.
     pub(crate) fn submit(&self, transaction: Transaction) -> Result<Acknowledgement, CommitError> {
+        transaction.operations.iter().for_each(check_names);
         let (acknowledge, acknowledged) = oneshot::channel();
         let durable = transaction.durability == Durability::Durable;
         let mut state = self.lock();
@@ -251,6 +252,19 @@ impl Shared {
         self.writer.wake();
         self.leases_changed.wake();
     }
+}
+
+/// Names the log could not record are a mistake of the caller, who must fail, not the writer.
+fn check_names(operation: &Operation) {
+    let names = [
+        &operation.resource,
+        &operation.key.namespace,
+        &operation.key.name,
+    ];
+    assert!(
+        names.iter().all(|name| name.len() <= usize::from(u16::MAX)),
+        "names have been validated to be below 64 KiB"
+    );
 }
 
 impl State {
