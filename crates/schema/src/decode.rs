@@ -46,6 +46,12 @@ pub fn normalize(value: &mut Value, of: &TypeRef) {
     Decoder { normal: true, keep_unknown: true, ..Decoder::default() }.visit(value, At::new(of));
 }
 
+/// Brings scalars into canonical form and leaves everything else, nulls included.
+pub(crate) fn canonicalize(value: &mut Value, of: &TypeRef) {
+    Decoder { normal: true, keep_unknown: true, scalars_only: true, ..Decoder::default() }
+        .visit(value, At::new(of));
+}
+
 /// Upstream's strict messages for fields the type does not know: `unknown field "spec.foo"`.
 /// The value stays as it is.
 pub fn unknown_fields(value: &Value, of: &TypeRef) -> Vec<String> {
@@ -82,6 +88,8 @@ struct Decoder {
     error: Option<String>,
     normal: bool,
     keep_unknown: bool,
+    /// Only scalars are brought into form; nothing is dropped or filled in.
+    scalars_only: bool,
 }
 
 impl Decoder {
@@ -110,7 +118,7 @@ impl Decoder {
 
     /// An item or a map's value: Go turns null into the zero value.
     fn element(&mut self, value: &mut Value, at: At) {
-        if self.normal && value.is_null() && !self.custom() {
+        if self.normal && !self.scalars_only && value.is_null() && !self.custom() {
             *value = zero(at);
         }
         self.visit(value, at);
@@ -125,7 +133,7 @@ impl Decoder {
         let holder = if known.custom { SmolStr::default() } else { go_name(at) };
         let outer = std::mem::replace(&mut self.holder, holder);
         map.retain(|key, value| self.keep_field(key, value, known, at));
-        if self.normal {
+        if self.normal && !self.scalars_only {
             for position in &known.always {
                 let field = &known.fields[*position as usize];
                 if !map.contains_key(&field.name) {
@@ -155,7 +163,7 @@ impl Decoder {
     }
 
     fn known_field(&mut self, value: &mut Value, field: &Field, known: &Struct, at: At) -> bool {
-        if known.custom || !self.normal {
+        if known.custom || !self.normal || self.scalars_only {
             self.visit(value, at);
             return true;
         }

@@ -1,0 +1,14 @@
+//! Server-side apply and the record of who set which field.
+//!
+//! Structured merge over types as data. Knows no kind, no request and no clock. Upstream
+//! counterpart: `sigs.k8s.io/structured-merge-diff` and `apimachinery/pkg/util/managedfields`.
+
+mod compare;
+mod fieldset;
+mod items;
+mod managed;
+mod merge;
+
+pub use compare::field_set;
+pub use fieldset::FieldSet;
+pub use managed::{Manager, apply, update_managed};
