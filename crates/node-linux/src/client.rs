@@ -87,7 +87,7 @@ impl SupervisorClient {
 
     pub(crate) fn sandbox(&self, request: &Request) -> RuntimeResult<SandboxRecord> {
         match self.call(request)? {
-            Response::Sandbox(record) => Ok(record),
+            Response::Sandbox(record) => Ok(*record),
             other => Err(broken(format!("unexpected response {other:?}"))),
         }
     }

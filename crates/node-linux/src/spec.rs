@@ -326,7 +326,7 @@ pub enum Response {
     /// Done.
     Done,
     /// A sandbox.
-    Sandbox(SandboxRecord),
+    Sandbox(Box<SandboxRecord>),
     /// A container.
     Container(Box<ContainerRecord>),
     /// All records.

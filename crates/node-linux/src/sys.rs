@@ -726,3 +726,18 @@ pub fn set_attribute(path: &Path, name: &str, value: &[u8]) -> io::Result<()> {
     };
     check(result).map(drop)
 }
+
+/// Sets the soft limit on open files, to the hard limit for `None`; returns what it was.
+pub fn set_open_files(soft: Option<u64>) -> io::Result<u64> {
+    let mut limit = libc::rlimit {
+        rlim_cur: 0,
+        rlim_max: 0,
+    };
+    // SAFETY: limit is live.
+    check(unsafe { libc::getrlimit(libc::RLIMIT_NOFILE, &raw mut limit) })?;
+    let before = limit.rlim_cur;
+    limit.rlim_cur = soft.unwrap_or(limit.rlim_max).min(limit.rlim_max);
+    // SAFETY: limit is live.
+    check(unsafe { libc::setrlimit(libc::RLIMIT_NOFILE, &raw const limit) })?;
+    Ok(before)
+}

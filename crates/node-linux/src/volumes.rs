@@ -173,6 +173,7 @@ fn host_path(path: &Path, kind: &str) -> RuntimeResult<()> {
 /// Writes all files into a fresh directory and swaps one link, so that a reader sees either all
 /// old or all new content.
 fn write_files(path: &Path, files: &Files, group: Option<u32>) -> io::Result<()> {
+    files.keys().try_for_each(check_name)?;
     fs::create_dir_all(path)?;
     set_mode(path, FILES_MODE)?;
     let old = fs::read_link(path.join(DATA)).ok();
@@ -200,17 +201,21 @@ fn write_files(path: &Path, files: &Files, group: Option<u32>) -> io::Result<()>
     old.map_or(Ok(()), |old| fs::remove_dir_all(path.join(old)))
 }
 
+fn check_name(name: &String) -> io::Result<()> {
+    let plain = |part| matches!(part, std::path::Component::Normal(_));
+    if name.is_empty() || name.starts_with("..") || !Path::new(name).components().all(plain) {
+        let text = format!("{name:?} is no relative path");
+        return Err(io::Error::new(io::ErrorKind::InvalidInput, text));
+    }
+    Ok(())
+}
+
 fn write_file(
     directory: &Path,
     name: &str,
     (content, mode): (&[u8], u32),
     group: Option<u32>,
 ) -> io::Result<()> {
-    let plain = |part| matches!(part, std::path::Component::Normal(_));
-    if name.is_empty() || !Path::new(name).components().all(plain) {
-        let text = format!("{name:?} is no relative path");
-        return Err(io::Error::new(io::ErrorKind::InvalidInput, text));
-    }
     let target = directory.join(name);
     fs::create_dir_all(target.parent().unwrap_or(directory))?;
     fs::write(&target, content)?;
@@ -240,12 +245,10 @@ fn link_names(path: &Path, files: &Files) -> io::Result<()> {
             fs::remove_file(entry.path())?;
         }
     }
-    let missing = wanted
+    let mut missing = wanted
         .into_iter()
         .filter(|name| fs::symlink_metadata(path.join(name)).is_err());
-    missing
-        .map(|name| symlink(format!("{DATA}/{name}"), path.join(name)))
-        .collect()
+    missing.try_for_each(|name| symlink(format!("{DATA}/{name}"), path.join(name)))
 }
 
 fn holds_exactly(directory: &Path, files: &Files) -> bool {

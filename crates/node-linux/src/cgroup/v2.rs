@@ -16,13 +16,39 @@ impl V2 {
     }
 
     /// Enables our controllers for the children of `directory`.
-    fn delegate(directory: &Path) -> io::Result<()> {
+    fn delegate(&self, directory: &Path) -> io::Result<()> {
         let file = directory.join("cgroup.subtree_control");
         let present = fs::read_to_string(&file)?;
         for name in CONTROLLERS {
-            if !present.split_whitespace().any(|word| word == name) {
-                write(&file, format!("+{name}"))?;
+            if present.split_whitespace().any(|word| word == name) {
+                continue;
             }
+            match write(&file, format!("+{name}")) {
+                Err(error) if error.kind() == io::ErrorKind::ResourceBusy => {
+                    self.evacuate(directory)?;
+                    write(&file, format!("+{name}"))?;
+                }
+                written => written?,
+            }
+        }
+        Ok(())
+    }
+
+    /// A group with processes of its own cannot hand controllers down. That is so where the root
+    /// we see is not the machine's (inside a container): its processes move to a leaf.
+    fn evacuate(&self, directory: &Path) -> io::Result<()> {
+        const LEAF: &str = "init";
+        if directory != self.root {
+            return Err(io::Error::other(format!(
+                "{} has processes",
+                directory.display()
+            )));
+        }
+        let leaf = directory.join(LEAF);
+        fs::create_dir_all(&leaf)?;
+        for pid in read_processes(directory) {
+            // A process may have ended since; one that stays shows in the next write.
+            let _ = write(&leaf.join("cgroup.procs"), pid);
         }
         Ok(())
     }
@@ -36,7 +62,7 @@ impl Cgroups for V2 {
     fn create(&self, path: &str, limits: &Limits) -> io::Result<()> {
         let mut directory = self.root.clone();
         for part in Path::new(path) {
-            Self::delegate(&directory)?;
+            self.delegate(&directory)?;
             directory.push(part);
             fs::create_dir_all(&directory)?;
         }

@@ -57,6 +57,8 @@ pub struct Program<'a> {
     pub filters: &'a [BpfProgram],
     /// `oom_score_adj`.
     pub oom_score_adj: i32,
+    /// Soft limit on open files.
+    pub open_files: u64,
     /// Streams.
     pub streams: Streams,
     /// Socket to the parent.
@@ -145,6 +147,7 @@ fn finish(program: &Program<'_>) -> io::Result<()> {
         .map(sys::c_string)
         .collect::<io::Result<Vec<_>>>()?;
     sys::set_umask(UMASK);
+    sys::set_open_files(Some(program.open_files))?;
     sys::close_on_exec_all()?;
     sys::send(program.sync.as_fd(), &[READY], &[])?;
     identity::assume(&identity, program.privileges, program.filters)?;

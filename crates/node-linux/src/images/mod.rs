@@ -189,10 +189,8 @@ impl ImageStore {
         }
         let left = self.list()?;
         let needed: BTreeSet<&String> = left.iter().flat_map(|image| &image.layers).collect();
-        let unneeded = image.layers.iter().filter(|name| !needed.contains(name));
-        unneeded
-            .map(|name| layer::remove(&self.layout.layers(), name))
-            .collect()
+        let mut unneeded = image.layers.iter().filter(|name| !needed.contains(name));
+        unneeded.try_for_each(|name| layer::remove(&self.layout.layers(), name))
     }
 
     /// Records an image of unpacked layers; a name it takes is taken from other images.

@@ -45,7 +45,7 @@ pub(super) fn judge_command(output: RuntimeResult<ExecOutput>) -> Result<(), Str
     Err(text)
 }
 
-/// Runs an HTTP or TCP check from the namespace at `netns`.
+/// Runs an HTTP, TCP or gRPC check from the namespace at `netns`.
 pub(super) async fn run(netns: &Path, probe: &Probe, timeout: Duration) -> Result<(), String> {
     match probe {
         Probe::Tcp { host, port } => connect(netns, (*host, *port), timeout).await.map(drop),
@@ -68,7 +68,15 @@ pub(super) async fn run(netns: &Path, probe: &Probe, timeout: Duration) -> Resul
                 )),
             }
         }
-        Probe::Grpc { .. } => Err("gRPC probes are not supported by this node".into()),
+        Probe::Grpc {
+            host,
+            port,
+            service,
+        } => {
+            let check = grpc(netns, (*host, *port), service, timeout);
+            let late = |_| format!("timeout: health rpc did not complete within {timeout:?}");
+            tokio::time::timeout(timeout, check).await.map_err(late)?
+        }
         Probe::Exec { .. } => Err("a command is no network check".into()),
     }
 }
@@ -184,6 +192,93 @@ fn parse_status(head: &[u8]) -> Option<u16> {
         .then(|| rest.get(..3)?.parse().ok())?
 }
 
+/// `grpc.health.v1.Health/Check`, by hand: one request, one small message each way.
+async fn grpc(
+    netns: &Path,
+    address: (IpAddr, u16),
+    service: &str,
+    timeout: Duration,
+) -> Result<(), String> {
+    let stream = connect(netns, address, timeout).await?;
+    let text = |error: h2::Error| format!("error: health rpc failed: {error}");
+    let (client, connection) = h2::client::handshake(stream).await.map_err(text)?;
+    // It ends with the connection, whose other half is dropped below.
+    tokio::spawn(connection);
+    let request = http::Request::post(format!(
+        "http://{}/grpc.health.v1.Health/Check",
+        SocketAddr::from(address)
+    ));
+    let request = request
+        .header("content-type", "application/grpc")
+        .header("te", "trailers")
+        .body(())
+        .map_err(|error| error.to_string())?;
+    let mut client = client.ready().await.map_err(text)?;
+    let (response, mut body) = client.send_request(request, false).map_err(text)?;
+    body.send_data(health_request(service).into(), true)
+        .map_err(text)?;
+    let response = response.await.map_err(text)?;
+    let early = grpc_status(response.headers());
+    let mut body = response.into_body();
+    let mut message = Vec::new();
+    while let Some(chunk) = body.data().await {
+        let chunk = chunk.map_err(text)?;
+        body.flow_control()
+            .release_capacity(chunk.len())
+            .map_err(text)?;
+        message.extend_from_slice(&chunk);
+    }
+    let trailers = body.trailers().await.map_err(text)?;
+    judge_health(early.or(trailers.as_ref().and_then(grpc_status)), &message)
+}
+
+fn grpc_status(headers: &http::HeaderMap) -> Option<u32> {
+    headers.get("grpc-status")?.to_str().ok()?.parse().ok()
+}
+
+/// Frame (not compressed, length) around a message whose field 1 is the service's name.
+fn health_request(service: &str) -> Vec<u8> {
+    const NAME_FIELD: u8 = 0x0a;
+    let mut message = Vec::new();
+    if !service.is_empty() {
+        message.push(NAME_FIELD);
+        let mut length = service.len();
+        while length >= 0x80 {
+            message.push(length as u8 | 0x80);
+            length >>= 7;
+        }
+        message.push(length as u8);
+        message.extend_from_slice(service.as_bytes());
+    }
+    let mut frame = vec![0];
+    frame.extend_from_slice(&(message.len() as u32).to_be_bytes());
+    frame.extend(message);
+    frame
+}
+
+fn judge_health(status: Option<u32>, frame: &[u8]) -> Result<(), String> {
+    const UNIMPLEMENTED: u32 = 12;
+    const FRAME_HEADER: usize = 5;
+    const STATUS_FIELD: u8 = 0x08;
+    let state = match frame.get(FRAME_HEADER..) {
+        Some([STATUS_FIELD, state, ..]) => *state,
+        _ => 0,
+    };
+    match (status, state) {
+        (Some(0), 1) => Ok(()),
+        (Some(0), state) => {
+            let names = ["UNKNOWN", "SERVING", "NOT_SERVING", "SERVICE_UNKNOWN"];
+            let name = names.get(usize::from(state)).unwrap_or(&"UNKNOWN");
+            Err(format!("service unhealthy (responded with {name:?})"))
+        }
+        (Some(UNIMPLEMENTED), _) => Err("error: this server does not implement the grpc health \
+                                         protocol (grpc.health.v1.Health)"
+            .into()),
+        (Some(code), _) => Err(format!("error: health rpc failed: status code {code}")),
+        (None, _) => Err("error: health rpc failed: no status".into()),
+    }
+}
+
 fn tls_config() -> Result<ClientConfig, String> {
     let provider = Arc::new(ring::default_provider());
     let verifier = Arc::new(AcceptAny(provider.clone()));
@@ -238,6 +333,19 @@ impl ServerCertVerifier for AcceptAny {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn health_messages() {
+        assert_eq!(health_request(""), [0, 0, 0, 0, 0]);
+        assert_eq!(health_request("ab"), [0, 0, 0, 0, 4, 0x0a, 2, b'a', b'b']);
+        assert_eq!(judge_health(Some(0), &[0, 0, 0, 0, 2, 8, 1]), Ok(()));
+        let unhealthy = judge_health(Some(0), &[0, 0, 0, 0, 2, 8, 2]);
+        assert_eq!(
+            unhealthy,
+            Err("service unhealthy (responded with \"NOT_SERVING\")".into())
+        );
+        assert!(judge_health(Some(12), &[]).is_err() && judge_health(None, &[]).is_err());
+    }
 
     #[test]
     fn heads() {

@@ -230,7 +230,7 @@ fn mounts(
     let mut list: Vec<MountSpec> = wanted.collect();
     for (target, source) in own {
         let taken = list.iter().any(|mount| mount.target == target);
-        if !taken && !(elsewhere && target == TERMINATION_LOG) {
+        if !(taken || elsewhere && target == TERMINATION_LOG) {
             list.push(MountSpec {
                 source,
                 target: target.to_owned(),

@@ -11,7 +11,7 @@ use crate::{
 };
 use seccompiler::BpfProgram;
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, btree_map::Entry},
     fs::{self, File},
     io,
     os::fd::{AsFd, BorrowedFd, OwnedFd},
@@ -30,8 +30,8 @@ impl Filters {
         if !wanted {
             return Ok(&[]);
         }
-        if !self.0.contains_key(&capabilities) {
-            self.0.insert(capabilities, seccomp::filters(capabilities)?);
+        if let Entry::Vacant(entry) = self.0.entry(capabilities) {
+            entry.insert(seccomp::filters(capabilities)?);
         }
         Ok(&self.0[&capabilities])
     }
@@ -59,17 +59,21 @@ pub struct Launcher {
     pub cgroups: Box<dyn Cgroups>,
     filters: Filters,
     own_pids: OwnedFd,
+    /// Containers get the limit the supervisor was started with; it needs more itself.
+    open_files: u64,
 }
 
 impl Launcher {
     /// A launcher for this process.
     pub fn new(layout: Layout, cgroups: Box<dyn Cgroups>) -> io::Result<Self> {
         let own_pids = File::open("/proc/self/ns/pid")?.into();
+        let open_files = sys::set_open_files(None)?;
         Ok(Self {
             layout,
             cgroups,
             filters: Filters::default(),
             own_pids,
+            open_files,
         })
     }
 
@@ -97,7 +101,13 @@ impl Launcher {
         let filters = self
             .filters
             .get(privileges.seccomp, privileges.capabilities)?;
-        let program = program(spec, &spec.arguments, filters, (streams, sync));
+        let program = program(
+            spec,
+            &spec.arguments,
+            filters,
+            (streams, sync),
+            self.open_files,
+        );
         let cloned = clone_into(pids.as_ref(), &self.own_pids, flags)?;
         let Some((pid, pidfd)) = cloned else {
             drop(parent);
@@ -128,7 +138,7 @@ impl Launcher {
         let filters = self
             .filters
             .get(privileges.seccomp, privileges.capabilities)?;
-        let program = program(spec, arguments, filters, (streams, sync));
+        let program = program(spec, arguments, filters, (streams, sync), self.open_files);
         let Some((pid, pidfd)) = clone_into(Some(&pids), &self.own_pids, 0)? else {
             drop(parent);
             child::start_command(container.1, program)
@@ -170,6 +180,7 @@ fn program<'a>(
     arguments: &'a [String],
     filters: &'a [BpfProgram],
     (streams, sync): (Streams, OwnedFd),
+    open_files: u64,
 ) -> Program<'a> {
     Program {
         arguments,
@@ -179,6 +190,7 @@ fn program<'a>(
         privileges: &spec.privileges,
         filters,
         oom_score_adj: spec.oom_score_adj,
+        open_files,
         streams,
         sync,
     }

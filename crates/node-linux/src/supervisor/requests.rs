@@ -99,7 +99,7 @@ impl Supervisor {
 
     fn create_sandbox(&mut self, spec: SandboxSpec) -> Outcome {
         if let Some(known) = self.sandboxes.get(&spec.id) {
-            return Ok(Response::Sandbox(known.record.clone()));
+            return Ok(Response::Sandbox(Box::new(known.record.clone())));
         }
         let made = self.make_sandbox(&spec);
         if made.is_err() {
@@ -113,7 +113,7 @@ impl Supervisor {
         let record = sandbox.record.clone();
         self.sandboxes.insert(spec.id, sandbox);
         self.announce();
-        Ok(Response::Sandbox(record))
+        Ok(Response::Sandbox(Box::new(record)))
     }
 
     fn make_sandbox(&mut self, spec: &SandboxSpec) -> io::Result<Sandbox> {
@@ -148,7 +148,7 @@ impl Supervisor {
             .and_then(|()| records::save_sandbox(&self.launcher.layout, &record))
             .map_err(refuse("CreatePodSandboxError"))?;
         self.announce();
-        Ok(Response::Sandbox(record))
+        Ok(Response::Sandbox(Box::new(record)))
     }
 
     fn stop_sandbox(&mut self, id: &str) -> Outcome {

@@ -1,13 +1,14 @@
 //! The cases: what a container can rely on, and what it leaves behind.
 
-use crate::house::{House, applet, cgroups_named, files, remove_shared_images, words};
+use crate::archives;
+use crate::house::{House, applet, cgroups_named, files, words};
 use env::*;
 use std::{fs, time::Duration};
 
 /// A named case.
 pub type Case = (&'static str, fn());
 
-/// All cases; the last one removes what they share.
+/// All cases.
 pub const ALL: &[Case] = &[
     ("exit_codes_and_logs", exit_codes_and_logs),
     ("environment_and_identity", environment_and_identity),
@@ -24,7 +25,9 @@ pub const ALL: &[Case] = &[
     ("supervisor_crash", supervisor_crash),
     ("cleanup_after_crash", cleanup_after_crash),
     ("image_store", image_store),
-    ("remove_shared_images", remove_shared_images),
+    ("docker_archive", archives::docker_archive),
+    ("oci_layout", archives::oci_layout),
+    ("registry", archives::registry),
 ];
 
 fn exit_codes_and_logs() {

@@ -99,8 +99,21 @@ fn share_images(state: &Path) {
     std::os::unix::fs::symlink(shared.join("images"), state.join("images")).expect("a link");
 }
 
-pub fn remove_shared_images() {
-    let _ = fs::remove_dir_all(image_directory());
+/// Ends what failed cases left, and removes what all shared.
+pub fn tidy_up() {
+    let suffix = format!("-{}", std::process::id());
+    for entry in fs::read_dir(std::env::temp_dir())
+        .expect("readable")
+        .flatten()
+    {
+        let name = entry.file_name().to_string_lossy().into_owned();
+        if name.starts_with("xebec-test-") && name.ends_with(&suffix) {
+            // A supervisor that is gone already cannot shut down; then its records are enough.
+            let _ = SupervisorClient::new(entry.path().join("socket")).shutdown();
+            let _ = node_linux::cleanup(&entry.path());
+            let _ = fs::remove_dir_all(entry.path());
+        }
+    }
 }
 
 impl House {

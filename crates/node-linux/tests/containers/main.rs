@@ -4,6 +4,7 @@
 //! image the containers run from.
 
 mod applets;
+mod archives;
 mod cases;
 mod house;
 
@@ -47,6 +48,7 @@ fn run_cases(filter: Option<&String>) -> ExitCode {
             failed.push(*name);
         }
     }
+    house::tidy_up();
     println!("failed: {failed:?}");
     if failed.is_empty() {
         ExitCode::SUCCESS
