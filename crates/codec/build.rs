@@ -33,7 +33,28 @@ fn main() {
 
 /// The crate's folder, asked of cargo without the network first.
 fn source() -> Option<PathBuf> {
-    ask_cargo(&["--offline"]).or_else(|| ask_cargo(&[]))
+    ask_cargo(&["--offline"])
+        .or_else(|| ask_cargo(&[]))
+        .or_else(in_cargo_home)
+}
+
+/// Where cargo unpacks crates today. Not promised, so only asked last: cargo refuses to
+/// answer while the lock file is being changed.
+fn in_cargo_home() -> Option<PathBuf> {
+    let home = env::var_os("CARGO_HOME")
+        .map(PathBuf::from)
+        .or_else(|| env::var_os("HOME").map(|home| Path::new(&home).join(".cargo")))?;
+    let registries = fs::read_dir(home.join("registry/src")).ok()?;
+    registries
+        .flatten()
+        .filter_map(|registry| fs::read_dir(registry.path()).ok())
+        .flat_map(|crates| crates.flatten())
+        .map(|entry| entry.path())
+        .filter(|path| path.join(VERSION_FOLDER).is_dir())
+        .find(|path| {
+            path.file_name()
+                .is_some_and(|name| name.to_string_lossy().starts_with(CRATE))
+        })
 }
 
 fn ask_cargo(more: &[&str]) -> Option<PathBuf> {

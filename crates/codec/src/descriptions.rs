@@ -62,4 +62,26 @@ mod tests {
         assert!(description(port, "containerPort").ends_with("0 < x < 65536."));
         assert_eq!(description(port, "nothing"), "");
     }
+
+    #[test]
+    fn nearly_all_fields_have_one() {
+        let (mut with, mut all) = (0, 0);
+        for node in &schema::builtin().nodes {
+            if let schema::Shape::Struct(known) = &node.shape
+                && !node.name.is_empty()
+                && !node.name.ends_with("List")
+            {
+                let texts = known
+                    .fields
+                    .iter()
+                    .map(|field| description(&node.name, &field.name));
+                with += texts.filter(|text| !text.is_empty()).count();
+                all += known.fields.len();
+            }
+        }
+        assert!(
+            table().is_empty() || with * 100 > all * 90,
+            "{with} of {all}"
+        );
+    }
 }

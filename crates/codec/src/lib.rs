@@ -28,7 +28,7 @@ pub use resource::*;
 pub use table::*;
 pub use yaml::*;
 
-use machinery::Value;
+use machinery::{Status, Value};
 
 /// What a decoder may be made to do.
 #[derive(Clone, Copy, Debug)]
@@ -53,4 +53,36 @@ pub struct Decoded {
     pub value: Value,
     /// Paths of the fields that occurred more than once, for `duplicate field "spec.a"`.
     pub duplicates: Vec<String>,
+}
+
+/// Reads a request's body in its encoding. Only JSON and YAML can repeat a field.
+pub fn decode_body(
+    bytes: &[u8],
+    encoding: Encoding,
+    resolve: &Resolve<'_>,
+) -> Result<Decoded, Status> {
+    match encoding {
+        Encoding::Json => decode_json(bytes, Limits::default()),
+        Encoding::Yaml => decode_yaml(bytes, Limits::default()),
+        Encoding::Protobuf => decode_protobuf(bytes, resolve).map(|value| Decoded {
+            value,
+            duplicates: Vec::new(),
+        }),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use machinery::json;
+
+    #[test]
+    fn bodies_are_read_in_their_encoding() {
+        let nothing = |_: &machinery::GroupVersionKind| None;
+        for (encoding, body) in [(Encoding::Json, "{\"a\": 1}"), (Encoding::Yaml, "a: 1\n")] {
+            let decoded = decode_body(body.as_bytes(), encoding, &nothing).unwrap();
+            assert_eq!(decoded.value, json!({"a": 1}));
+        }
+        assert!(decode_body(b"{}", Encoding::Protobuf, &nothing).is_err());
+    }
 }
