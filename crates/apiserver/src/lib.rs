@@ -1,1 +1,22 @@
-//! Room under construction.
+//! The Kubernetes API over HTTP: TLS, identity, paths, forms, streams.
+//!
+//! Turns requests into calls of the door and answers into bytes; decides nothing about
+//! objects itself and knows no kind by name. Upstream counterpart: `k8s.io/apiserver/pkg/server`
+//! and `pkg/endpoints`.
+
+mod answer;
+mod body;
+mod discovery;
+mod health;
+mod identity;
+mod nodes;
+mod options;
+mod path;
+mod pki;
+mod server;
+mod stream;
+mod watch;
+
+pub use nodes::*;
+pub use pki::*;
+pub use server::*;

@@ -27,7 +27,13 @@ impl Hands {
     }
 
     fn call(&self, verb: Verb, target: &Target) -> Result<Call, Status> {
-        let mut call = self.door.component_call(&self.user, verb, &target.resource, &target.namespace, &target.name)?;
+        let mut call = self.door.component_call(
+            &self.user,
+            verb,
+            &target.resource,
+            &target.namespace,
+            &target.name,
+        )?;
         call.options.field_manager = self.name.into();
         call.options.field_validation = registry::FieldValidation::Ignore;
         Ok(call)
@@ -35,33 +41,64 @@ impl Hands {
 
     async fn act(&self, action: Action) -> Result<u64, Status> {
         match action {
-            Action::Create { target, subresource, object, existing_is_fine } => {
-                let call = self.call(Verb::Create, &target)?.on(subresource).with_object(object);
+            Action::Create {
+                target,
+                subresource,
+                object,
+                existing_is_fine,
+            } => {
+                let call = self
+                    .call(Verb::Create, &target)?
+                    .on(subresource)
+                    .with_object(object);
                 match self.door.call(call).await {
                     Err(status) if existing_is_fine && status.is_already_exists() => Ok(0),
                     outcome => outcome.map(|reply| reply.revision),
                 }
             }
-            Action::Update { target, subresource, object } => {
-                let call = self.call(Verb::Update, &target)?.on(subresource).with_object(object);
+            Action::Update {
+                target,
+                subresource,
+                object,
+            } => {
+                let call = self
+                    .call(Verb::Update, &target)?
+                    .on(subresource)
+                    .with_object(object);
                 self.door.call(call).await.map(|reply| reply.revision)
             }
-            Action::Patch { target, subresource, patch, when } => {
+            Action::Patch {
+                target,
+                subresource,
+                patch,
+                when,
+            } => {
                 let call = self.call(Verb::Patch, &target)?.on(subresource);
                 let call = call.with_patch(PatchKind::Merge, conditional(patch, &when));
                 self.door.call(call).await.map(|reply| reply.revision)
             }
-            Action::Delete { target, when, grace_seconds, propagation } => {
-                self.delete(&target, when, grace_seconds, propagation).await
-            }
+            Action::Delete {
+                target,
+                when,
+                grace_seconds,
+                propagation,
+            } => self.delete(&target, when, grace_seconds, propagation).await,
             Action::Event(event) => {
-                self.recorder.record(&self.door, &self.user, self.name, event).await;
+                self.recorder
+                    .record(&self.door, &self.user, self.name, event)
+                    .await;
                 Ok(0)
             }
         }
     }
 
-    async fn delete(&self, target: &Target, when: Preconditions, grace_seconds: Option<i64>, propagation: Propagation) -> Result<u64, Status> {
+    async fn delete(
+        &self,
+        target: &Target,
+        when: Preconditions,
+        grace_seconds: Option<i64>,
+        propagation: Propagation,
+    ) -> Result<u64, Status> {
         let mut call = self.call(Verb::Delete, target)?;
         call.body = Body::None;
         let options = &mut call.options.delete;

@@ -60,17 +60,26 @@ impl Recorder {
         let stamp = format_time(now.0);
         let outcome = match step {
             Step::Drop => return,
-            Step::Create => self.create(door, user, source, &event, (&key, &stamp)).await,
+            Step::Create => {
+                self.create(door, user, source, &event, (&key, &stamp))
+                    .await
+            }
             Step::Count(namespace, name, count) => {
                 let patch = json!({"count": count, "lastTimestamp": stamp});
                 let call = door.component_call(user, Verb::Patch, EVENTS, &namespace, &name);
                 let Ok(call) = call else { return };
-                door.call(quiet(call.with_patch(PatchKind::Merge, patch), source)).await.map(drop)
+                door.call(quiet(call.with_patch(PatchKind::Merge, patch), source))
+                    .await
+                    .map(drop)
             }
         };
         // An event that expired meanwhile is recorded anew next time.
         if outcome.is_err() {
-            self.state.lock().expect("recording does not panic").known.remove(&key);
+            self.state
+                .lock()
+                .expect("recording does not panic")
+                .known
+                .remove(&key);
         }
     }
 
@@ -88,13 +97,24 @@ impl Recorder {
         }
     }
 
-    async fn create(&self, door: &Door, user: &Arc<User>, source: &str, event: &Event, (key, stamp): (&str, &str)) -> Result<(), machinery::Status> {
+    async fn create(
+        &self,
+        door: &Door,
+        user: &Arc<User>,
+        source: &str,
+        event: &Event,
+        (key, stamp): (&str, &str),
+    ) -> Result<(), machinery::Status> {
         let about = &event.about;
         let namespace = match about["namespace"].str() {
             "" => "default",
             own => own,
         };
-        let name = format!("{}.{:016x}", about["name"].str(), door.world().entropy.next_u64());
+        let name = format!(
+            "{}.{:016x}",
+            about["name"].str(),
+            door.world().entropy.next_u64()
+        );
         let object = json!({
             "apiVersion": "v1", "kind": "Event", "metadata": {"name": &name, "namespace": namespace},
             "involvedObject": about, "reason": &event.reason, "message": &event.message,
@@ -105,7 +125,11 @@ impl Recorder {
         let call = door.component_call(user, Verb::Create, EVENTS, namespace, "")?;
         door.call(quiet(call.with_object(object), source)).await?;
         let mut state = self.state.lock().expect("recording does not panic");
-        let known = Known { namespace: namespace.into(), name: name.into(), count: 1 };
+        let known = Known {
+            namespace: namespace.into(),
+            name: name.into(),
+            count: 1,
+        };
         state.known.insert(key.to_owned(), known);
         state.order.push_back(key.to_owned());
         while state.order.len() > REMEMBERED_MAX {
@@ -125,11 +149,24 @@ fn quiet(mut call: Call, source: &str) -> Call {
 
 fn about_key(about: &Value) -> String {
     let part = |key: &str| about[key].str().to_owned();
-    [part("kind"), part("namespace"), part("name"), part("uid"), part("fieldPath")].join("/")
+    [
+        part("kind"),
+        part("namespace"),
+        part("name"),
+        part("uid"),
+        part("fieldPath"),
+    ]
+    .join("/")
 }
 
 fn identity(source: &str, event: &Event) -> String {
-    format!("{source}|{}|{}|{}|{}", about_key(&event.about), event.warning, event.reason, event.message)
+    format!(
+        "{source}|{}|{}|{}|{}",
+        about_key(&event.about),
+        event.warning,
+        event.reason,
+        event.message
+    )
 }
 
 fn gate_key(source: &str, event: &Event) -> String {
@@ -141,7 +178,10 @@ fn pass(gates: &mut BTreeMap<String, Gate>, key: &str, now: Time) -> bool {
     if gates.len() > REMEMBERED_MAX {
         gates.retain(|_, gate| now.since(gate.since) < REFILL);
     }
-    let gate = gates.entry(key.to_owned()).or_insert(Gate { spent: 0, since: now });
+    let gate = gates.entry(key.to_owned()).or_insert(Gate {
+        spent: 0,
+        since: now,
+    });
     let refills = (now.since(gate.since).as_secs() / REFILL.as_secs()) as u32;
     if refills > 0 {
         gate.spent = gate.spent.saturating_sub(refills);

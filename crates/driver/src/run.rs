@@ -44,10 +44,20 @@ pub fn drive(door: &Door, brains: Vec<Box<dyn Brain>>) -> Result<(), Status> {
     let mut indexes = vec![BY_OWNER];
     indexes.extend(brains.iter().flat_map(|brain| brain.indexes()));
     let recorder = Arc::new(Recorder::default());
-    let slots = brains.into_iter().map(|brain| slot(door, brain, &recorder)).collect();
+    let slots = brains
+        .into_iter()
+        .map(|brain| slot(door, brain, &recorder))
+        .collect();
     let (sender, outcomes) = mpsc::unbounded();
     let view = View::new(snapshot, &indexes);
-    let mut driver = Driver { door: door.clone(), view, subscription, slots, outcomes, sender };
+    let mut driver = Driver {
+        door: door.clone(),
+        view,
+        subscription,
+        slots,
+        outcomes,
+        sender,
+    };
     driver.present();
     door.world().spawn("driver", driver.run());
     Ok(())
@@ -56,10 +66,22 @@ pub fn drive(door: &Door, brains: Vec<Box<dyn Brain>>) -> Result<(), Status> {
 fn slot(door: &Door, brain: Box<dyn Brain>, recorder: &Arc<Recorder>) -> Slot {
     let name = brain.name();
     let user = User::component(&format!("system:serviceaccount:kube-system:{name}"));
-    let hands = Hands { door: door.clone(), user: Arc::new(user), name, recorder: recorder.clone() };
+    let hands = Hands {
+        door: door.clone(),
+        user: Arc::new(user),
+        name,
+        recorder: recorder.clone(),
+    };
     let resources = brain.resources();
     let everything = resources.iter().any(|resource| resource == "*");
-    Slot { brain, hands, everything, resources, dirty: true, again_at: None }
+    Slot {
+        brain,
+        hands,
+        everything,
+        resources,
+        dirty: true,
+        again_at: None,
+    }
 }
 
 impl Driver {
@@ -110,7 +132,11 @@ impl Driver {
     fn take_in(&mut self, changes: &[Arc<Change>]) {
         for change in changes {
             self.view.advance(change);
-            for slot in self.slots.iter_mut().filter(|slot| slot.wants(&change.resource)) {
+            for slot in self
+                .slots
+                .iter_mut()
+                .filter(|slot| slot.wants(&change.resource))
+            {
                 slot.brain.observe(&self.view, change);
                 slot.dirty = true;
             }
@@ -130,7 +156,9 @@ impl Driver {
     }
 
     fn settle(&mut self, outcome: Option<Outcome>) {
-        let Some((at, id, result)) = outcome else { return };
+        let Some((at, id, result)) = outcome else {
+            return;
+        };
         let slot = &mut self.slots[at];
         slot.brain.finished(id, result, self.door.now());
         slot.dirty = true;
@@ -147,7 +175,12 @@ impl Driver {
 
     fn decide(&mut self) {
         let now = self.door.now();
-        for (at, slot) in self.slots.iter_mut().enumerate().filter(|(_, slot)| slot.dirty) {
+        for (at, slot) in self
+            .slots
+            .iter_mut()
+            .enumerate()
+            .filter(|(_, slot)| slot.dirty)
+        {
             slot.dirty = false;
             let decision = slot.brain.decide(&self.view, now);
             slot.again_at = decision.again_at;
@@ -166,13 +199,20 @@ impl Driver {
 /// The changes that lead from one state to another, in resource and key order.
 fn difference(old: &registry::Snapshot, new: &registry::Snapshot) -> Vec<Arc<Change>> {
     let mut changes = Vec::new();
-    let resources: std::collections::BTreeSet<_> = old.tables.keys().chain(new.tables.keys()).collect();
+    let resources: std::collections::BTreeSet<_> =
+        old.tables.keys().chain(new.tables.keys()).collect();
     for resource in resources {
         let (before, after) = (old.tables.get(resource), new.tables.get(resource));
-        let keys: std::collections::BTreeSet<_> =
-            before.into_iter().chain(after).flat_map(|table| table.keys()).collect();
+        let keys: std::collections::BTreeSet<_> = before
+            .into_iter()
+            .chain(after)
+            .flat_map(|table| table.keys())
+            .collect();
         for key in keys {
-            let (old, new) = (before.and_then(|t| t.get(key)), after.and_then(|t| t.get(key)));
+            let (old, new) = (
+                before.and_then(|t| t.get(key)),
+                after.and_then(|t| t.get(key)),
+            );
             if old.map(|object| object.revision()) != new.map(|object| object.revision()) {
                 changes.push((resource, key, old.cloned(), new.cloned()));
             }
@@ -180,7 +220,13 @@ fn difference(old: &registry::Snapshot, new: &registry::Snapshot) -> Vec<Arc<Cha
     }
     let revision = new.revision;
     let change = |(resource, key, old, new): (&machinery::SmolStr, &registry::Key, _, _)| {
-        Arc::new(Change { revision, resource: resource.clone(), key: key.clone(), old, new })
+        Arc::new(Change {
+            revision,
+            resource: resource.clone(),
+            key: key.clone(),
+            old,
+            new,
+        })
     };
     changes.into_iter().map(change).collect()
 }

@@ -5,7 +5,9 @@
 
 use env::Time;
 use machinery::{SmolStr, Status};
-use reconcile::{Brain, Change, Controller, Decision, Index, Plan, Target, View, Watch, Work, backoff};
+use reconcile::{
+    Brain, Change, Controller, Decision, Index, Plan, Target, View, Watch, Work, backoff,
+};
 use std::{
     collections::{BTreeMap, BTreeSet},
     time::Duration,
@@ -86,7 +88,12 @@ impl Workqueue {
     }
 
     fn take_due(&mut self, now: Time) {
-        while let Some((time, key)) = self.timers.first().cloned().filter(|(time, _)| *time <= now) {
+        while let Some((time, key)) = self
+            .timers
+            .first()
+            .cloned()
+            .filter(|(time, _)| *time <= now)
+        {
             self.timers.remove(&(time, key.clone()));
             self.due.remove(&key);
             self.enqueue(key);
@@ -97,7 +104,10 @@ impl Workqueue {
     fn pop(&mut self, view: &View) -> Option<Target> {
         let ready = |key: &Target| {
             !self.busy.contains(key)
-                && self.needed.get(key).is_none_or(|needed| *needed <= view.revision())
+                && self
+                    .needed
+                    .get(key)
+                    .is_none_or(|needed| *needed <= view.revision())
         };
         let (&place, _) = self.order.iter().find(|(_, key)| ready(key))?;
         let key = self.order.remove(&place)?;
@@ -107,7 +117,12 @@ impl Workqueue {
     }
 
     fn look(&mut self, view: &View, key: Target, now: Time) -> Option<Work> {
-        let Plan { actions, again_at, failed, .. } = self.controller.reconcile(view, &key, now);
+        let Plan {
+            actions,
+            again_at,
+            failed,
+            ..
+        } = self.controller.reconcile(view, &key, now);
         if let Some(time) = again_at {
             self.enqueue_at(key.clone(), time.max(now + Duration::from_millis(1)));
         }
@@ -121,7 +136,10 @@ impl Workqueue {
         self.next += 1;
         self.busy.insert(key.clone());
         self.working.insert(self.next, key);
-        Some(Work { id: self.next, actions })
+        Some(Work {
+            id: self.next,
+            actions,
+        })
     }
 }
 
@@ -131,7 +149,10 @@ impl Brain for Workqueue {
     }
 
     fn resources(&self) -> Vec<SmolStr> {
-        self.watches.iter().map(|watch| watch.resource.into()).collect()
+        self.watches
+            .iter()
+            .map(|watch| watch.resource.into())
+            .collect()
     }
 
     fn indexes(&self) -> Vec<Index> {
@@ -159,11 +180,16 @@ impl Brain for Workqueue {
             let Some(key) = self.pop(view) else { break };
             work.extend(self.look(view, key, now));
         }
-        Decision { work, again_at: self.timers.first().map(|(time, _)| *time) }
+        Decision {
+            work,
+            again_at: self.timers.first().map(|(time, _)| *time),
+        }
     }
 
     fn finished(&mut self, id: u64, result: Result<u64, Status>, now: Time) {
-        let Some(key) = self.working.remove(&id) else { return };
+        let Some(key) = self.working.remove(&id) else {
+            return;
+        };
         self.busy.remove(&key);
         match result {
             Ok(revision) => {

@@ -29,7 +29,11 @@ impl Door {
     }
 
     /// Assigns a pod to a node.
-    pub(crate) async fn bind(&self, mut context: Context<'_>, binding: Value) -> Result<Reply, Status> {
+    pub(crate) async fn bind(
+        &self,
+        mut context: Context<'_>,
+        binding: Value,
+    ) -> Result<Reply, Status> {
         let node = binding.at(&["target", "name"]).str();
         if node.is_empty() {
             let error = machinery::FieldError::required("target.name", "");
@@ -57,18 +61,35 @@ impl Door {
 
     async fn evict(&self, mut context: Context<'_>, eviction: Value) -> Result<Reply, Status> {
         let key = Key::new(&context.call.namespace, &context.call.name);
-        let pod = self.inner().store.head(&context.kind.storage, &key).ok_or_else(|| context.missing())?;
+        let pod = self
+            .inner()
+            .store
+            .head(&context.kind.storage, &key)
+            .ok_or_else(|| context.missing())?;
         let running = matches!(pod.at("status.phase").str(), "" | "Pending" | "Running");
         if running && !pod.is_deleting() && !pod.at("spec.nodeName").is_null() {
             self.spend_disruption(&context, &pod).await?;
         }
-        let mut call = Call::new(context.call.user.clone(), Verb::Delete, context.call.resource.clone(), &key.namespace, &key.name);
+        let mut call = Call::new(
+            context.call.user.clone(),
+            Verb::Delete,
+            context.call.resource.clone(),
+            &key.namespace,
+            &key.name,
+        );
         call.options.dry_run = context.call.options.dry_run;
         call.body = Body::object(match eviction.get("deleteOptions") {
             Some(options) => options.clone(),
             None => Value::object(),
         });
-        let inner = Context { call: &call, kind: context.kind.clone(), now: context.now, warnings: Vec::new(), revision: 0, created: false };
+        let inner = Context {
+            call: &call,
+            kind: context.kind.clone(),
+            now: context.now,
+            warnings: Vec::new(),
+            revision: 0,
+            created: false,
+        };
         let reply = Box::pin(self.delete(inner)).await?;
         context.revision = reply.revision;
         context.created = true;
@@ -82,19 +103,37 @@ impl Door {
         let snapshot = self.snapshot();
         let covering: Vec<_> = snapshot
             .list(BUDGETS, Some(pod.namespace()))
-            .filter(|budget| LabelSelector::from_ref(budget.at("spec.selector")).matches_object(pod))
+            .filter(|budget| {
+                LabelSelector::from_ref(budget.at("spec.selector")).matches_object(pod)
+            })
             .collect();
         let budget = match covering.as_slice() {
             [] => return Ok(()),
             [budget] => *budget,
-            _ => return Err(Status::internal("This pod has more than one PodDisruptionBudget, which the eviction subresource does not support.")),
+            _ => {
+                return Err(Status::internal(
+                    "This pod has more than one PodDisruptionBudget, which the eviction subresource does not support.",
+                ));
+            }
         };
         if pod.at("status.phase").str() == "Pending" {
             return Ok(());
         }
-        let call = self.component_call(&context.call.user, Verb::Update, BUDGETS, pod.namespace(), budget.name())?.on("status");
+        let call = self
+            .component_call(
+                &context.call.user,
+                Verb::Update,
+                BUDGETS,
+                pod.namespace(),
+                budget.name(),
+            )?
+            .on("status");
         let mut inner = Context {
-            kind: self.catalogue().by_storage(BUDGETS).cloned().ok_or_else(Status::no_such_path)?,
+            kind: self
+                .catalogue()
+                .by_storage(BUDGETS)
+                .cloned()
+                .ok_or_else(Status::no_such_path)?,
             call: &call,
             now: context.now,
             warnings: Vec::new(),
@@ -104,7 +143,12 @@ impl Door {
         let now = format_time(context.now.0);
         let dry_run = context.call.options.dry_run;
         let spend = |_: &mut Context<'_>, live: Option<&Arc<Object>>| {
-            let live = live.ok_or_else(|| Status::not_found(&GroupResource::new("policy", "poddisruptionbudgets"), budget.name()))?;
+            let live = live.ok_or_else(|| {
+                Status::not_found(
+                    &GroupResource::new("policy", "poddisruptionbudgets"),
+                    budget.name(),
+                )
+            })?;
             let allowed = live.at("status.disruptionsAllowed").i64();
             if allowed <= 0 {
                 return Err(over_budget(live));
@@ -123,19 +167,41 @@ impl Door {
     async fn token(&self, mut context: Context<'_>, mut request: Value) -> Result<Reply, Status> {
         let key = Key::new(&context.call.namespace, &context.call.name);
         let snapshot = self.snapshot();
-        let account = snapshot.get(&context.kind.storage, &key).ok_or_else(|| context.missing())?;
+        let account = snapshot
+            .get(&context.kind.storage, &key)
+            .ok_or_else(|| context.missing())?;
         let spec = &request["spec"];
         let seconds = spec["expirationSeconds"].as_i64().unwrap_or(TOKEN_SECONDS);
         if !(TOKEN_SECONDS_MIN..=TOKEN_SECONDS_MAX).contains(&seconds) {
-            let detail = if seconds < TOKEN_SECONDS_MIN { "may not specify a duration less than 10 minutes" } else { "may not specify a duration larger than 2^32 seconds" };
+            let detail = if seconds < TOKEN_SECONDS_MIN {
+                "may not specify a duration less than 10 minutes"
+            } else {
+                "may not specify a duration larger than 2^32 seconds"
+            };
             let error = machinery::FieldError::invalid("spec.expirationSeconds", seconds, detail);
-            return Err(Status::invalid("authentication.k8s.io", "TokenRequest", "", &[error]));
+            return Err(Status::invalid(
+                "authentication.k8s.io",
+                "TokenRequest",
+                "",
+                &[error],
+            ));
         }
         let bound = self.bound_object(&key.namespace, &spec["boundObjectRef"])?;
-        let audiences: Vec<String> = spec["audiences"].items().iter().map(|one| one.str().to_owned()).collect();
+        let audiences: Vec<String> = spec["audiences"]
+            .items()
+            .iter()
+            .map(|one| one.str().to_owned())
+            .collect();
         let lifetime = Duration::from_secs(seconds.unsigned_abs());
         let signed = self.tokens().sign(
-            &TokenRequest { namespace: &key.namespace, name: &key.name, uid: account.uid(), bound: &bound, audiences: &audiences, lifetime },
+            &TokenRequest {
+                namespace: &key.namespace,
+                name: &key.name,
+                uid: account.uid(),
+                bound: &bound,
+                audiences: &audiences,
+                lifetime,
+            },
             &self.world().uuid(),
             context.now,
         );
@@ -160,31 +226,68 @@ impl Door {
         };
         let name = reference["name"].str();
         let missing = || Status::not_found(&GroupResource::new("", resource), name);
-        let object = self.snapshot().get(resource, &Key::new(own, name)).cloned().ok_or_else(missing)?;
+        let object = self
+            .snapshot()
+            .get(resource, &Key::new(own, name))
+            .cloned()
+            .ok_or_else(missing)?;
         let uid = reference["uid"].str();
         if !uid.is_empty() && uid != object.uid() {
-            let why = format!("the UID in the bound object reference ({uid}) does not match the UID in record. The object might have been deleted and then recreated");
-            return Err(Status::conflict(&GroupResource::new("", resource), name, &why));
+            let why = format!(
+                "the UID in the bound object reference ({uid}) does not match the UID in record. The object might have been deleted and then recreated"
+            );
+            return Err(Status::conflict(
+                &GroupResource::new("", resource),
+                name,
+                &why,
+            ));
         }
-        Ok(Bound { kind: kind.into(), name: name.into(), uid: object.uid().into() })
+        Ok(Bound {
+            kind: kind.into(),
+            name: name.into(),
+            uid: object.uid().into(),
+        })
     }
 }
 
-fn check_bindable(context: &Context<'_>, live: &Object, binding: &Value, node: &str) -> Result<(), Status> {
-    let refuse = |why: String| Err(Status::conflict(&GroupResource::new("", "pods/binding"), live.name(), &why));
+fn check_bindable(
+    context: &Context<'_>,
+    live: &Object,
+    binding: &Value,
+    node: &str,
+) -> Result<(), Status> {
+    let refuse = |why: String| {
+        Err(Status::conflict(
+            &GroupResource::new("", "pods/binding"),
+            live.name(),
+            &why,
+        ))
+    };
     let uid = binding.at(&["metadata", "uid"]).str();
     if !uid.is_empty() && uid != live.uid() {
-        return refuse(format!("Precondition failed: UID in precondition: {uid}, UID in object meta: {}", live.uid()));
+        return refuse(format!(
+            "Precondition failed: UID in precondition: {uid}, UID in object meta: {}",
+            live.uid()
+        ));
     }
     if live.is_deleting() {
-        return refuse(format!("pod {} is being deleted, cannot be assigned to a host", live.name()));
+        return refuse(format!(
+            "pod {} is being deleted, cannot be assigned to a host",
+            live.name()
+        ));
     }
     let assigned = live.at("spec.nodeName").str();
     if !assigned.is_empty() {
-        return refuse(format!("pod {} is already assigned to node {assigned:?}", live.name()));
+        return refuse(format!(
+            "pod {} is already assigned to node {assigned:?}",
+            live.name()
+        ));
     }
     if live.at("spec.schedulingGates").items().next().is_some() {
-        return refuse(format!("pod {} has non-empty .spec.schedulingGates", live.name()));
+        return refuse(format!(
+            "pod {} has non-empty .spec.schedulingGates",
+            live.name()
+        ));
     }
     debug_assert!(!node.is_empty() && !context.call.name.is_empty());
     Ok(())
@@ -202,6 +305,9 @@ fn over_budget(budget: &Object) -> Status {
     let message = "Cannot evict pod as it would violate the pod's disruption budget.";
     let healthy = budget.at("status.currentHealthy").i64();
     let needed = budget.at("status.desiredHealthy").i64();
-    let why = format!("The disruption budget {} needs {needed} healthy pods and has {healthy} currently", budget.name());
+    let why = format!(
+        "The disruption budget {} needs {needed} healthy pods and has {healthy} currently",
+        budget.name()
+    );
     Status::new(Reason::TooManyRequests, message).cause("DisruptionBudget", why, "")
 }

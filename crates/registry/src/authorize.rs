@@ -46,7 +46,11 @@ impl RbacCache {
 impl Door {
     /// The current roles, compiled.
     pub fn rbac(&self) -> Arc<Rbac> {
-        let mut cache = self.inner().rbac.lock().expect("compiling roles does not panic");
+        let mut cache = self
+            .inner()
+            .rbac
+            .lock()
+            .expect("compiling roles does not panic");
         cache.refresh(&self.snapshot())
     }
 
@@ -63,18 +67,32 @@ impl Door {
         self.require(&call.user, &attributes(call, call.verb.name()))?;
         // Apply and PUT may create what is not there, which takes the right to create.
         let creates = call.verb == Verb::Patch
-            && matches!(call.body, crate::Body::Patch { kind: crate::PatchKind::Apply, .. })
+            && matches!(
+                call.body,
+                crate::Body::Patch {
+                    kind: crate::PatchKind::Apply,
+                    ..
+                }
+            )
             && call.subresource.is_empty()
             && !self.exists(call);
-        if creates { self.require(&call.user, &attributes(call, "create")) } else { Ok(()) }
+        if creates {
+            self.require(&call.user, &attributes(call, "create"))
+        } else {
+            Ok(())
+        }
     }
 
     fn exists(&self, call: &Call) -> bool {
         let catalogue = self.catalogue();
         let resource = &call.resource;
-        catalogue.resource(&resource.group, &resource.version, &resource.resource).is_some_and(|kind| {
-            self.snapshot().get(&kind.storage, &store::Key::new(&call.namespace, &call.name)).is_some()
-        })
+        catalogue
+            .resource(&resource.group, &resource.version, &resource.resource)
+            .is_some_and(|kind| {
+                self.snapshot()
+                    .get(&kind.storage, &store::Key::new(&call.namespace, &call.name))
+                    .is_some()
+            })
     }
 
     /// Refuses with the standard sentence unless allowed.
@@ -82,8 +100,15 @@ impl Door {
         if self.allows(user, asked) {
             return Ok(());
         }
-        let resource = machinery::GroupResource { group: asked.group.clone(), resource: asked.resource.clone() };
-        Err(Status::forbidden(&resource, &asked.name, &asked.refusal(user)))
+        let resource = machinery::GroupResource {
+            group: asked.group.clone(),
+            resource: asked.resource.clone(),
+        };
+        Err(Status::forbidden(
+            &resource,
+            &asked.name,
+            &asked.refusal(user),
+        ))
     }
 }
 

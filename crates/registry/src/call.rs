@@ -78,7 +78,10 @@ pub enum Body {
 impl Body {
     /// An object without duplicates.
     pub fn object(value: Value) -> Self {
-        Self::Object { value, duplicates: Vec::new() }
+        Self::Object {
+            value,
+            duplicates: Vec::new(),
+        }
     }
 }
 
@@ -173,7 +176,13 @@ pub struct Call {
 
 impl Call {
     /// A call without subresource, body and options.
-    pub fn new(user: Arc<User>, verb: Verb, resource: GroupVersionResource, namespace: &str, name: &str) -> Self {
+    pub fn new(
+        user: Arc<User>,
+        verb: Verb,
+        resource: GroupVersionResource,
+        namespace: &str,
+        name: &str,
+    ) -> Self {
         Self {
             user,
             verb,
@@ -200,7 +209,11 @@ impl Call {
 
     /// The same with a patch as body.
     pub fn with_patch(mut self, kind: PatchKind, value: Value) -> Self {
-        self.body = Body::Patch { kind, value, duplicates: Vec::new() };
+        self.body = Body::Patch {
+            kind,
+            value,
+            duplicates: Vec::new(),
+        };
         self
     }
 }
@@ -247,6 +260,10 @@ pub struct Reply {
 impl Reply {
     /// The object answered, if it is one.
     pub fn object(&self) -> Option<&Arc<Object>> {
-        if let Answer::Object(_, object) = &self.answer { Some(object) } else { None }
+        if let Answer::Object(_, object) = &self.answer {
+            Some(object)
+        } else {
+            None
+        }
     }
 }

@@ -7,7 +7,9 @@ use machinery::{Status, Value};
 /// Checks `apiVersion`, `kind`, names and scope of a body against the request's path.
 pub(crate) fn check_addressing(call: &Call, kind: &Kind, value: &mut Value) -> Result<(), Status> {
     if !matches!(value, Value::Object(_)) {
-        return Err(Status::bad_request("the object provided is unrecognized (must be of type object)"));
+        return Err(Status::bad_request(
+            "the object provided is unrecognized (must be of type object)",
+        ));
     }
     let wanted = kind.api_version();
     if value["apiVersion"].is_null() && value["kind"].is_null() {
@@ -33,7 +35,9 @@ fn check_scope(call: &Call, kind: &Kind, value: &mut Value) -> Result<(), Status
     let namespace = value.namespace();
     if kind.namespaced {
         if call.namespace.is_empty() {
-            return Err(Status::bad_request("an empty namespace may not be set during creation"));
+            return Err(Status::bad_request(
+                "an empty namespace may not be set during creation",
+            ));
         }
         if !namespace.is_empty() && namespace != call.namespace {
             return Err(Status::bad_request(
@@ -58,7 +62,11 @@ fn check_scope(call: &Call, kind: &Kind, value: &mut Value) -> Result<(), Status
 
 /// Checks types, deals with unknown and duplicate fields, brings values to canonical form and
 /// fills in defaults.
-pub(crate) fn conform(context: &mut Context<'_>, value: &mut Value, duplicates: &[String]) -> Result<(), Status> {
+pub(crate) fn conform(
+    context: &mut Context<'_>,
+    value: &mut Value,
+    duplicates: &[String],
+) -> Result<(), Status> {
     let kind = context.kind.clone();
     let unknown = if kind.custom {
         schema::prune(value, &kind.type_ref)
@@ -72,7 +80,11 @@ pub(crate) fn conform(context: &mut Context<'_>, value: &mut Value, duplicates: 
 }
 
 /// Unknown and duplicate fields: dropped silently, warned about, or refused all at once.
-pub(crate) fn report_unknown(context: &mut Context<'_>, duplicates: &[String], unknown: &[String]) -> Result<(), Status> {
+pub(crate) fn report_unknown(
+    context: &mut Context<'_>,
+    duplicates: &[String],
+    unknown: &[String],
+) -> Result<(), Status> {
     let texts = duplicates
         .iter()
         .map(|path| format!("duplicate field {path:?}"))
@@ -91,7 +103,10 @@ pub(crate) fn report_unknown(context: &mut Context<'_>, duplicates: &[String], u
             let kind = &context.kind.gvk;
             Err(Status::bad_request(format!(
                 "{} in version \"{}\" cannot be handled as a {}: strict decoding error: {}",
-                kind.kind, kind.version, kind.kind, texts.join(", ")
+                kind.kind,
+                kind.version,
+                kind.kind,
+                texts.join(", ")
             )))
         }
     }

@@ -39,7 +39,9 @@ impl Door {
                 context.reply(Answer::Object(kind, shown))
             }
             // Kinds that upstream returns whole when removed are those with a deletion of their own.
-            Ended::Removed if (kind.strategy.default_deletion_grace)(&object.root().to_value()).is_some() => {
+            Ended::Removed
+                if (kind.strategy.default_deletion_grace)(&object.root().to_value()).is_some() =>
+            {
                 let shown = convert::to_requested(&object, &kind);
                 context.reply(Answer::Object(kind, shown))
             }
@@ -50,7 +52,10 @@ impl Door {
         })
     }
 
-    pub(crate) async fn delete_collection(&self, mut context: Context<'_>) -> Result<Reply, Status> {
+    pub(crate) async fn delete_collection(
+        &self,
+        mut context: Context<'_>,
+    ) -> Result<Reply, Status> {
         let options = delete_options(context.call)?;
         crate::read::check_field_selector(&context)?;
         let snapshot = self.snapshot();
@@ -68,15 +73,33 @@ impl Door {
                 _ => {}
             }
         }
-        let items = doomed.iter().map(|object| convert::to_requested(object, &kind)).collect();
-        let list = crate::List { kind, items, revision: snapshot.revision, next: String::new(), remaining: None };
+        let items = doomed
+            .iter()
+            .map(|object| convert::to_requested(object, &kind))
+            .collect();
+        let list = crate::List {
+            kind,
+            items,
+            revision: snapshot.revision,
+            next: String::new(),
+            remaining: None,
+        };
         Ok(context.reply(Answer::List(list)))
     }
 
-    async fn delete_one(&self, context: &mut Context<'_>, key: &Key, options: &DeleteOptions) -> Result<(Arc<Object>, Ended), Status> {
+    async fn delete_one(
+        &self,
+        context: &mut Context<'_>,
+        key: &Key,
+        options: &DeleteOptions,
+    ) -> Result<(Arc<Object>, Ended), Status> {
         loop {
             let missing = || Status::not_found(&context.call.resource.group_resource(), &key.name);
-            let stored = self.inner().store.head(&context.kind.storage, key).ok_or_else(missing)?;
+            let stored = self
+                .inner()
+                .store
+                .head(&context.kind.storage, key)
+                .ok_or_else(missing)?;
             check_preconditions(context, &stored, options)?;
             self.review_deletion(context, &stored)?;
             let (write, marked) = match plan(context, &stored, options) {
@@ -94,7 +117,9 @@ impl Door {
             let committed = self.commit(context, key.clone(), expected, write).await?;
             match committed {
                 Some(object) => return Ok((stored, Ended::Pending(object))),
-                None if marked.is_none() && context.revision > 0 => return Ok((stored, Ended::Removed)),
+                None if marked.is_none() && context.revision > 0 => {
+                    return Ok((stored, Ended::Removed));
+                }
                 None => {}
             }
         }
@@ -111,14 +136,20 @@ impl Door {
 /// `DeleteOptions` of the query, overridden by those of the body.
 fn delete_options(call: &Call) -> Result<DeleteOptions, Status> {
     let mut options = call.options.delete.clone();
-    let Body::Object { value, .. } = &call.body else { return Ok(options) };
+    let Body::Object { value, .. } = &call.body else {
+        return Ok(options);
+    };
     if let Some(seconds) = value["gracePeriodSeconds"].as_i64() {
         options.grace_seconds = Some(seconds);
     }
     if let Some(policy) = value["propagationPolicy"].as_str() {
         options.propagation = Some(propagation(policy)?);
     } else if let Some(orphan) = value["orphanDependents"].as_bool() {
-        options.propagation = Some(if orphan { Propagation::Orphan } else { Propagation::Background });
+        options.propagation = Some(if orphan {
+            Propagation::Orphan
+        } else {
+            Propagation::Background
+        });
     }
     let preconditions = &value["preconditions"];
     if let Some(uid) = preconditions["uid"].as_str() {
@@ -126,7 +157,9 @@ fn delete_options(call: &Call) -> Result<DeleteOptions, Status> {
     }
     if let Some(version) = preconditions["resourceVersion"].as_str() {
         options.revision = Some(version.parse().map_err(|_| {
-            Status::bad_request(format!("preconditions.resourceVersion: Invalid value: {version:?}"))
+            Status::bad_request(format!(
+                "preconditions.resourceVersion: Invalid value: {version:?}"
+            ))
         })?);
     }
     Ok(options)
@@ -139,22 +172,44 @@ pub(crate) fn propagation(policy: &str) -> Result<Propagation, Status> {
         "Foreground" => Ok(Propagation::Foreground),
         "Orphan" => Ok(Propagation::Orphan),
         _ => {
-            let error = machinery::FieldError::not_supported("propagationPolicy", policy, &["Foreground", "Background", "Orphan", "nil"]);
-            Err(Status::invalid("meta.k8s.io", "DeleteOptions", "", &[error]))
+            let error = machinery::FieldError::not_supported(
+                "propagationPolicy",
+                policy,
+                &["Foreground", "Background", "Orphan", "nil"],
+            );
+            Err(Status::invalid(
+                "meta.k8s.io",
+                "DeleteOptions",
+                "",
+                &[error],
+            ))
         }
     }
 }
 
-fn check_preconditions(context: &Context<'_>, stored: &Object, options: &DeleteOptions) -> Result<(), Status> {
+fn check_preconditions(
+    context: &Context<'_>,
+    stored: &Object,
+    options: &DeleteOptions,
+) -> Result<(), Status> {
     let refuse = |what: &str, wanted: &str, found: &str| {
-        let why = format!("the {what} in the precondition ({wanted}) does not match the {what} in record ({found}). The object might have been deleted and then recreated");
+        let why = format!(
+            "the {what} in the precondition ({wanted}) does not match the {what} in record ({found}). The object might have been deleted and then recreated"
+        );
         Status::conflict(&context.call.resource.group_resource(), stored.name(), &why)
     };
     if let Some(uid) = options.uid.as_ref().filter(|uid| *uid != stored.uid()) {
         return Err(refuse("UID", uid, stored.uid()));
     }
-    if let Some(revision) = options.revision.filter(|revision| *revision != stored.revision()) {
-        return Err(refuse("ResourceVersion", &revision.to_string(), &stored.revision().to_string()));
+    if let Some(revision) = options
+        .revision
+        .filter(|revision| *revision != stored.revision())
+    {
+        return Err(refuse(
+            "ResourceVersion",
+            &revision.to_string(),
+            &stored.revision().to_string(),
+        ));
     }
     Ok(())
 }
@@ -170,7 +225,9 @@ fn plan(context: &Context<'_>, stored: &Object, options: &DeleteOptions) -> Outc
         return Outcome::Remove;
     }
     let shortens = was.is_none_or(|was| grace < was);
-    let same_finalizers = stored.finalizers().eq(finalizers.iter().map(String::as_str));
+    let same_finalizers = stored
+        .finalizers()
+        .eq(finalizers.iter().map(String::as_str));
     if stored.is_deleting() && !shortens && same_finalizers {
         return Outcome::Nothing;
     }
@@ -192,7 +249,10 @@ fn plan(context: &Context<'_>, stored: &Object, options: &DeleteOptions) -> Outc
 }
 
 fn grace(context: &Context<'_>, stored: &Object, options: &DeleteOptions) -> i64 {
-    let Some(default) = (context.kind.strategy.default_deletion_grace)(&stored.root().to_value()) else { return 0 };
+    let Some(default) = (context.kind.strategy.default_deletion_grace)(&stored.root().to_value())
+    else {
+        return 0;
+    };
     if default == 0 {
         return 0;
     }
@@ -210,7 +270,12 @@ fn finalizers(context: &Context<'_>, stored: &Object, options: &DeleteOptions) -
     let policy = match options.propagation {
         Some(policy) => policy,
         // An object already marked for orphaning or foreground deletion keeps its mark.
-        None if finalizers.iter().any(|one| one == ORPHAN || one == FOREGROUND) => return finalizers,
+        None if finalizers
+            .iter()
+            .any(|one| one == ORPHAN || one == FOREGROUND) =>
+        {
+            return finalizers;
+        }
         None => default,
     };
     finalizers.retain(|one| one != ORPHAN && one != FOREGROUND);
@@ -224,7 +289,8 @@ fn finalizers(context: &Context<'_>, stored: &Object, options: &DeleteOptions) -
 
 fn success(context: &Context<'_>, object: &Object) -> Value {
     let resource = &context.call.resource;
-    let mut details = json!({"name": object.name(), "kind": &resource.resource, "uid": object.uid()});
+    let mut details =
+        json!({"name": object.name(), "kind": &resource.resource, "uid": object.uid()});
     if !resource.group.is_empty() {
         details["group"] = (&resource.group).into();
     }

@@ -47,7 +47,12 @@ pub(crate) struct Context<'a> {
 
 impl Context<'_> {
     pub fn reply(self, answer: Answer) -> Reply {
-        Reply { answer, created: self.created, warnings: self.warnings, revision: self.revision }
+        Reply {
+            answer,
+            created: self.created,
+            warnings: self.warnings,
+            revision: self.revision,
+        }
     }
 
     /// `pods "x" not found` for the object of this call.
@@ -90,17 +95,28 @@ impl Door {
 
     /// The log after `revision`, for in-process observers.
     pub fn subscribe(&self, revision: u64) -> Result<Subscription, Status> {
-        self.0.store.subscribe(revision).map_err(|why| Status::expired(why.to_string()))
+        self.0
+            .store
+            .subscribe(revision)
+            .map_err(|why| Status::expired(why.to_string()))
     }
 
     /// Which kinds there are.
     pub fn catalogue(&self) -> Arc<Catalogue> {
-        self.0.catalogue.read().expect("no holder of the catalogue panics").clone()
+        self.0
+            .catalogue
+            .read()
+            .expect("no holder of the catalogue panics")
+            .clone()
     }
 
     /// Replaces the catalogue (after a change of custom resource definitions).
     pub fn set_catalogue(&self, catalogue: Catalogue) {
-        *self.0.catalogue.write().expect("no holder of the catalogue panics") = Arc::new(catalogue);
+        *self
+            .0
+            .catalogue
+            .write()
+            .expect("no holder of the catalogue panics") = Arc::new(catalogue);
     }
 
     /// The key that signs service-account tokens.
@@ -130,7 +146,10 @@ impl Door {
             Verb::Patch => self.patch(context).await,
             Verb::Delete => self.delete(context).await,
             Verb::DeleteCollection => self.delete_collection(context).await,
-            Verb::Connect => Err(Status::method_not_supported(&call.resource.group_resource(), "connect")),
+            Verb::Connect => Err(Status::method_not_supported(
+                &call.resource.group_resource(),
+                "connect",
+            )),
         }
     }
 
@@ -145,10 +164,16 @@ impl Door {
         let supported = if call.subresource.is_empty() {
             kind.verbs.contains(call.verb.name())
         } else {
-            kind.subresource(&call.subresource).ok_or_else(Status::no_such_path)?.verbs.contains(call.verb.name())
+            kind.subresource(&call.subresource)
+                .ok_or_else(Status::no_such_path)?
+                .verbs
+                .contains(call.verb.name())
         };
         if !supported && call.verb != Verb::Connect {
-            return Err(Status::method_not_supported(&resource.group_resource(), call.verb.name()));
+            return Err(Status::method_not_supported(
+                &resource.group_resource(),
+                call.verb.name(),
+            ));
         }
         Ok(kind)
     }
@@ -170,11 +195,22 @@ impl Door {
         let catalogue = self.catalogue();
         let kind = catalogue.by_storage(storage)?;
         let GroupVersion { group, version } = kind.gvk.group_version();
-        Some(machinery::GroupVersionResource { group, version, resource: kind.plural.clone() })
+        Some(machinery::GroupVersionResource {
+            group,
+            version,
+            resource: kind.plural.clone(),
+        })
     }
 
     /// A call for a part of the platform: `resource` is a storage resource name.
-    pub fn component_call(&self, user: &Arc<User>, verb: Verb, resource: &str, namespace: &str, name: &str) -> Result<Call, Status> {
+    pub fn component_call(
+        &self,
+        user: &Arc<User>,
+        verb: Verb,
+        resource: &str,
+        namespace: &str,
+        name: &str,
+    ) -> Result<Call, Status> {
         let resource = self.address(resource).ok_or_else(Status::no_such_path)?;
         Ok(Call::new(user.clone(), verb, resource, namespace, name))
     }

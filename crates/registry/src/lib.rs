@@ -25,6 +25,6 @@ mod write;
 pub use admission::*;
 pub use call::*;
 pub use door::*;
+pub use kinds::Propagation;
 pub use store::{Change, Key, Lagged, Snapshot, Subscription};
 pub use watch::*;
-pub use kinds::Propagation;

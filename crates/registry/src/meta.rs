@@ -19,13 +19,25 @@ const GENERATED_BASE_MAX: usize = 58;
 pub(crate) const SUFFIX_LENGTH: usize = 5;
 
 /// Metadata of a new object: identity, time, generation; whatever a client sent of these goes.
-pub(crate) fn prepare_create(context: &Context<'_>, value: &mut Value, uid: String, suffix: &str) -> Result<(), Status> {
+pub(crate) fn prepare_create(
+    context: &Context<'_>,
+    value: &mut Value,
+    uid: String,
+    suffix: &str,
+) -> Result<(), Status> {
     let metadata = value.metadata_mut();
-    if metadata.get("resourceVersion").is_some_and(|version| !version.str().is_empty()) {
-        return Err(Status::bad_request("resourceVersion should not be set on objects to be created"));
+    if metadata
+        .get("resourceVersion")
+        .is_some_and(|version| !version.str().is_empty())
+    {
+        return Err(Status::bad_request(
+            "resourceVersion should not be set on objects to be created",
+        ));
     }
     metadata.remove("resourceVersion");
-    SERVER_OWNED.iter().for_each(|field| drop(metadata.remove(field)));
+    SERVER_OWNED
+        .iter()
+        .for_each(|field| drop(metadata.remove(field)));
     if context.kind.namespaced {
         metadata.insert("namespace", &context.call.namespace);
     } else {
@@ -38,10 +50,16 @@ pub(crate) fn prepare_create(context: &Context<'_>, value: &mut Value, uid: Stri
 }
 
 fn generate_name(metadata: &mut Map, suffix: &str) {
-    if metadata.get("name").is_some_and(|name| !name.str().is_empty()) {
+    if metadata
+        .get("name")
+        .is_some_and(|name| !name.str().is_empty())
+    {
         return;
     }
-    let base = metadata.get("generateName").map(|base| base.str().to_owned()).unwrap_or_default();
+    let base = metadata
+        .get("generateName")
+        .map(|base| base.str().to_owned())
+        .unwrap_or_default();
     if !base.is_empty() {
         let mut end = base.len().min(GENERATED_BASE_MAX);
         while !base.is_char_boundary(end) {
@@ -70,22 +88,40 @@ pub(crate) fn prepare_update(value: &mut Value, old: &Object) {
 }
 
 /// Checks what an update says about identity against the stored object.
-pub(crate) fn check_identity(context: &Context<'_>, value: &Value, old: &Object) -> Result<(), Status> {
+pub(crate) fn check_identity(
+    context: &Context<'_>,
+    value: &Value,
+    old: &Object,
+) -> Result<(), Status> {
     let metadata = &value["metadata"];
     let resource = context.call.resource.group_resource();
     let version = metadata["resourceVersion"].str();
     if !version.is_empty() && version != "0" {
         let wanted: u64 = version.parse().map_err(|_| {
-            invalid(context, value, FieldError::invalid("metadata.resourceVersion", version, format!("Invalid value: {version:?}")))
+            invalid(
+                context,
+                value,
+                FieldError::invalid(
+                    "metadata.resourceVersion",
+                    version,
+                    format!("Invalid value: {version:?}"),
+                ),
+            )
         })?;
         if wanted != old.revision() {
             return Err(Status::modified(&resource, old.name()));
         }
-    } else if !context.kind.strategy.allow_unconditional_update && context.call.verb == crate::Verb::Update {
+    } else if !context.kind.strategy.allow_unconditional_update
+        && context.call.verb == crate::Verb::Update
+    {
         return Err(invalid(
             context,
             value,
-            FieldError::invalid("metadata.resourceVersion", 0, "must be specified for an update"),
+            FieldError::invalid(
+                "metadata.resourceVersion",
+                0,
+                "must be specified for an update",
+            ),
         ));
     }
     let uid = metadata["uid"].str();

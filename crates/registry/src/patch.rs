@@ -6,26 +6,44 @@ use std::sync::Arc;
 
 impl Door {
     pub(crate) async fn patch(&self, mut context: Context<'_>) -> Result<Reply, Status> {
-        let Body::Patch { kind, value, duplicates } = &context.call.body else {
+        let Body::Patch {
+            kind,
+            value,
+            duplicates,
+        } = &context.call.body
+        else {
             return Err(Status::bad_request("a patch is required"));
         };
         if *kind == PatchKind::Apply {
             if context.call.options.field_manager.is_empty() {
-                return Err(Status::bad_request("PatchOptions.meta.k8s.io \"\" is invalid: fieldManager: Required value: is required for apply patch"));
+                return Err(Status::bad_request(
+                    "PatchOptions.meta.k8s.io \"\" is invalid: fieldManager: Required value: is required for apply patch",
+                ));
             }
             check_applied(&context, value)?;
         } else if context.call.options.force {
-            return Err(Status::bad_request("PatchOptions.meta.k8s.io \"\" is invalid: force: Forbidden: may not be specified for non-apply patch"));
+            return Err(Status::bad_request(
+                "PatchOptions.meta.k8s.io \"\" is invalid: force: Forbidden: may not be specified for non-apply patch",
+            ));
         }
         decode::report_unknown(&mut context, duplicates, &[])?;
-        let object = self.rewrite(&mut context, |context, live| patched(context, live, *kind, value)).await?;
+        let object = self
+            .rewrite(&mut context, |context, live| {
+                patched(context, live, *kind, value)
+            })
+            .await?;
         let kind = context.kind.clone();
         Ok(context.reply(Answer::Object(kind, object)))
     }
 }
 
 /// The object that a patch makes of the live one, decoded and defaulted.
-pub(crate) fn patched(context: &mut Context<'_>, live: Option<&Arc<Object>>, kind: PatchKind, patch: &Value) -> Result<Value, Status> {
+pub(crate) fn patched(
+    context: &mut Context<'_>,
+    live: Option<&Arc<Object>>,
+    kind: PatchKind,
+    patch: &Value,
+) -> Result<Value, Status> {
     if kind == PatchKind::Apply {
         let mut config = patch.clone();
         let unknown = schema::prune(&mut config, &context.kind.type_ref);

@@ -17,7 +17,9 @@ impl Door {
         if let Some(wanted) = call.options.resource_version {
             check_not_ahead(&snapshot, wanted)?;
         }
-        let found = snapshot.get(&context.kind.storage, &key).ok_or_else(|| context.missing())?;
+        let found = snapshot
+            .get(&context.kind.storage, &key)
+            .ok_or_else(|| context.missing())?;
         let object = to_requested(found, &context.kind);
         let kind = context.kind.clone();
         Ok(context.reply(Answer::Object(kind, object)))
@@ -33,7 +35,11 @@ impl Door {
         let options = &call.options;
         check_field_selector(context)?;
         let (snapshot, start) = self.list_source(options)?;
-        let limit = if options.limit == 0 { PAGE_MAX } else { options.limit.min(PAGE_MAX) };
+        let limit = if options.limit == 0 {
+            PAGE_MAX
+        } else {
+            options.limit.min(PAGE_MAX)
+        };
         let filter = Filter::new(context);
         let mut matching = filter
             .candidates(&snapshot, &kind.storage, start.as_ref())
@@ -45,15 +51,26 @@ impl Door {
             _ => String::new(),
         };
         let remaining = (follows && filter.is_plain()).then(|| 1 + matching.count());
-        let items = items.into_iter().map(|object| to_requested(object, kind)).collect();
-        Ok(List { kind: kind.clone(), items, revision: snapshot.revision, next, remaining })
+        let items = items
+            .into_iter()
+            .map(|object| to_requested(object, kind))
+            .collect();
+        Ok(List {
+            kind: kind.clone(),
+            items,
+            revision: snapshot.revision,
+            next,
+            remaining,
+        })
     }
 
     /// The snapshot a list is read from, and the key it continues after.
     fn list_source(&self, options: &Options) -> Result<(Snapshot, Option<Key>), Status> {
         if !options.continue_token.is_empty() {
             if options.resource_version.is_some_and(|version| version != 0) {
-                return Err(Status::bad_request("specifying resource version is not allowed when using continue"));
+                return Err(Status::bad_request(
+                    "specifying resource version is not allowed when using continue",
+                ));
             }
             let (revision, key) = parse_continue(&options.continue_token)?;
             let snapshot = self.at_revision(revision).ok_or_else(|| {
@@ -64,8 +81,12 @@ impl Door {
         let latest = self.snapshot();
         match (options.resource_version, options.version_match) {
             (None, VersionMatch::Unset) => Ok((latest, None)),
-            (None, _) => Err(Status::bad_request("resourceVersionMatch is forbidden unless resourceVersion is provided")),
-            (Some(0), VersionMatch::Exact) => Err(Status::bad_request("resourceVersionMatch \"exact\" is forbidden for resourceVersion \"0\"")),
+            (None, _) => Err(Status::bad_request(
+                "resourceVersionMatch is forbidden unless resourceVersion is provided",
+            )),
+            (Some(0), VersionMatch::Exact) => Err(Status::bad_request(
+                "resourceVersionMatch \"exact\" is forbidden for resourceVersion \"0\"",
+            )),
             (Some(wanted), VersionMatch::Exact) => {
                 check_not_ahead(&latest, wanted)?;
                 let found = self.at_revision(wanted);
@@ -74,7 +95,8 @@ impl Door {
             (Some(wanted), _) => {
                 check_not_ahead(&latest, wanted)?;
                 // A legacy exact read: a limited list at a version names that version.
-                if wanted != 0 && options.limit > 0 && options.version_match == VersionMatch::Unset {
+                if wanted != 0 && options.limit > 0 && options.version_match == VersionMatch::Unset
+                {
                     let found = self.at_revision(wanted);
                     return Ok((found.ok_or_else(|| too_old(wanted, self.oldest()))?, None));
                 }
@@ -102,7 +124,10 @@ pub(crate) fn check_not_ahead(snapshot: &Snapshot, wanted: u64) -> Result<(), St
     if wanted <= snapshot.revision {
         return Ok(());
     }
-    let message = format!("Too large resource version: {wanted}, current: {}", snapshot.revision);
+    let message = format!(
+        "Too large resource version: {wanted}, current: {}",
+        snapshot.revision
+    );
     Err(Status::new(machinery::Reason::Timeout, message)
         .cause("ResourceVersionTooLarge", "Too large resource version", "")
         .retry_after(1))
@@ -114,13 +139,22 @@ fn continue_token(revision: u64, last: &Object) -> String {
 }
 
 fn parse_continue(token: &str) -> Result<(u64, Key), Status> {
-    let refuse = || Status::bad_request("continue key is not valid: encoded continue token has unknown version or is damaged");
-    let bytes = URL_SAFE_NO_PAD.decode(token.trim_end_matches('=')).map_err(|_| refuse())?;
+    let refuse = || {
+        Status::bad_request(
+            "continue key is not valid: encoded continue token has unknown version or is damaged",
+        )
+    };
+    let bytes = URL_SAFE_NO_PAD
+        .decode(token.trim_end_matches('='))
+        .map_err(|_| refuse())?;
     let value: Value = serde_json::from_slice(&bytes).map_err(|_| refuse())?;
     if value["v"].str() != "meta.k8s.io/v1" {
         return Err(refuse());
     }
-    let revision = value["rv"].as_i64().and_then(|number| u64::try_from(number).ok()).ok_or_else(refuse)?;
+    let revision = value["rv"]
+        .as_i64()
+        .and_then(|number| u64::try_from(number).ok())
+        .ok_or_else(refuse)?;
     Ok((revision, Key::new(value["ns"].str(), value["start"].str())))
 }
 
@@ -132,7 +166,13 @@ pub(crate) fn check_field_selector(context: &Context<'_>) -> Result<(), Status> 
             let message = if context.kind.custom {
                 format!("field label not supported: {}", term.field)
             } else {
-                format!("Unable to find {:?} that match label selector \"\", field selector \"{}={}\": field label not supported: {}", gvk.to_string(), term.field, term.value, term.field)
+                format!(
+                    "Unable to find {:?} that match label selector \"\", field selector \"{}={}\": field label not supported: {}",
+                    gvk.to_string(),
+                    term.field,
+                    term.value,
+                    term.field
+                )
             };
             return Err(Status::bad_request(message));
         }
@@ -155,7 +195,8 @@ impl Filter {
         let own = |text: &str| (!text.is_empty()).then(|| text.into());
         let fields = &call.options.fields;
         Self {
-            namespace: own(&call.namespace).or_else(|| fields.required("metadata.namespace").map(Into::into)),
+            namespace: own(&call.namespace)
+                .or_else(|| fields.required("metadata.namespace").map(Into::into)),
             name: own(&call.name).or_else(|| fields.required("metadata.name").map(Into::into)),
             labels: call.options.labels.clone(),
             fields: fields.clone(),
@@ -169,7 +210,9 @@ impl Filter {
 
     /// Whether `key` may match at all.
     pub fn covers(&self, key: &Key) -> bool {
-        self.namespace.as_ref().is_none_or(|namespace| *namespace == key.namespace)
+        self.namespace
+            .as_ref()
+            .is_none_or(|namespace| *namespace == key.namespace)
             && self.name.as_ref().is_none_or(|name| *name == key.name)
     }
 
@@ -180,10 +223,21 @@ impl Filter {
     }
 
     /// Objects in the filter's place, in key order, after `start`.
-    pub fn candidates<'a>(&self, snapshot: &'a Snapshot, storage: &str, start: Option<&Key>) -> impl Iterator<Item = &'a Arc<Object>> + use<'a> {
+    pub fn candidates<'a>(
+        &self,
+        snapshot: &'a Snapshot,
+        storage: &str,
+        start: Option<&Key>,
+    ) -> impl Iterator<Item = &'a Arc<Object>> + use<'a> {
         let namespace = self.namespace.clone();
-        let first = Key { namespace: namespace.clone().unwrap_or_default(), name: Default::default() };
-        let first = start.filter(|start| **start > first).cloned().unwrap_or(first);
+        let first = Key {
+            namespace: namespace.clone().unwrap_or_default(),
+            name: Default::default(),
+        };
+        let first = start
+            .filter(|start| **start > first)
+            .cloned()
+            .unwrap_or(first);
         let after = start.cloned();
         snapshot
             .tables
@@ -191,7 +245,11 @@ impl Filter {
             .into_iter()
             .flat_map(move |table| table.range(first.clone()..))
             .skip_while(move |(key, _)| Some(*key) == after.as_ref())
-            .take_while(move |(key, _)| namespace.as_ref().is_none_or(|wanted| key.namespace == *wanted))
+            .take_while(move |(key, _)| {
+                namespace
+                    .as_ref()
+                    .is_none_or(|wanted| key.namespace == *wanted)
+            })
             .map(|(_, object)| object)
     }
 }

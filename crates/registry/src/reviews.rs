@@ -9,7 +9,11 @@ use store::Key;
 
 impl Door {
     /// Answers a virtual kind.
-    pub(crate) async fn review(&self, mut context: Context<'_>, mut value: Value) -> Result<Reply, Status> {
+    pub(crate) async fn review(
+        &self,
+        mut context: Context<'_>,
+        mut value: Value,
+    ) -> Result<Reply, Status> {
         let kind = context.kind.gvk.kind.clone();
         value["apiVersion"] = context.kind.api_version().into();
         value["kind"] = (&kind).into();
@@ -32,10 +36,17 @@ impl Door {
                 call.body = crate::Body::object(value);
                 return Box::pin(self.call(call)).await;
             }
-            _ => return Err(Status::method_not_supported(&context.call.resource.group_resource(), "create")),
+            _ => {
+                return Err(Status::method_not_supported(
+                    &context.call.resource.group_resource(),
+                    "create",
+                ));
+            }
         };
         value["status"] = status;
-        value.metadata_mut().insert("creationTimestamp", Value::Null);
+        value
+            .metadata_mut()
+            .insert("creationTimestamp", Value::Null);
         context.created = true;
         Ok(context.reply(Answer::Value(value)))
     }
@@ -43,7 +54,11 @@ impl Door {
     fn access(&self, user: &User, spec: &Value) -> Value {
         let text = |value: &Value, key: &str| value[key].str().into();
         let asked = match spec.get("nonResourceAttributes") {
-            Some(path) => Attributes { verb: text(path, "verb"), path: text(path, "path"), ..Attributes::default() },
+            Some(path) => Attributes {
+                verb: text(path, "verb"),
+                path: text(path, "path"),
+                ..Attributes::default()
+            },
             None => {
                 let asked = &spec["resourceAttributes"];
                 Attributes {
@@ -71,7 +86,8 @@ impl Door {
             }
             shown
         };
-        let path = |rule: &Rule| json!({"verbs": list(&rule.verbs), "nonResourceURLs": list(&rule.urls)});
+        let path =
+            |rule: &Rule| json!({"verbs": list(&rule.verbs), "nonResourceURLs": list(&rule.urls)});
         json!({
             "incomplete": false,
             "resourceRules": rules.iter().filter(|rule| !rule.resources.is_empty()).map(resource).collect::<Vec<_>>(),
@@ -81,7 +97,9 @@ impl Door {
 
     fn token_review(&self, token: &str) -> Value {
         match self.authenticate_token(token) {
-            Ok(user) => json!({"authenticated": true, "user": user.to_value(), "audiences": [self.tokens().issuer()]}),
+            Ok(user) => {
+                json!({"authenticated": true, "user": user.to_value(), "audiences": [self.tokens().issuer()]})
+            }
             Err(why) => json!({"user": {}, "error": why}),
         }
     }
@@ -90,11 +108,18 @@ impl Door {
     /// still exists.
     pub fn authenticate_token(&self, token: &str) -> Result<User, String> {
         let claims = self.tokens().verify(token, self.now())?;
-        if !claims.audiences.iter().any(|audience| audience == self.tokens().issuer()) {
+        if !claims
+            .audiences
+            .iter()
+            .any(|audience| audience == self.tokens().issuer())
+        {
             return Err("token is not meant for this API server".into());
         }
         let snapshot = self.snapshot();
-        let account = snapshot.get("serviceaccounts", &Key::new(&claims.namespace, &claims.name));
+        let account = snapshot.get(
+            "serviceaccounts",
+            &Key::new(&claims.namespace, &claims.name),
+        );
         if account.is_none_or(|account| account.uid() != claims.uid || account.is_deleting()) {
             return Err("service account token has been invalidated".into());
         }
@@ -113,10 +138,19 @@ impl Door {
             return Err("service account token has been invalidated".into());
         }
         let mut user = User::service_account(&claims.namespace, &claims.name, &claims.uid);
-        user.extra.insert("authentication.kubernetes.io/credential-id".into(), vec![format!("JTI={}", claims.id)]);
+        user.extra.insert(
+            "authentication.kubernetes.io/credential-id".into(),
+            vec![format!("JTI={}", claims.id)],
+        );
         if bound.kind == "Pod" {
-            user.extra.insert("authentication.kubernetes.io/pod-name".into(), vec![bound.name.clone()]);
-            user.extra.insert("authentication.kubernetes.io/pod-uid".into(), vec![bound.uid.clone()]);
+            user.extra.insert(
+                "authentication.kubernetes.io/pod-name".into(),
+                vec![bound.name.clone()],
+            );
+            user.extra.insert(
+                "authentication.kubernetes.io/pod-uid".into(),
+                vec![bound.uid.clone()],
+            );
         }
         Ok(user)
     }

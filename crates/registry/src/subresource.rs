@@ -11,18 +11,30 @@ use std::sync::Arc;
 const PARTS: [(&str, &[&[&str]]); 4] = [
     ("finalize", &[&["spec", "finalizers"]]),
     ("ephemeralcontainers", &[&["spec", "ephemeralContainers"]]),
-    ("resize", &[&["spec", "containers"], &["spec", "initContainers"], &["spec", "resources"]]),
+    (
+        "resize",
+        &[
+            &["spec", "containers"],
+            &["spec", "initContainers"],
+            &["spec", "resources"],
+        ],
+    ),
     ("approval", &[&["status", "conditions"]]),
 ];
 
 impl Door {
     pub(crate) async fn subresource(&self, context: Context<'_>) -> Result<Reply, Status> {
-        let found = context.kind.subresource(&context.call.subresource).ok_or_else(Status::no_such_path)?;
+        let found = context
+            .kind
+            .subresource(&context.call.subresource)
+            .ok_or_else(Status::no_such_path)?;
         let name = context.call.resource.group_resource();
         match (found.kind.clone(), context.call.verb) {
             (SubKind::Scale(paths), verb) => self.scale(context, &paths, verb).await,
             (SubKind::Status | SubKind::Part, Verb::Get) => self.get(context),
-            (SubKind::Status | SubKind::Part, Verb::Update | Verb::Patch) => self.rewrite_part(context).await,
+            (SubKind::Status | SubKind::Part, Verb::Update | Verb::Patch) => {
+                self.rewrite_part(context).await
+            }
             (SubKind::Create, Verb::Create) => self.action(context).await,
             (_, verb) => Err(Status::method_not_supported(&name, verb.name())),
         }
@@ -45,7 +57,9 @@ impl Door {
                 let live = live.ok_or_else(|| context.missing())?;
                 let new = match (&submitted, &body) {
                     (Some(value), _) => value.clone(),
-                    (None, Body::Patch { kind, value, .. }) => patched(context, Some(live), *kind, value)?,
+                    (None, Body::Patch { kind, value, .. }) => {
+                        patched(context, Some(live), *kind, value)?
+                    }
                     _ => return Err(Status::bad_request("a body is required")),
                 };
                 Ok(take_part(&context.call.subresource, live, new))
@@ -55,15 +69,28 @@ impl Door {
         Ok(context.reply(Answer::Object(kind, object)))
     }
 
-    async fn scale(&self, mut context: Context<'_>, paths: &ScalePaths, verb: Verb) -> Result<Reply, Status> {
-        let group = context.kind.subresource("scale").expect("this is the scale subresource").gvk.clone();
+    async fn scale(
+        &self,
+        mut context: Context<'_>,
+        paths: &ScalePaths,
+        verb: Verb,
+    ) -> Result<Reply, Status> {
+        let group = context
+            .kind
+            .subresource("scale")
+            .expect("this is the scale subresource")
+            .gvk
+            .clone();
         let body = context.call.body.clone();
         let object = match verb {
             Verb::Get => {
                 let reply = self.get(context)?;
                 let object = reply.object().expect("get answers an object").clone();
                 let scale = scale_of(&object, paths, &group.group_version().api_version());
-                return Ok(Reply { answer: Answer::Value(scale), ..reply });
+                return Ok(Reply {
+                    answer: Answer::Value(scale),
+                    ..reply
+                });
             }
             Verb::Update | Verb::Patch => {
                 self.rewrite(&mut context, |context, live| {
@@ -72,7 +99,12 @@ impl Door {
                 })
                 .await?
             }
-            _ => return Err(Status::method_not_supported(&context.call.resource.group_resource(), verb.name())),
+            _ => {
+                return Err(Status::method_not_supported(
+                    &context.call.resource.group_resource(),
+                    verb.name(),
+                ));
+            }
         };
         let scale = scale_of(&object, paths, &group.group_version().api_version());
         Ok(context.reply(Answer::Value(scale)))
@@ -81,7 +113,9 @@ impl Door {
 
 /// The live object with the part that the subresource owns taken from `new`.
 fn take_part(subresource: &str, live: &Arc<Object>, new: Value) -> Value {
-    let Some((_, parts)) = PARTS.iter().find(|(name, _)| *name == subresource) else { return new };
+    let Some((_, parts)) = PARTS.iter().find(|(name, _)| *name == subresource) else {
+        return new;
+    };
     let mut value = live.root().to_value();
     for path in *parts {
         let part = new.at(path);
@@ -107,7 +141,11 @@ fn split(path: &str) -> Vec<&str> {
 /// The `Scale` of an object.
 fn scale_of(object: &Object, paths: &ScalePaths, api_version: &str) -> Value {
     let path = |path: &str| object.at(path.trim_start_matches('.'));
-    let selector = if paths.selector.is_empty() { Ref::MISSING } else { path(&paths.selector) };
+    let selector = if paths.selector.is_empty() {
+        Ref::MISSING
+    } else {
+        path(&paths.selector)
+    };
     let mut metadata = json!({
         "name": object.name(), "uid": object.uid(), "resourceVersion": object.revision().to_string(),
         "creationTimestamp": object.at("metadata.creationTimestamp").str(),
@@ -125,7 +163,9 @@ fn scale_of(object: &Object, paths: &ScalePaths, api_version: &str) -> Value {
     let text = match selector.as_str() {
         Some(text) => text.to_owned(),
         None if selector.is_null() => String::new(),
-        None if selector.get("matchLabels").is_null() && selector.get("matchExpressions").is_null() => {
+        None if selector.get("matchLabels").is_null()
+            && selector.get("matchExpressions").is_null() =>
+        {
             LabelSelector::from_map(selector).to_string()
         }
         None => LabelSelector::from_ref(selector).to_string(),
@@ -137,18 +177,36 @@ fn scale_of(object: &Object, paths: &ScalePaths, api_version: &str) -> Value {
 }
 
 /// The object with the replicas that a submitted or patched `Scale` asks for.
-fn rescaled(context: &mut Context<'_>, live: &Arc<Object>, paths: &ScalePaths, body: &Body) -> Result<Value, Status> {
-    let gvk = context.kind.subresource("scale").expect("this is the scale subresource").gvk.clone();
+fn rescaled(
+    context: &mut Context<'_>,
+    live: &Arc<Object>,
+    paths: &ScalePaths,
+    body: &Body,
+) -> Result<Value, Status> {
+    let gvk = context
+        .kind
+        .subresource("scale")
+        .expect("this is the scale subresource")
+        .gvk
+        .clone();
     let current = scale_of(live, paths, &gvk.group_version().api_version());
     let wanted = match body {
         Body::Object { value, .. } => value.clone(),
-        Body::Patch { kind: crate::PatchKind::Json, value, .. } => schema::json_patch(&current, value)?,
+        Body::Patch {
+            kind: crate::PatchKind::Json,
+            value,
+            ..
+        } => schema::json_patch(&current, value)?,
         Body::Patch { value, .. } => schema::merge_patch(&current, value)?,
         Body::None => return Err(Status::bad_request("a body with a Scale is required")),
     };
     let replicas = wanted.at(&["spec", "replicas"]).as_i64().unwrap_or(0);
     if replicas < 0 {
-        let error = FieldError::invalid("spec.replicas", replicas, "must be greater than or equal to 0");
+        let error = FieldError::invalid(
+            "spec.replicas",
+            replicas,
+            "must be greater than or equal to 0",
+        );
         return Err(Status::invalid(&gvk.group, "Scale", live.name(), &[error]));
     }
     let mut value = live.to_value();

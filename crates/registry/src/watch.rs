@@ -2,7 +2,11 @@
 //!
 //! Upstream counterpart: `storage/cacher`, without the second copy.
 
-use crate::{Answer, Context, Door, Reply, VersionMatch, convert::to_requested, read::{self, Filter}};
+use crate::{
+    Answer, Context, Door, Reply, VersionMatch,
+    convert::to_requested,
+    read::{self, Filter},
+};
 use env::{Time, World};
 use futures::{FutureExt, select_biased};
 use kinds::Kind;
@@ -77,18 +81,29 @@ impl Door {
         if let Some(wanted) = asked {
             read::check_not_ahead(&snapshot, wanted)?;
         }
-        let initial = options.initial_events.unwrap_or(matches!(asked, None | Some(0)));
+        let initial = options
+            .initial_events
+            .unwrap_or(matches!(asked, None | Some(0)));
         let filter = Filter::new(&context);
         let mut pending = VecDeque::new();
-        let start = if initial { snapshot.revision } else { asked.filter(|&v| v > 0).unwrap_or(snapshot.revision) };
+        let start = if initial {
+            snapshot.revision
+        } else {
+            asked.filter(|&v| v > 0).unwrap_or(snapshot.revision)
+        };
         if initial {
             let present = filter.candidates(&snapshot, &context.kind.storage, None);
-            let added = present.filter(|object| filter.accepts(object)).map(|object| {
-                WatchEvent::Object(EventType::Added, to_requested(object, &context.kind))
-            });
+            let added = present
+                .filter(|object| filter.accepts(object))
+                .map(|object| {
+                    WatchEvent::Object(EventType::Added, to_requested(object, &context.kind))
+                });
             pending.extend(added);
             if options.initial_events == Some(true) && options.bookmarks {
-                pending.push_back(WatchEvent::Bookmark { revision: start, initial_end: true });
+                pending.push_back(WatchEvent::Bookmark {
+                    revision: start,
+                    initial_end: true,
+                });
             }
         }
         let subscription = self
@@ -121,14 +136,22 @@ fn check_initial_events(context: &Context<'_>) -> Result<(), Status> {
             "resourceVersionMatch",
             "sendInitialEvents requires setting resourceVersionMatch to NotOlderThan",
         )),
-        (Some(_), VersionMatch::Exact) => errors.push(FieldError::not_supported("resourceVersionMatch", "Exact", &["NotOlderThan"])),
+        (Some(_), VersionMatch::Exact) => errors.push(FieldError::not_supported(
+            "resourceVersionMatch",
+            "Exact",
+            &["NotOlderThan"],
+        )),
         (None, VersionMatch::Unset) => {}
         (None, _) => errors.push(FieldError::forbidden(
             "resourceVersionMatch",
             "resourceVersionMatch is forbidden for watch unless sendInitialEvents is provided",
         )),
     }
-    if errors.is_empty() { Ok(()) } else { Err(Status::invalid("meta.k8s.io", "ListOptions", "", &errors)) }
+    if errors.is_empty() {
+        Ok(())
+    } else {
+        Err(Status::invalid("meta.k8s.io", "ListOptions", "", &errors))
+    }
 }
 
 impl WatchStream {
@@ -168,7 +191,10 @@ impl WatchStream {
             None => {
                 self.next_bookmark = self.world.now() + BOOKMARK_PERIOD;
                 if self.bookmarks {
-                    self.pending.push_back(WatchEvent::Bookmark { revision: self.seen, initial_end: false });
+                    self.pending.push_back(WatchEvent::Bookmark {
+                        revision: self.seen,
+                        initial_end: false,
+                    });
                 }
             }
         }
@@ -192,8 +218,14 @@ impl WatchStream {
 
     /// What a change looks like through the filter.
     fn event(&self, change: &Change) -> Option<WatchEvent> {
-        let before = change.old.as_ref().filter(|object| self.filter.accepts(object));
-        let after = change.new.as_ref().filter(|object| self.filter.accepts(object));
+        let before = change
+            .old
+            .as_ref()
+            .filter(|object| self.filter.accepts(object));
+        let after = change
+            .new
+            .as_ref()
+            .filter(|object| self.filter.accepts(object));
         let (kind, object) = match (before, after) {
             (None, None) => return None,
             (None, Some(new)) => (EventType::Added, new.clone()),
@@ -214,7 +246,10 @@ impl WatchStream {
             "metadata": {"resourceVersion": revision.to_string(), "creationTimestamp": null},
         });
         if initial_end {
-            object.set_at(&["metadata", "annotations", "k8s.io/initial-events-end"], "true");
+            object.set_at(
+                &["metadata", "annotations", "k8s.io/initial-events-end"],
+                "true",
+            );
         }
         object
     }

@@ -52,26 +52,44 @@ impl Door {
     }
 
     /// Creates a decoded object, drawing generated names anew on collisions.
-    pub(crate) async fn create_object(&self, context: &mut Context<'_>, value: Value) -> Result<Arc<Object>, Status> {
+    pub(crate) async fn create_object(
+        &self,
+        context: &mut Context<'_>,
+        value: Value,
+    ) -> Result<Arc<Object>, Status> {
         self.check_namespace(context)?;
         let generated = value.name().is_empty();
         for attempt in 1.. {
             match self.create_once(context, value.clone()).await {
-                Err(status) if generated && status.is_already_exists() && attempt < GENERATE_NAME_TRIES => {}
+                Err(status)
+                    if generated && status.is_already_exists() && attempt < GENERATE_NAME_TRIES => {
+                }
                 outcome => return outcome,
             }
         }
         unreachable!("the loop returns")
     }
 
-    async fn create_once(&self, context: &mut Context<'_>, mut value: Value) -> Result<Arc<Object>, Status> {
+    async fn create_once(
+        &self,
+        context: &mut Context<'_>,
+        mut value: Value,
+    ) -> Result<Arc<Object>, Status> {
         let world = &self.inner().world;
         let kind = context.kind.clone();
-        meta::prepare_create(context, &mut value, world.uuid(), &world.name_suffix(SUFFIX_LENGTH))?;
+        meta::prepare_create(
+            context,
+            &mut value,
+            world.uuid(),
+            &world.name_suffix(SUFFIX_LENGTH),
+        )?;
         value.metadata_mut().remove("managedFields");
         let key = Key::new(value.namespace(), value.name());
         if !key.name.is_empty() && self.inner().store.head(&kind.storage, &key).is_some() {
-            return Err(Status::already_exists(&context.call.resource.group_resource(), &key.name));
+            return Err(Status::already_exists(
+                &context.call.resource.group_resource(),
+                &key.name,
+            ));
         }
         let mut review = self.review_of(context, Operation::Create, value, None);
         self.mutate(&mut review)?;
@@ -80,7 +98,9 @@ impl Door {
         managed::track_create(context, &mut review.object);
         context.warnings.append(&mut review.warnings);
         refuse_if_any(context, &review.object, kind.validate(&review.object))?;
-        context.warnings.extend((kind.strategy.warnings)(&review.object));
+        context
+            .warnings
+            .extend((kind.strategy.warnings)(&review.object));
         self.admit(&mut review)?;
         let committed = self.commit_create(context, &review).await;
         if committed.is_err() {
@@ -89,7 +109,11 @@ impl Door {
         committed
     }
 
-    async fn commit_create(&self, context: &mut Context<'_>, review: &Review<'_>) -> Result<Arc<Object>, Status> {
+    async fn commit_create(
+        &self,
+        context: &mut Context<'_>,
+        review: &Review<'_>,
+    ) -> Result<Arc<Object>, Status> {
         let mut stored = review.object.clone();
         convert::to_storage(&mut stored, &context.kind);
         if context.call.options.dry_run {
@@ -98,9 +122,15 @@ impl Door {
         }
         let key = Key::new(stored.namespace(), stored.name());
         let bytes = flat::encode(&stored);
-        match self.commit(context, key.clone(), Expected::Absent, Write::Put(bytes)).await? {
+        match self
+            .commit(context, key.clone(), Expected::Absent, Write::Put(bytes))
+            .await?
+        {
             Some(object) => Ok(convert::to_requested(&object, &context.kind)),
-            None => Err(Status::already_exists(&context.call.resource.group_resource(), &key.name)),
+            None => Err(Status::already_exists(
+                &context.call.resource.group_resource(),
+                &key.name,
+            )),
         }
     }
 
@@ -141,7 +171,10 @@ impl Door {
                 Attempt::Raced => {}
             }
         }
-        Err(Status::modified(&context.call.resource.group_resource(), &context.call.name))
+        Err(Status::modified(
+            &context.call.resource.group_resource(),
+            &context.call.name,
+        ))
     }
 
     /// The object to create where a PUT or an apply names one that does not exist.
@@ -150,21 +183,38 @@ impl Door {
         context: &mut Context<'_>,
         change: &impl Fn(&mut Context<'_>, Option<&Arc<Object>>) -> Result<Value, Status>,
     ) -> Result<Value, Status> {
-        let applies = matches!(context.call.body, Body::Patch { kind: crate::PatchKind::Apply, .. });
-        let puts = context.call.verb == Verb::Update && context.kind.strategy.allow_create_on_update;
+        let applies = matches!(
+            context.call.body,
+            Body::Patch {
+                kind: crate::PatchKind::Apply,
+                ..
+            }
+        );
+        let puts =
+            context.call.verb == Verb::Update && context.kind.strategy.allow_create_on_update;
         if !context.call.subresource.is_empty() || !(applies || puts) {
             return Err(context.missing());
         }
         let mut value = change(context, None)?;
         let metadata = value.metadata_mut();
-        if metadata.get("resourceVersion").is_some_and(|version| !version.str().is_empty()) || metadata.contains_key("uid") {
+        if metadata
+            .get("resourceVersion")
+            .is_some_and(|version| !version.str().is_empty())
+            || metadata.contains_key("uid")
+        {
             return Err(context.missing());
         }
         metadata.insert("name", &context.call.name);
         Ok(value)
     }
 
-    async fn update_once(&self, context: &mut Context<'_>, stored: &Arc<Object>, live: &Arc<Object>, mut value: Value) -> Result<Attempt, Status> {
+    async fn update_once(
+        &self,
+        context: &mut Context<'_>,
+        stored: &Arc<Object>,
+        live: &Arc<Object>,
+        mut value: Value,
+    ) -> Result<Attempt, Status> {
         let kind = context.kind.clone();
         meta::check_identity(context, &value, stored)?;
         let old = live.root().to_value();
@@ -186,13 +236,20 @@ impl Door {
         } else {
             context.warnings.append(&mut review.warnings);
             if context.call.subresource.is_empty() {
-                context.warnings.extend((kind.strategy.warnings)(&review.object));
+                context
+                    .warnings
+                    .extend((kind.strategy.warnings)(&review.object));
             }
         }
         outcome
     }
 
-    async fn commit_update(&self, context: &mut Context<'_>, stored: &Arc<Object>, review: &Review<'_>) -> Result<Attempt, Status> {
+    async fn commit_update(
+        &self,
+        context: &mut Context<'_>,
+        stored: &Arc<Object>,
+        review: &Review<'_>,
+    ) -> Result<Attempt, Status> {
         let mut new = review.object.clone();
         convert::to_storage(&mut new, &context.kind);
         let finished = meta::is_finished(&context.kind, &new);
@@ -202,33 +259,57 @@ impl Door {
         }
         if context.call.options.dry_run {
             self.roll_back(review);
-            return Ok(Attempt::Done(Arc::new(Object::new(&review.object, stored.revision()))));
+            return Ok(Attempt::Done(Arc::new(Object::new(
+                &review.object,
+                stored.revision(),
+            ))));
         }
         let key = Key::new(stored.namespace(), stored.name());
-        let write = if finished { Write::Delete } else { Write::Put(bytes) };
-        let committed = self.commit(context, key, Expected::Revision(stored.revision()), write).await?;
+        let write = if finished {
+            Write::Delete
+        } else {
+            Write::Put(bytes)
+        };
+        let committed = self
+            .commit(context, key, Expected::Revision(stored.revision()), write)
+            .await?;
         Ok(match committed {
             Some(object) => Attempt::Done(convert::to_requested(&object, &context.kind)),
-            None if finished && context.revision > 0 => Attempt::Done(Arc::new(Object::new(&review.object, context.revision))),
+            None if finished && context.revision > 0 => {
+                Attempt::Done(Arc::new(Object::new(&review.object, context.revision)))
+            }
             None => Attempt::Raced,
         })
     }
 
     /// Commits one write. `None`: for a put, the expectation did not hold; a delete returns
     /// `None` either way and sets `context.revision` where it held.
-    pub(crate) async fn commit(&self, context: &mut Context<'_>, key: Key, expected: Expected, write: Write) -> Result<Option<Arc<Object>>, Status> {
+    pub(crate) async fn commit(
+        &self,
+        context: &mut Context<'_>,
+        key: Key,
+        expected: Expected,
+        write: Write,
+    ) -> Result<Option<Arc<Object>>, Status> {
         let kind = &context.kind;
         let expires = kind.ttl.map(|ttl| self.now() + ttl);
         let transaction = {
             let mut operation = store::Operation::new(kind.storage.clone(), key, expected, write);
             operation.lease = expires;
             let transaction = Transaction::single(operation);
-            if kind.durable { transaction } else { transaction.relaxed() }
+            if kind.durable {
+                transaction
+            } else {
+                transaction.relaxed()
+            }
         };
         match self.inner().store.commit(transaction).await {
             Ok(committed) => {
                 context.revision = committed.revision;
-                Ok(committed.changes.last().and_then(|change| change.new.clone()))
+                Ok(committed
+                    .changes
+                    .last()
+                    .and_then(|change| change.new.clone()))
             }
             Err(CommitError::Mismatch { .. }) => {
                 context.revision = 0;
@@ -255,17 +336,24 @@ impl Door {
                 Body::Object { value, .. } => value.name().to_owned(),
                 _ => context.call.name.to_string(),
             };
-            return Err(Status::forbidden(&context.call.resource.group_resource(), &object, &why).cause(
-                "NamespaceTerminating",
-                format!("namespace {name} is being terminated"),
-                "metadata.namespace",
-            ));
+            return Err(
+                Status::forbidden(&context.call.resource.group_resource(), &object, &why).cause(
+                    "NamespaceTerminating",
+                    format!("namespace {name} is being terminated"),
+                    "metadata.namespace",
+                ),
+            );
         }
         Ok(())
     }
 
-    pub(crate) fn review_of<'a>(&'a self, context: &Context<'a>, operation: Operation, object: Value, old: Option<&'a Arc<Object>>) -> Review<'a>
-    {
+    pub(crate) fn review_of<'a>(
+        &'a self,
+        context: &Context<'a>,
+        operation: Operation,
+        object: Value,
+        old: Option<&'a Arc<Object>>,
+    ) -> Review<'a> {
         Review {
             door: self,
             user: &context.call.user,
@@ -273,7 +361,11 @@ impl Door {
             kind: context.kind.clone(),
             subresource: &context.call.subresource,
             namespace: &context.call.namespace,
-            name: if object.name().is_empty() { context.call.name.clone() } else { object.name().into() },
+            name: if object.name().is_empty() {
+                context.call.name.clone()
+            } else {
+                object.name().into()
+            },
             object,
             old,
             options: &context.call.options,
@@ -282,11 +374,18 @@ impl Door {
     }
 
     pub(crate) fn mutate(&self, review: &mut Review<'_>) -> Result<(), Status> {
-        self.inner().admission.iter().try_for_each(|plugin| plugin.mutate(review))
+        self.inner()
+            .admission
+            .iter()
+            .try_for_each(|plugin| plugin.mutate(review))
     }
 
     pub(crate) fn admit(&self, review: &mut Review<'_>) -> Result<(), Status> {
-        let passed = self.inner().admission.iter().try_for_each(|plugin| plugin.validate(review));
+        let passed = self
+            .inner()
+            .admission
+            .iter()
+            .try_for_each(|plugin| plugin.validate(review));
         if passed.is_err() {
             self.roll_back(review);
         }
@@ -294,7 +393,10 @@ impl Door {
     }
 
     pub(crate) fn roll_back(&self, review: &Review<'_>) {
-        self.inner().admission.iter().for_each(|plugin| plugin.rolled_back(review));
+        self.inner()
+            .admission
+            .iter()
+            .for_each(|plugin| plugin.rolled_back(review));
     }
 }
 
@@ -308,10 +410,19 @@ fn prepare_update(context: &Context<'_>, new: &mut Value, old: &Value) {
 }
 
 /// 422 with all causes, if there are any.
-pub(crate) fn refuse_if_any(context: &Context<'_>, value: &Value, errors: Vec<machinery::FieldError>) -> Result<(), Status> {
+pub(crate) fn refuse_if_any(
+    context: &Context<'_>,
+    value: &Value,
+    errors: Vec<machinery::FieldError>,
+) -> Result<(), Status> {
     if errors.is_empty() {
         return Ok(());
     }
     let gvk = &context.kind.gvk;
-    Err(Status::invalid(&gvk.group, &gvk.kind, value.name(), &errors))
+    Err(Status::invalid(
+        &gvk.group,
+        &gvk.kind,
+        value.name(),
+        &errors,
+    ))
 }

@@ -1,0 +1,271 @@
+//! Discovery and OpenAPI endpoints: documents made from the catalogue, kept until it changes.
+//!
+//! Upstream counterpart: `endpoints/discovery`, `kube-openapi/pkg/handler{,3}`.
+
+use crate::{
+    answer::{HttpResponse, whole},
+    health::VERSION,
+};
+use bytes::Bytes;
+use codec::{ApiGroup, ApiResource, ApiSubresource, Encoding, Offer, Transform, base_path};
+use http_body_util::{BodyExt, Full};
+use hyper::{HeaderMap, StatusCode, header};
+use kinds::{Catalogue, Kind};
+use machinery::{GroupVersion, SmolStr, Status, Value, json};
+use std::{
+    collections::BTreeMap,
+    sync::{Arc, Mutex},
+};
+
+/// Documents by path and form, made for one catalogue.
+#[derive(Default)]
+pub struct Documents {
+    made: Mutex<Made>,
+}
+
+#[derive(Default)]
+struct Made {
+    catalogue: Catalogue,
+    resources: Arc<Vec<ApiResource>>,
+    documents: BTreeMap<String, Document>,
+}
+
+#[derive(Clone)]
+struct Document {
+    bytes: Bytes,
+    etag: String,
+}
+
+const DISCOVERY: Offer<'static> = Offer {
+    encodings: &[Encoding::Json, Encoding::Yaml],
+    transforms: &[Transform::DiscoveryV2, Transform::DiscoveryV2Beta1],
+};
+
+impl Documents {
+    /// Answers a discovery or OpenAPI path; `None` for any other path.
+    pub fn respond(
+        &self,
+        catalogue: &Catalogue,
+        path: &str,
+        headers: &HeaderMap,
+    ) -> Option<Result<HttpResponse, Status>> {
+        let path = path.trim_end_matches('/');
+        let words: Vec<&str> = path.trim_start_matches('/').split('/').collect();
+        let known = match words.as_slice() {
+            ["api"] | ["apis"] | ["api", _] | ["apis", _] | ["apis", _, _] => true,
+            ["openapi", "v2"] | ["openapi", "v3"] => true,
+            ["openapi", "v3", "api", _] | ["openapi", "v3", "apis", _, _] => true,
+            _ => false,
+        };
+        known.then(|| self.document(catalogue, path, &words, headers))
+    }
+
+    fn document(
+        &self,
+        catalogue: &Catalogue,
+        path: &str,
+        words: &[&str],
+        headers: &HeaderMap,
+    ) -> Result<HttpResponse, Status> {
+        let accept = headers
+            .get(header::ACCEPT)
+            .and_then(|value| value.to_str().ok())
+            .unwrap_or_default();
+        let (transform, content_type) = form(words, accept)?;
+        let key = format!("{path} {transform:?}");
+        let document = self.cached(catalogue, key, |resources| {
+            make(catalogue, resources, words, transform)
+        })?;
+        Ok(conditional(&document, &content_type, headers))
+    }
+
+    fn cached(
+        &self,
+        catalogue: &Catalogue,
+        key: String,
+        make: impl FnOnce(&[ApiResource]) -> Result<Value, Status>,
+    ) -> Result<Document, Status> {
+        let mut made = self.made.lock().expect("making documents does not panic");
+        if !made.catalogue.is_same(catalogue) {
+            *made = Made {
+                catalogue: catalogue.clone(),
+                resources: Arc::new(catalogue.iter().map(|kind| resource(kind)).collect()),
+                documents: BTreeMap::new(),
+            };
+        }
+        if let Some(document) = made.documents.get(&key) {
+            return Ok(document.clone());
+        }
+        let resources = made.resources.clone();
+        let bytes = codec::encode_json_value(&make(&resources)?);
+        let document = Document {
+            etag: format!("\"{}\"", codec::document_hash(&bytes)),
+            bytes: bytes.into(),
+        };
+        made.documents.insert(key, document.clone());
+        Ok(document)
+    }
+}
+
+/// The form of a document, by what the client accepts.
+fn form(words: &[&str], accept: &str) -> Result<(Transform, String), Status> {
+    match words {
+        ["api"] | ["apis"] => {
+            let choice = codec::negotiate(accept, &DISCOVERY)?;
+            Ok((choice.transform, choice.content_type(false)))
+        }
+        _ => Ok((Transform::None, "application/json".into())),
+    }
+}
+
+fn conditional(document: &Document, content_type: &str, headers: &HeaderMap) -> HttpResponse {
+    let matches = headers
+        .get(header::IF_NONE_MATCH)
+        .and_then(|value| value.to_str().ok())
+        .is_some_and(|value| {
+            value
+                .split(',')
+                .any(|one| one.trim().trim_start_matches("W/") == document.etag)
+        });
+    let mut response = whole(200, content_type, Vec::new());
+    if matches {
+        *response.status_mut() = StatusCode::NOT_MODIFIED;
+    } else {
+        *response.body_mut() = Full::new(document.bytes.clone()).boxed_unsync();
+    }
+    if let Ok(etag) = document.etag.parse() {
+        response.headers_mut().insert(header::ETAG, etag);
+    }
+    response
+        .headers_mut()
+        .insert(header::VARY, header::HeaderValue::from_static("Accept"));
+    response
+}
+
+fn make(
+    catalogue: &Catalogue,
+    resources: &[ApiResource],
+    words: &[&str],
+    transform: Transform,
+) -> Result<Value, Status> {
+    let groups: Vec<ApiGroup> = catalogue
+        .groups()
+        .iter()
+        .map(|group| ApiGroup {
+            name: group.name.clone(),
+            versions: group.versions.clone(),
+        })
+        .collect();
+    let of = |gv: &GroupVersion| {
+        resources
+            .iter()
+            .filter(|one| one.gvk.group_version() == *gv)
+            .collect::<Vec<_>>()
+    };
+    let found = |gv: GroupVersion, make: &dyn Fn(&GroupVersion, Vec<&ApiResource>) -> Value| {
+        let within = of(&gv);
+        if within.is_empty() {
+            Err(Status::no_such_path())
+        } else {
+            Ok(make(&gv, within))
+        }
+    };
+    let list = |gv: &GroupVersion, within: Vec<&ApiResource>| {
+        codec::api_resource_list(gv, within.into_iter())
+    };
+    let open = |_: &GroupVersion, within: Vec<&ApiResource>| {
+        codec::openapi_v3(within.into_iter(), schema::builtin(), VERSION)
+    };
+    match words {
+        ["api" | "apis"] if transform != Transform::None => {
+            let version = if transform == Transform::DiscoveryV2 {
+                "v2"
+            } else {
+                "v2beta1"
+            };
+            let core = words[0] == "api";
+            let groups: Vec<_> = groups
+                .into_iter()
+                .filter(|group| group.name.is_empty() == core)
+                .collect();
+            Ok(codec::aggregated_discovery(
+                version,
+                &groups,
+                resources.iter(),
+            ))
+        }
+        ["api"] => Ok(codec::api_versions(&[SmolStr::new_static("v1")], "")),
+        ["apis"] => Ok(codec::api_group_list(&groups)),
+        ["apis", group] => {
+            let found = groups
+                .iter()
+                .find(|one| one.name == *group && !group.is_empty());
+            found.map(codec::api_group).ok_or_else(Status::no_such_path)
+        }
+        ["api", version] => found(GroupVersion::new("", version), &list),
+        ["apis", group, version] => found(GroupVersion::new(group, version), &list),
+        ["openapi", "v2"] => Ok(codec::openapi_v2(
+            resources.iter(),
+            schema::builtin(),
+            VERSION,
+        )),
+        ["openapi", "v3"] => Ok(index(catalogue, resources)),
+        ["openapi", "v3", "api", version] => found(GroupVersion::new("", version), &open),
+        ["openapi", "v3", "apis", group, version] => {
+            found(GroupVersion::new(group, version), &open)
+        }
+        _ => Err(Status::no_such_path()),
+    }
+}
+
+/// The index of OpenAPI documents. A built-in document is a function of this binary's version,
+/// so its hash needs no document; custom ones are made, which is cheap.
+fn index(catalogue: &Catalogue, resources: &[ApiResource]) -> Value {
+    let mut paths = machinery::Map::new();
+    for group in catalogue.groups() {
+        for version in &group.versions {
+            let gv = GroupVersion {
+                group: group.name.clone(),
+                version: version.clone(),
+            };
+            let custom = catalogue
+                .of_version(&gv.group, &gv.version)
+                .any(|kind| kind.custom);
+            let hash = if custom {
+                let within = resources.iter().filter(|one| one.gvk.group_version() == gv);
+                let document = codec::openapi_v3(within, schema::builtin(), VERSION);
+                codec::document_hash(&codec::encode_json_value(&document))
+            } else {
+                codec::document_hash(
+                    format!("{}{VERSION}{gv}", env!("CARGO_PKG_VERSION")).as_bytes(),
+                )
+            };
+            let base = base_path(&gv);
+            let entry = json!({"serverRelativeURL": format!("/openapi/v3{base}?hash={hash}")});
+            paths.insert(base.trim_start_matches('/'), entry);
+        }
+    }
+    json!({"paths": paths})
+}
+
+fn resource(kind: &Kind) -> ApiResource {
+    let names = |verbs: kinds::Verbs| verbs.iter().map(SmolStr::new_static).collect();
+    let subresource = |one: &kinds::Subresource| ApiSubresource {
+        name: one.name.clone(),
+        gvk: one.gvk.clone(),
+        verbs: names(one.verbs),
+    };
+    ApiResource {
+        gvk: kind.gvk.clone(),
+        plural: kind.plural.clone(),
+        singular: kind.singular.clone(),
+        list_kind: kind.list_kind.clone(),
+        namespaced: kind.namespaced,
+        verbs: names(kind.verbs),
+        short_names: kind.short_names.clone(),
+        categories: kind.categories.clone(),
+        subresources: kind.subresources.iter().map(subresource).collect(),
+        type_ref: kind.type_ref.clone(),
+        storage_version_hash: kind.storage_version_hash.clone(),
+    }
+}

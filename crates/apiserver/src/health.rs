@@ -1,0 +1,77 @@
+//! Health, version and metrics endpoints.
+//!
+//! Upstream counterpart: `server/healthz`, `server/routes/version.go`.
+
+use machinery::{Value, json};
+use std::sync::atomic::{AtomicU64, Ordering};
+
+/// The Kubernetes version this serves.
+pub const VERSION: &str = "v1.36.0";
+
+/// `/version`.
+pub fn version() -> Value {
+    json!({
+        "major": "1", "minor": "36", "gitVersion": format!("{VERSION}+xebec"), "gitCommit": "", "gitTreeState": "clean",
+        "buildDate": "1970-01-01T00:00:00Z", "goVersion": "rustc", "compiler": "rustc",
+        "platform": format!("{}/{}", std::env::consts::OS, architecture()),
+        "emulationMajor": "1", "emulationMinor": "36", "minCompatibilityMajor": "1", "minCompatibilityMinor": "35",
+    })
+}
+
+/// The processor architecture by Go's name.
+pub fn architecture() -> &'static str {
+    match std::env::consts::ARCH {
+        "x86_64" => "amd64",
+        "aarch64" => "arm64",
+        other => other,
+    }
+}
+
+/// The checks behind `/healthz`, `/livez` and `/readyz`. A server that answers has passed them:
+/// it does not listen before its store is open.
+const CHECKS: [&str; 3] = ["ping", "log", "etcd"];
+
+/// The text of a health endpoint, or `None` for a check that does not exist.
+pub fn health(endpoint: &str, check: Option<&str>, verbose: bool) -> Option<String> {
+    if let Some(check) = check {
+        return CHECKS.contains(&check).then(|| "ok".to_owned());
+    }
+    if !verbose {
+        return Some("ok".into());
+    }
+    let lines: String = CHECKS
+        .iter()
+        .map(|check| format!("[+]{check} ok\n"))
+        .collect();
+    Some(format!("{lines}{endpoint} check passed\n"))
+}
+
+/// Counters the server keeps of itself.
+#[derive(Default)]
+pub struct Counters {
+    requests: AtomicU64,
+    failures: AtomicU64,
+}
+
+impl Counters {
+    /// Counts an answered request.
+    pub fn count(&self, code: u16) {
+        self.requests.fetch_add(1, Ordering::Relaxed);
+        if code >= 500 {
+            self.failures.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+
+    /// The Prometheus text form.
+    pub fn metrics(&self, revision: u64) -> String {
+        let (all, failed) = (
+            self.requests.load(Ordering::Relaxed),
+            self.failures.load(Ordering::Relaxed),
+        );
+        format!(
+            "# TYPE apiserver_request_total counter\napiserver_request_total{{code=\"5xx\"}} {failed}\n\
+             apiserver_request_total{{code=\"other\"}} {}\n# TYPE xebec_store_revision gauge\nxebec_store_revision {revision}\n",
+            all - failed
+        )
+    }
+}

@@ -1,0 +1,187 @@
+//! Query parameters as the door's options.
+//!
+//! Upstream counterpart: `metav1.{List,Create,Update,Patch,Delete}Options` and their validation.
+
+use codec::IncludeObject;
+use machinery::{FieldError, FieldSelector, LabelSelector, Reason, SmolStr, Status};
+use registry::{FieldValidation, Options, VersionMatch};
+
+/// A query string, decoded.
+pub struct Query(pub Vec<(String, String)>);
+
+impl Query {
+    /// The first value of `key`, empty if absent.
+    pub fn get(&self, key: &str) -> &str {
+        self.0
+            .iter()
+            .find(|(name, _)| name == key)
+            .map_or("", |(_, value)| value)
+    }
+
+    /// All values of `key`.
+    pub fn all(&self, key: &str) -> Vec<String> {
+        self.0
+            .iter()
+            .filter(|(name, _)| name == key)
+            .map(|(_, value)| value.clone())
+            .collect()
+    }
+
+    /// A boolean: `true` and `1` (and the bare word) are true.
+    pub fn flag(&self, key: &str) -> bool {
+        self.0
+            .iter()
+            .any(|(name, value)| name == key && matches!(value.as_str(), "true" | "1" | ""))
+    }
+
+    fn number(&self, key: &str) -> Result<Option<u64>, Status> {
+        match self.get(key) {
+            "" => Ok(None),
+            text => text.parse().map(Some).map_err(|_| {
+                Status::bad_request(format!("invalid value for query parameter {key}: {text:?}"))
+            }),
+        }
+    }
+
+    /// `timeoutSeconds`.
+    pub fn timeout_seconds(&self) -> Result<Option<u64>, Status> {
+        self.number("timeoutSeconds")
+    }
+
+    /// `includeObject` of tables.
+    pub fn include_object(&self) -> Result<IncludeObject, Status> {
+        let text = self.get("includeObject");
+        IncludeObject::parse(text).ok_or_else(|| {
+            Status::bad_request(format!("unrecognized includeObject value: {text:?}"))
+        })
+    }
+
+    /// Everything the door wants to know.
+    pub fn options(&self, user_agent: &str) -> Result<Options, Status> {
+        let manager = self.get("fieldManager");
+        Ok(Options {
+            dry_run: self.dry_run()?,
+            field_manager: if manager.is_empty() {
+                derived_manager(user_agent)
+            } else {
+                manager.into()
+            },
+            field_validation: self.field_validation()?,
+            force: self.flag("force"),
+            labels: LabelSelector::parse(self.get("labelSelector"))?,
+            fields: FieldSelector::parse(self.get("fieldSelector"))?,
+            resource_version: self.resource_version()?,
+            version_match: self.version_match()?,
+            limit: self.number("limit")?.unwrap_or(0) as usize,
+            continue_token: self.get("continue").into(),
+            bookmarks: self.flag("allowWatchBookmarks"),
+            initial_events: (!self.all("sendInitialEvents").is_empty())
+                .then(|| self.flag("sendInitialEvents")),
+            delete: self.delete_options()?,
+        })
+    }
+
+    /// Whether the client named its manager itself, as apply requires.
+    pub fn names_manager(&self) -> bool {
+        !self.get("fieldManager").is_empty()
+    }
+
+    fn dry_run(&self) -> Result<bool, Status> {
+        let values = self.all("dryRun");
+        match values.iter().find(|value| *value != "All") {
+            Some(value) => Err(invalid(FieldError::not_supported(
+                "dryRun",
+                value,
+                &["All"],
+            ))),
+            None => Ok(!values.is_empty()),
+        }
+    }
+
+    fn field_validation(&self) -> Result<FieldValidation, Status> {
+        match self.get("fieldValidation") {
+            "" | "Warn" => Ok(FieldValidation::Warn),
+            "Ignore" => Ok(FieldValidation::Ignore),
+            "Strict" => Ok(FieldValidation::Strict),
+            text => Err(invalid(FieldError::not_supported(
+                "fieldValidation",
+                text,
+                &["Ignore", "Strict", "Warn"],
+            ))),
+        }
+    }
+
+    fn resource_version(&self) -> Result<Option<u64>, Status> {
+        let text = self.get("resourceVersion");
+        if text.is_empty() {
+            return Ok(None);
+        }
+        text.parse().map(Some).map_err(|_| {
+            let detail = format!("strconv.ParseUint: parsing {text:?}: invalid syntax");
+            Status::bad_request(format!(
+                "resourceVersion: Invalid value: {text:?}: {detail}"
+            ))
+        })
+    }
+
+    fn version_match(&self) -> Result<VersionMatch, Status> {
+        match self.get("resourceVersionMatch") {
+            "" => Ok(VersionMatch::Unset),
+            "Exact" => Ok(VersionMatch::Exact),
+            "NotOlderThan" => Ok(VersionMatch::NotOlderThan),
+            text => Err(invalid(FieldError::not_supported(
+                "resourceVersionMatch",
+                text,
+                &["Exact", "NotOlderThan"],
+            ))),
+        }
+    }
+
+    fn delete_options(&self) -> Result<registry::DeleteOptions, Status> {
+        let grace = self.get("gracePeriodSeconds");
+        let propagation = match self.get("propagationPolicy") {
+            "Background" => Some(registry::Propagation::Background),
+            "Foreground" => Some(registry::Propagation::Foreground),
+            "Orphan" => Some(registry::Propagation::Orphan),
+            _ if self.flag("orphanDependents") => Some(registry::Propagation::Orphan),
+            _ => None,
+        };
+        let grace_seconds = if grace.is_empty() {
+            None
+        } else {
+            Some(grace.parse().map_err(|_| {
+                Status::bad_request(format!("gracePeriodSeconds: Invalid value: {grace:?}"))
+            })?)
+        };
+        Ok(registry::DeleteOptions {
+            grace_seconds,
+            propagation,
+            ..Default::default()
+        })
+    }
+}
+
+fn invalid(error: FieldError) -> Status {
+    let message = error.to_string();
+    Status::new(Reason::Invalid, message.clone()).cause(
+        "FieldValueNotSupported",
+        message,
+        error.field,
+    )
+}
+
+/// The manager of a client that does not name one: its agent up to the first slash, as upstream.
+fn derived_manager(user_agent: &str) -> SmolStr {
+    const LENGTH_MAX: usize = 128;
+    let name = user_agent.split('/').next().unwrap_or_default();
+    let printable: String = name
+        .chars()
+        .filter(|c| !c.is_control())
+        .take(LENGTH_MAX)
+        .collect();
+    if printable.is_empty() {
+        "unknown".into()
+    } else {
+        printable.into()
+    }
+}

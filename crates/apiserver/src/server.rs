@@ -1,0 +1,459 @@
+//! The server: connections in, requests through the door, answers out.
+
+use crate::{
+    Nodes,
+    answer::{self, HttpResponse, failure, whole},
+    body,
+    discovery::Documents,
+    health::{self, Counters},
+    identity::{self, StaticTokens},
+    options::Query,
+    path::{self, ResourcePath},
+    stream, watch,
+};
+use auth::{Attributes, User};
+use codec::{Choice, Encoding, Offer};
+use hyper::{HeaderMap, Method, Request, body::Incoming, header, service::service_fn};
+use hyper_util::{
+    rt::{TokioExecutor, TokioIo},
+    server::conn::auto,
+};
+use kinds::{Kind, SubKind};
+use machinery::{GroupVersionResource, Object, Status};
+use registry::{Answer, Body, Call, Door, Reply, Verb};
+use std::{convert::Infallible, io, sync::Arc, time::Duration};
+use tokio::net::{TcpListener, TcpStream};
+use tokio_rustls::{TlsAcceptor, rustls::ServerConfig};
+
+/// A TLS handshake that takes longer is given up.
+const HANDSHAKE_MAX: Duration = Duration::from_secs(10);
+/// Streams on one HTTP/2 connection (upstream's limit).
+const STREAMS_MAX: u32 = 250;
+/// After a failing accept the listener rests this long, so that a full file table does not spin.
+const ACCEPT_REST: Duration = Duration::from_millis(50);
+
+/// What the server serves with.
+pub struct ApiServerConfig {
+    /// The door.
+    pub door: Door,
+    /// Ways into pods.
+    pub nodes: Arc<dyn Nodes>,
+    /// Tokens with a fixed meaning.
+    pub tokens: StaticTokens,
+    /// TLS.
+    pub tls: Arc<ServerConfig>,
+}
+
+/// The HTTP front of a door. Cheap to clone.
+#[derive(Clone)]
+pub struct ApiServer(Arc<Inner>);
+
+pub(crate) struct Inner {
+    pub door: Door,
+    pub nodes: Arc<dyn Nodes>,
+    tokens: StaticTokens,
+    tls: TlsAcceptor,
+    documents: Documents,
+    counters: Counters,
+}
+
+/// A request taken apart.
+pub(crate) struct Parts {
+    pub user: Arc<User>,
+    pub method: Method,
+    pub headers: HeaderMap,
+    pub query: Query,
+    pub place: ResourcePath,
+}
+
+impl Parts {
+    fn header(&self, name: header::HeaderName) -> &str {
+        self.headers
+            .get(name)
+            .and_then(|value| value.to_str().ok())
+            .unwrap_or_default()
+    }
+}
+
+impl ApiServer {
+    /// A server that is not listening yet.
+    pub fn new(config: ApiServerConfig) -> Self {
+        Self(Arc::new(Inner {
+            door: config.door,
+            nodes: config.nodes,
+            tokens: config.tokens,
+            tls: TlsAcceptor::from(config.tls),
+            documents: Documents::default(),
+            counters: Counters::default(),
+        }))
+    }
+
+    /// Serves connections of a listener until it is dropped.
+    pub async fn serve(&self, listener: TcpListener) {
+        loop {
+            match listener.accept().await {
+                Ok((stream, _)) => {
+                    let server = self.clone();
+                    tokio::spawn(async move { server.connection(stream).await });
+                }
+                Err(_) => tokio::time::sleep(ACCEPT_REST).await,
+            }
+        }
+    }
+
+    /// One connection from handshake to end. Failures concern the client alone.
+    async fn connection(&self, stream: TcpStream) {
+        // Latency matters more than packets: watch events are small.
+        let _ = stream.set_nodelay(true);
+        let Ok(Ok(stream)) = tokio::time::timeout(HANDSHAKE_MAX, self.0.tls.accept(stream)).await
+        else {
+            return;
+        };
+        let certificate = stream
+            .get_ref()
+            .1
+            .peer_certificates()
+            .and_then(|chain| identity::of_certificate(chain.first()?));
+        let certificate = certificate.map(Arc::new);
+        let service = service_fn(|request| {
+            let (server, certificate) = (self.clone(), certificate.clone());
+            async move { Ok::<_, Infallible>(server.answer(request, certificate.as_deref()).await) }
+        });
+        let mut builder = auto::Builder::new(TokioExecutor::new());
+        builder.http2().max_concurrent_streams(STREAMS_MAX);
+        // The connection's end is nobody's failure but its client's.
+        let _: Result<(), _> = builder
+            .serve_connection_with_upgrades(TokioIo::new(stream), service)
+            .await;
+    }
+
+    async fn answer(&self, request: Request<Incoming>, certificate: Option<&User>) -> HttpResponse {
+        let head = request.method() == Method::HEAD;
+        let accepts_gzip = request
+            .headers()
+            .get(header::ACCEPT_ENCODING)
+            .is_some_and(|value| value.to_str().is_ok_and(|text| text.contains("gzip")));
+        let response = match self.route(request, certificate).await {
+            Ok(response) => response,
+            Err(status) => failure(&status),
+        };
+        self.0.counters.count(response.status().as_u16());
+        let response = if accepts_gzip {
+            answer::compressed(response).await
+        } else {
+            response
+        };
+        if head {
+            answer::without_body(response)
+        } else {
+            response
+        }
+    }
+
+    async fn route(
+        &self,
+        request: Request<Incoming>,
+        certificate: Option<&User>,
+    ) -> Result<HttpResponse, Status> {
+        let inner = &self.0;
+        let user =
+            identity::of_request(&inner.door, &inner.tokens, certificate, request.headers())?;
+        let path = request.uri().path().to_owned();
+        let query = Query(path::query(request.uri().query().unwrap_or_default()));
+        let Some(place) = path::parse(&path) else {
+            return self.special(&user, &path, &query, &request);
+        };
+        if inner
+            .documents
+            .respond(&inner.door.catalogue(), &path, request.headers())
+            .is_some()
+        {
+            return self.special(&user, &path, &query, &request);
+        }
+        let parts = Parts {
+            user,
+            method: request.method().clone(),
+            headers: request.headers().clone(),
+            query,
+            place,
+        };
+        self.resource(parts, request).await
+    }
+
+    /// Paths that are no resources: documents, health, version, metrics, keys.
+    fn special(
+        &self,
+        user: &User,
+        path: &str,
+        query: &Query,
+        request: &Request<Incoming>,
+    ) -> Result<HttpResponse, Status> {
+        let inner = &self.0;
+        let verb = request.method().as_str().to_lowercase();
+        let asked = Attributes {
+            verb: verb.into(),
+            path: path.into(),
+            ..Attributes::default()
+        };
+        inner.door.require(user, &asked)?;
+        if let Some(document) =
+            inner
+                .documents
+                .respond(&inner.door.catalogue(), path, request.headers())
+        {
+            return document;
+        }
+        let json = |value| {
+            Ok(whole(
+                200,
+                "application/json",
+                codec::encode_json_value(value),
+            ))
+        };
+        let words: Vec<&str> = path.trim_matches('/').split('/').collect();
+        match words.as_slice() {
+            ["version"] => json(&health::version()),
+            ["openid", "v1", "jwks"] => json(&inner.door.tokens().jwks()),
+            [".well-known", "openid-configuration"] => json(&openid(inner.door.tokens().issuer())),
+            ["metrics"] => Ok(whole(
+                200,
+                "text/plain; version=0.0.4",
+                inner
+                    .counters
+                    .metrics(inner.door.snapshot().revision)
+                    .into(),
+            )),
+            [endpoint @ ("healthz" | "livez" | "readyz"), rest @ ..] => {
+                let text = health::health(endpoint, rest.first().copied(), query.flag("verbose"))
+                    .ok_or_else(Status::no_such_path)?;
+                Ok(whole(200, "text/plain; charset=utf-8", text.into()))
+            }
+            [""] => json(&root_paths(&inner.door)),
+            _ => Err(Status::no_such_path()),
+        }
+    }
+
+    async fn resource(
+        &self,
+        parts: Parts,
+        request: Request<Incoming>,
+    ) -> Result<HttpResponse, Status> {
+        let place = &parts.place;
+        let catalogue = self.0.door.catalogue();
+        let kind = catalogue
+            .resource(&place.gv.group, &place.gv.version, &place.resource)
+            .cloned()
+            .ok_or_else(Status::no_such_path)?;
+        let streams = kind
+            .subresource(&place.subresource)
+            .is_some_and(|sub| sub.kind == SubKind::Connect);
+        if streams {
+            return stream::respond(&self.0, parts, request).await;
+        }
+        let call = self.call(&parts, &kind, request).await?;
+        let verb = call.verb;
+        let choice = match verb {
+            Verb::Get
+            | Verb::List
+            | Verb::Watch
+            | Verb::Create
+            | Verb::Update
+            | Verb::Patch
+            | Verb::Delete
+            | Verb::DeleteCollection
+            | Verb::Connect => {
+                codec::negotiate(parts.header(header::ACCEPT), &answer::offer(&kind))?
+            }
+        };
+        let mut warnings: Vec<String> = kind
+            .deprecation
+            .iter()
+            .map(|text| text.to_string())
+            .collect();
+        let mut reply = self.0.door.call(call).await?;
+        warnings.append(&mut reply.warnings);
+        let response = self.encode(reply, choice, &parts.query)?;
+        Ok(answer::with_warnings(response, &warnings))
+    }
+
+    async fn call(
+        &self,
+        parts: &Parts,
+        kind: &Arc<Kind>,
+        request: Request<Incoming>,
+    ) -> Result<Call, Status> {
+        let place = &parts.place;
+        let resource = GroupVersionResource {
+            group: place.gv.group.clone(),
+            version: place.gv.version.clone(),
+            resource: place.resource.clone(),
+        };
+        let verb = verb(parts)?;
+        let mut call = Call::new(
+            parts.user.clone(),
+            verb,
+            resource,
+            &place.namespace,
+            &place.name,
+        )
+        .on(&place.subresource);
+        call.options = parts.query.options(parts.header(header::USER_AGENT))?;
+        let content_type = parts.header(header::CONTENT_TYPE).to_owned();
+        call.body = match verb {
+            Verb::Create | Verb::Update | Verb::Delete | Verb::DeleteCollection => {
+                let bytes = body::collect(request.into_body()).await?;
+                body::object(&bytes, &content_type, &self.0.door.catalogue())?
+            }
+            Verb::Patch => {
+                let bytes = body::collect(request.into_body()).await?;
+                let patch = body::patch(&bytes, &content_type, kind)?;
+                let applies = matches!(
+                    patch,
+                    Body::Patch {
+                        kind: registry::PatchKind::Apply,
+                        ..
+                    }
+                );
+                if applies && !parts.query.names_manager() {
+                    call.options.field_manager = Default::default();
+                }
+                patch
+            }
+            _ => Body::None,
+        };
+        if let Body::Object { value, .. } = &call.body {
+            let dry = value["dryRun"].items().iter().any(|one| one.str() == "All");
+            call.options.dry_run |= dry && matches!(verb, Verb::Delete | Verb::DeleteCollection);
+        }
+        Ok(call)
+    }
+
+    fn encode(&self, reply: Reply, choice: Choice, query: &Query) -> Result<HttpResponse, Status> {
+        let now = self.0.door.now().0;
+        let code = answer::code(&reply);
+        match reply.answer {
+            Answer::Object(kind, object) => {
+                answer::object(code, choice, &kind, &object, query, now)
+            }
+            Answer::Value(value) => Ok(answer::value(code, choice, &value)),
+            Answer::List(list) => answer::list(choice, &list, query, now),
+            Answer::Watch(stream) => watch::respond(stream, choice, query, self.0.door.world()),
+        }
+    }
+}
+
+/// The verb of a request, by method, name and the watch parameter.
+fn verb(parts: &Parts) -> Result<Verb, Status> {
+    let named = !parts.place.name.is_empty();
+    let watches = parts.place.watch || parts.query.flag("watch");
+    Ok(match (&parts.method, named) {
+        (&Method::GET | &Method::HEAD, _) if watches && parts.place.subresource.is_empty() => {
+            Verb::Watch
+        }
+        (&Method::GET | &Method::HEAD, true) => Verb::Get,
+        (&Method::GET | &Method::HEAD, false) => Verb::List,
+        (&Method::POST, _) => Verb::Create,
+        (&Method::PUT, _) => Verb::Update,
+        (&Method::PATCH, _) => Verb::Patch,
+        (&Method::DELETE, true) => Verb::Delete,
+        (&Method::DELETE, false) => Verb::DeleteCollection,
+        (method, _) => {
+            let resource = machinery::GroupResource {
+                group: parts.place.gv.group.clone(),
+                resource: parts.place.resource.clone(),
+            };
+            return Err(Status::method_not_supported(
+                &resource,
+                &method.as_str().to_lowercase(),
+            ));
+        }
+    })
+}
+
+fn openid(issuer: &str) -> machinery::Value {
+    machinery::json!({
+        "issuer": issuer, "jwks_uri": format!("{issuer}/openid/v1/jwks"), "response_types_supported": ["id_token"],
+        "subject_types_supported": ["public"], "id_token_signing_alg_values_supported": ["ES256"],
+    })
+}
+
+fn root_paths(door: &Door) -> machinery::Value {
+    let catalogue = door.catalogue();
+    let mut paths: Vec<String> = [
+        "/.well-known/openid-configuration",
+        "/api",
+        "/api/v1",
+        "/apis",
+        "/healthz",
+        "/livez",
+        "/metrics",
+        "/openapi/v2",
+        "/openapi/v3",
+        "/openid/v1/jwks",
+        "/readyz",
+        "/version",
+    ]
+    .map(str::to_owned)
+    .into();
+    for group in catalogue
+        .groups()
+        .iter()
+        .filter(|group| !group.name.is_empty())
+    {
+        paths.push(format!("/apis/{}", group.name));
+        paths.extend(
+            group
+                .versions
+                .iter()
+                .map(|version| format!("/apis/{}/{version}", group.name)),
+        );
+    }
+    paths.sort();
+    machinery::json!({"paths": paths})
+}
+
+/// What a JSON-only endpoint offers.
+pub(crate) const PLAIN: Offer<'static> = Offer {
+    encodings: &[Encoding::Json],
+    transforms: &[],
+};
+
+/// The pod a stream goes to, authorized as `verb` on its subresource.
+pub(crate) fn connect(inner: &Inner, parts: &Parts) -> Result<Arc<Object>, Status> {
+    let place = &parts.place;
+    let resource = GroupVersionResource {
+        group: place.gv.group.clone(),
+        version: place.gv.version.clone(),
+        resource: place.resource.clone(),
+    };
+    let verb = if parts.method == Method::GET {
+        Verb::Get
+    } else {
+        Verb::Connect
+    };
+    let call = Call::new(
+        parts.user.clone(),
+        verb,
+        resource,
+        &place.namespace,
+        &place.name,
+    )
+    .on(&place.subresource);
+    inner.door.connect(&call)
+}
+
+/// Binds a listener, with a sentence for the common failure.
+pub async fn listen(address: std::net::SocketAddr) -> io::Result<TcpListener> {
+    TcpListener::bind(address)
+        .await
+        .map_err(|why| match why.kind() {
+            io::ErrorKind::AddrInUse => io::Error::new(
+                why.kind(),
+                format!(
+                    "port {} is in use: choose another with --port, or 0 for a free one",
+                    address.port()
+                ),
+            ),
+            _ => io::Error::new(why.kind(), format!("cannot listen on {address}: {why}")),
+        })
+}

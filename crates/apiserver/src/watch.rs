@@ -1,0 +1,197 @@
+//! Watch streams: frames as they happen, several to a chunk when they come fast.
+
+use crate::{
+    answer::{HttpResponse, ResponseBody, columns, failure, whole},
+    options::Query,
+};
+use bytes::Bytes;
+use codec::{Choice, Encoding, IncludeObject, ListHead, Transform};
+use env::{BoxFuture, World};
+use futures::{FutureExt, select_biased};
+use http_body_util::{BodyExt, StreamBody};
+use hyper::body::Frame;
+use machinery::{Object, Status, Value, json};
+use registry::{EventType, WatchEvent, WatchStream};
+use std::{convert::Infallible, time::Duration};
+
+/// A chunk takes in further ready events until it is this large, bytes.
+const CHUNK: usize = 64 * 1024;
+/// Watches end after this long at least, up to twice that, unless the client says (upstream's).
+const DURATION_MIN: Duration = Duration::from_secs(1800);
+
+struct Writer {
+    stream: Box<WatchStream>,
+    choice: Choice,
+    include: IncludeObject,
+    world: World,
+    /// Whether a table event with column definitions has been sent.
+    headed: bool,
+    end: BoxFuture<'static, ()>,
+    over: bool,
+}
+
+/// Starts the response of a watch.
+pub fn respond(
+    stream: Box<WatchStream>,
+    choice: Choice,
+    query: &Query,
+    world: &World,
+) -> Result<HttpResponse, Status> {
+    let jitter = world.entropy.next_u64() % DURATION_MIN.as_secs();
+    let duration = match query.timeout_seconds()? {
+        Some(seconds) if seconds > 0 => Duration::from_secs(seconds),
+        _ => DURATION_MIN + Duration::from_secs(jitter),
+    };
+    let writer = Writer {
+        stream,
+        choice,
+        include: query.include_object()?,
+        world: world.clone(),
+        headed: false,
+        end: world.sleep(duration),
+        over: false,
+    };
+    let frames = futures::stream::unfold(writer, |mut writer| async move {
+        let chunk = writer.chunk().await?;
+        Some((Ok::<_, Infallible>(Frame::data(Bytes::from(chunk))), writer))
+    });
+    let body: ResponseBody = StreamBody::new(frames).boxed_unsync();
+    let mut response = whole(200, &choice.content_type(true), Vec::new());
+    *response.body_mut() = body;
+    Ok(response)
+}
+
+/// The refusal of a watch that cannot start.
+pub fn refuse(status: &Status) -> HttpResponse {
+    failure(status)
+}
+
+impl Writer {
+    /// The next bytes; `None` when the watch is over.
+    async fn chunk(&mut self) -> Option<Vec<u8>> {
+        if self.over {
+            return None;
+        }
+        let event = select_biased! {
+            event = self.stream.next().fuse() => event?,
+            () = (&mut self.end).fuse() => return None,
+        };
+        let mut out = Vec::new();
+        self.write(&mut out, event);
+        while out.len() < CHUNK && !self.over {
+            let Some(event) = self.stream.ready() else {
+                break;
+            };
+            self.write(&mut out, event);
+        }
+        Some(out)
+    }
+
+    fn write(&mut self, out: &mut Vec<u8>, event: WatchEvent) {
+        match event {
+            WatchEvent::Object(kind, object) => {
+                let bytes = self.encode(&object);
+                self.frame(out, kind.name(), &bytes);
+            }
+            WatchEvent::Bookmark {
+                revision,
+                initial_end,
+            } => {
+                let value = self.stream.bookmark_object(revision, initial_end);
+                let bytes = self.encode_bookmark(&value, revision);
+                self.frame(out, EventType::Bookmark.name(), &bytes);
+            }
+            WatchEvent::Error(status) => {
+                self.over = true;
+                let bytes = match self.choice.encoding {
+                    Encoding::Protobuf => encode_status(&status),
+                    _ => codec::encode_json_value(&status.to_value()),
+                };
+                self.frame(out, EventType::Error.name(), &bytes);
+            }
+        }
+    }
+
+    fn frame(&self, out: &mut Vec<u8>, kind: &str, bytes: &[u8]) {
+        out.extend(match self.choice.encoding {
+            Encoding::Protobuf => codec::watch_frame_protobuf(kind, bytes),
+            _ => codec::watch_frame(kind, bytes),
+        });
+    }
+
+    fn encode(&mut self, object: &Object) -> Vec<u8> {
+        let kind = self.stream.kind.clone();
+        match (self.choice.transform, self.choice.encoding) {
+            (Transform::Table, _) => {
+                let now = self.world.now().0;
+                self.table(object.revision(), |out, include| {
+                    codec::write_row(out, &kind.columns.row(object, now), object, include, None);
+                })
+            }
+            (Transform::PartialObjectMetadata | Transform::PartialObjectMetadataList, _) => {
+                let mut out = Vec::new();
+                codec::write_partial_metadata(&mut out, object);
+                out
+            }
+            (_, Encoding::Protobuf) => {
+                codec::encode_object_protobuf(object, &kind.gvk, &kind.type_ref)
+            }
+            _ => codec::encode_json(object),
+        }
+    }
+
+    fn encode_bookmark(&mut self, value: &Value, revision: u64) -> Vec<u8> {
+        let kind = self.stream.kind.clone();
+        match (self.choice.transform, self.choice.encoding) {
+            // The row of a bookmark carries the object, for its annotation.
+            (Transform::Table, _) => self.table(revision, |out, _| {
+                let mut stripped = value.clone();
+                stripped.metadata_mut().remove("resourceVersion");
+                let object = Object::new(&stripped, revision);
+                codec::write_row(out, &[], &object, IncludeObject::Metadata, None);
+            }),
+            (Transform::PartialObjectMetadata | Transform::PartialObjectMetadataList, _) => {
+                let mut shown = value.clone();
+                shown["kind"] = "PartialObjectMetadata".into();
+                shown["apiVersion"] = "meta.k8s.io/v1".into();
+                codec::encode_json_value(&shown)
+            }
+            (_, Encoding::Protobuf) => codec::encode_protobuf(value, &kind.gvk, &kind.type_ref),
+            _ => codec::encode_json_value(value),
+        }
+    }
+
+    fn table(&mut self, revision: u64, row: impl FnOnce(&mut Vec<u8>, IncludeObject)) -> Vec<u8> {
+        let definitions = (!self.headed).then(|| columns(&self.stream.kind));
+        self.headed = true;
+        let mut out = Vec::new();
+        let head = ListHead {
+            revision,
+            ..ListHead::default()
+        };
+        codec::open_table(&mut out, &head, definitions.as_deref());
+        row(&mut out, self.include);
+        codec::close_table(&mut out);
+        out
+    }
+}
+
+/// A `Status` as protobuf, for watches that speak it.
+fn encode_status(status: &Status) -> Vec<u8> {
+    let schema = schema::builtin();
+    let value = status.to_value();
+    match schema.named("io.k8s.apimachinery.pkg.apis.meta.v1.Status") {
+        Some(id) => {
+            let gvk = machinery::GroupVersionKind::new("", "v1", "Status");
+            codec::encode_protobuf(
+                &value,
+                &gvk,
+                &schema::TypeRef {
+                    schema: schema.clone(),
+                    id,
+                },
+            )
+        }
+        None => codec::encode_json_value(&json!({"kind": "Status"})),
+    }
+}
