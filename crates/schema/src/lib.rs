@@ -6,6 +6,7 @@
 mod apply;
 mod base64;
 mod checks;
+mod crd;
 mod decode;
 mod defaults;
 mod facts;
@@ -17,6 +18,7 @@ mod visit;
 pub use apply::*;
 pub use base64::*;
 pub use checks::*;
+pub use crd::*;
 pub use decode::*;
 pub use defaults::*;
 pub use facts::*;

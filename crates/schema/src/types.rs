@@ -27,6 +27,8 @@ pub struct Node {
     pub name: SmolStr,
     /// What values look like.
     pub shape: Shape,
+    /// Whether validation refuses values of another JSON type (CRD `type` given).
+    pub typed: bool,
     /// Whether null is a value of its own (CRD `nullable`).
     pub nullable: bool,
     /// Default of a value of this type where its field is absent (CRD `default`).
