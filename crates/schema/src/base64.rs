@@ -4,7 +4,10 @@
 /// Line breaks are skipped, as Go's decoder does.
 pub fn base64_error(text: &str) -> Option<usize> {
     let known = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'+' || byte == b'/';
-    let mut digits = text.bytes().enumerate().filter(|(_, byte)| !matches!(byte, b'\r' | b'\n'));
+    let mut digits = text
+        .bytes()
+        .enumerate()
+        .filter(|(_, byte)| !matches!(byte, b'\r' | b'\n'));
     let mut count = 0;
     while let Some((position, byte)) = digits.next() {
         if known(byte) {
@@ -14,7 +17,10 @@ pub fn base64_error(text: &str) -> Option<usize> {
         let padding = 1 + usize::from(count % 4 == 2);
         let complete = byte == b'='
             && count % 4 >= 2
-            && digits.by_ref().take(padding - 1).all(|(_, byte)| byte == b'=');
+            && digits
+                .by_ref()
+                .take(padding - 1)
+                .all(|(_, byte)| byte == b'=');
         let missing = count % 4 == 2 && !text.trim_end().ends_with("==");
         return match digits.next() {
             _ if !complete || missing => Some(position),

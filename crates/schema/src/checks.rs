@@ -48,8 +48,11 @@ impl Checks {
     /// Whether nothing is checked.
     pub fn is_trivial(&self) -> bool {
         let texts = self.format.is_empty() && self.pattern.is_empty();
-        let numbers = self.minimum.is_none() && self.maximum.is_none() && self.multiple_of.is_none();
-        let sizes = [self.length, self.items, self.properties].iter().all(|size| *size == (None, None));
+        let numbers =
+            self.minimum.is_none() && self.maximum.is_none() && self.multiple_of.is_none();
+        let sizes = [self.length, self.items, self.properties]
+            .iter()
+            .all(|size| *size == (None, None));
         let lists = self.allowed.is_empty() && self.required.is_empty() && self.rules.is_empty();
         let nested = self.all_of.is_empty() && self.any_of.is_empty() && self.one_of.is_empty();
         texts && numbers && sizes && lists && nested && !self.unique_items && self.not.is_none()
@@ -60,7 +63,9 @@ impl Checks {
         if self.pattern.is_empty() {
             return true;
         }
-        let regex = self.regex.get_or_init(|| compile_pattern(&self.pattern).ok());
+        let regex = self
+            .regex
+            .get_or_init(|| compile_pattern(&self.pattern).ok());
         regex.as_ref().is_none_or(|regex| regex.is_match(text))
     }
 }
@@ -75,7 +80,11 @@ pub fn compile_pattern(pattern: &str) -> Result<Regex, String> {
     while let Some(letter) = letters.next() {
         match letter {
             '\\' => escape(&mut text, letters.next(), inside),
-            '[' if inside => text.push_str(if letters.as_str().starts_with(':') { "[" } else { "\\[" }),
+            '[' if inside => text.push_str(if letters.as_str().starts_with(':') {
+                "["
+            } else {
+                "\\["
+            }),
             '[' => {
                 inside = true;
                 text.push('[');

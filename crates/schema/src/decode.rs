@@ -14,7 +14,10 @@ use machinery::{
 /// Removes what the type does not know; the result says which paths those were
 /// (`spec.containers[0].foo`).
 pub fn prune(value: &mut Value, of: &TypeRef) -> Vec<String> {
-    let mut walk = Decoder { normal: false, ..Decoder::default() };
+    let mut walk = Decoder {
+        normal: false,
+        ..Decoder::default()
+    };
     walk.visit(value, At::new(of));
     walk.unknown
 }
@@ -26,7 +29,10 @@ pub fn prune(value: &mut Value, of: &TypeRef) -> Vec<String> {
 /// Upstream's sentence, e.g. `json: cannot unmarshal string into Go struct field
 /// DeploymentSpec.spec.replicas of type int32`; see [`decode_error`].
 pub fn decode(value: &mut Value, of: &TypeRef) -> Result<Vec<String>, String> {
-    let mut walk = Decoder { normal: true, ..Decoder::default() };
+    let mut walk = Decoder {
+        normal: true,
+        ..Decoder::default()
+    };
     walk.visit(value, At::new(of));
     walk.error.map_or(Ok(walk.unknown), Err)
 }
@@ -43,13 +49,23 @@ pub fn check_types(value: &Value, of: &TypeRef) -> Result<(), String> {
 /// gone, structs that always print in place, quantities and times canonical.
 /// Values of a wrong type stay as they are.
 pub fn normalize(value: &mut Value, of: &TypeRef) {
-    Decoder { normal: true, keep_unknown: true, ..Decoder::default() }.visit(value, At::new(of));
+    Decoder {
+        normal: true,
+        keep_unknown: true,
+        ..Decoder::default()
+    }
+    .visit(value, At::new(of));
 }
 
 /// Brings scalars into canonical form and leaves everything else, nulls included.
 pub(crate) fn canonicalize(value: &mut Value, of: &TypeRef) {
-    Decoder { normal: true, keep_unknown: true, scalars_only: true, ..Decoder::default() }
-        .visit(value, At::new(of));
+    Decoder {
+        normal: true,
+        keep_unknown: true,
+        scalars_only: true,
+        ..Decoder::default()
+    }
+    .visit(value, At::new(of));
 }
 
 /// Upstream's strict messages for fields the type does not know: `unknown field "spec.foo"`.
@@ -60,7 +76,10 @@ pub fn unknown_fields(value: &Value, of: &TypeRef) -> Vec<String> {
 
 /// Paths of unknown fields as upstream's messages.
 pub fn strict_messages(paths: &[String]) -> Vec<String> {
-    paths.iter().map(|path| format!("unknown field {path:?}")).collect()
+    paths
+        .iter()
+        .map(|path| format!("unknown field {path:?}"))
+        .collect()
 }
 
 /// The 400 of field validation `Strict`.
@@ -130,7 +149,11 @@ impl Decoder {
     }
 
     fn fields(&mut self, map: &mut Map, known: &Struct, at: At) {
-        let holder = if known.custom { SmolStr::default() } else { go_name(at) };
+        let holder = if known.custom {
+            SmolStr::default()
+        } else {
+            go_name(at)
+        };
         let outer = std::mem::replace(&mut self.holder, holder);
         map.retain(|key, value| self.keep_field(key, value, known, at));
         if self.normal && !self.scalars_only {
@@ -213,7 +236,10 @@ impl Decoder {
         } else {
             format!("struct field {}.{}", self.holder, self.names.join("."))
         };
-        format!("json: cannot unmarshal {found} into Go {into} of type {}", go_type(at))
+        format!(
+            "json: cannot unmarshal {found} into Go {into} of type {}",
+            go_type(at)
+        )
     }
 }
 
@@ -267,19 +293,30 @@ fn canonical_quantity(value: &mut Value) -> Result<(), Wrong> {
 }
 
 fn canonical_time(text: &str, micro: bool) -> Result<SmolStr, Wrong> {
-    let layout = if micro { "2006-01-02T15:04:05.000000Z07:00" } else { "2006-01-02T15:04:05Z07:00" };
+    let layout = if micro {
+        "2006-01-02T15:04:05.000000Z07:00"
+    } else {
+        "2006-01-02T15:04:05Z07:00"
+    };
     let micros = parse_time(text).ok_or_else(|| {
-        Wrong::Text(format!("parsing time {text:?} as {layout:?}: cannot parse {text:?} as \"2006\""))
+        Wrong::Text(format!(
+            "parsing time {text:?} as {layout:?}: cannot parse {text:?} as \"2006\""
+        ))
     })?;
-    Ok(if micro { format_micro_time(micros) } else { format_time(micros) }.into())
+    Ok(if micro {
+        format_micro_time(micros)
+    } else {
+        format_time(micros)
+    }
+    .into())
 }
 
 fn check_base64(text: &str) -> Result<(), Wrong> {
     match crate::base64_error(text) {
         None => Ok(()),
-        Some(position) => {
-            Err(Wrong::Text(format!("illegal base64 data at input byte {position}")))
-        }
+        Some(position) => Err(Wrong::Text(format!(
+            "illegal base64 data at input byte {position}"
+        ))),
     }
 }
 
@@ -298,7 +335,11 @@ fn is_empty(value: &Value, at: At) -> bool {
 
 /// What prints for a field that was not given.
 fn absent(field: &Field, at: At) -> Value {
-    if field.pointer { Value::Null } else { zero(at.to(field.node)) }
+    if field.pointer {
+        Value::Null
+    } else {
+        zero(at.to(field.node))
+    }
 }
 
 /// Go's zero value of a type, as it prints.
@@ -316,7 +357,11 @@ fn zero(at: At) -> Value {
 
 fn go_name(at: At) -> SmolStr {
     let name = &at.node().name;
-    name.rsplit('.').next().filter(|name| !name.is_empty()).unwrap_or("struct").into()
+    name.rsplit('.')
+        .next()
+        .filter(|name| !name.is_empty())
+        .unwrap_or("struct")
+        .into()
 }
 
 /// Go's name of a type: `int32`, `v1.PodSpec`, `[]v1.Container`, `map[string]string`.

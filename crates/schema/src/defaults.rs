@@ -57,9 +57,8 @@ fn fields(map: &mut Map, known: &Struct, at: At) {
     }
     if known.custom {
         let forbidden = |key: &str| {
-            at.member(key).is_some_and(|inner| {
-                !inner.node().nullable && !matches!(inner.shape(), Shape::Any)
-            })
+            at.member(key)
+                .is_some_and(|inner| !inner.node().nullable && !matches!(inner.shape(), Shape::Any))
         };
         map.retain(|key, value| !value.is_null() || !forbidden(key));
     }

@@ -26,7 +26,10 @@ pub fn builtin() -> &'static Arc<Schema> {
 pub fn builtin_type(name: &str) -> Option<TypeRef> {
     let schema = builtin();
     let id = schema.named(name)?;
-    Some(TypeRef { schema: Arc::clone(schema), id })
+    Some(TypeRef {
+        schema: Arc::clone(schema),
+        id,
+    })
 }
 
 /// Reads a facts table.
@@ -36,7 +39,9 @@ pub fn builtin_type(name: &str) -> Option<TypeRef> {
 pub fn parse(text: &str) -> Result<Schema, String> {
     let mut reader = Reader::new(text);
     for line in text.lines().filter(|line| is_fact(line)) {
-        reader.line(line).map_err(|why| format!("{why} in: {line}"))?;
+        reader
+            .line(line)
+            .map_err(|why| format!("{why} in: {line}"))?;
     }
     reader.schema.finish();
     Ok(reader.schema)
@@ -48,7 +53,10 @@ fn is_fact(line: &str) -> bool {
 
 /// Splits `Pod: fields`, `Ref#: fields` or `Time = time` into the bare name and the rest.
 fn split_type(line: &str) -> Option<(&str, bool, &str)> {
-    if let Some((name, form)) = line.split_once(" = ").filter(|(name, _)| !name.contains(':')) {
+    if let Some((name, form)) = line
+        .split_once(" = ")
+        .filter(|(name, _)| !name.contains(':'))
+    {
         return Some((name, false, form));
     }
     let (head, fields) = line.split_once(':')?;
@@ -82,7 +90,10 @@ impl<'a> Reader<'a> {
                 reader.open_package(header);
             } else if let Some((name, _, _)) = split_type(line) {
                 let full = reader.full_name(name);
-                let id = reader.push(Node { name: full.clone(), ..Node::default() });
+                let id = reader.push(Node {
+                    name: full.clone(),
+                    ..Node::default()
+                });
                 reader.schema.names.insert(full, id);
             }
         }
@@ -99,7 +110,10 @@ impl<'a> Reader<'a> {
     fn full_name(&self, name: &str) -> SmolStr {
         match name.split_once('.') {
             Some((alias, name)) => {
-                format_smolstr!("{}.{name}", self.packages.get(alias).copied().unwrap_or(alias))
+                format_smolstr!(
+                    "{}.{name}",
+                    self.packages.get(alias).copied().unwrap_or(alias)
+                )
             }
             None => format_smolstr!("{}.{name}", self.package),
         }
@@ -107,11 +121,16 @@ impl<'a> Reader<'a> {
 
     fn push(&mut self, node: Node) -> NodeId {
         self.schema.nodes.push(node);
-        NodeId(u32::try_from(self.schema.nodes.len() - 1).expect("a schema has fewer than 2^32 nodes"))
+        NodeId(
+            u32::try_from(self.schema.nodes.len() - 1).expect("a schema has fewer than 2^32 nodes"),
+        )
     }
 
     fn anonymous(&mut self, shape: Shape) -> NodeId {
-        self.push(Node { shape, ..Node::default() })
+        self.push(Node {
+            shape,
+            ..Node::default()
+        })
     }
 
     fn line(&mut self, line: &'a str) -> Result<(), String> {
@@ -123,9 +142,16 @@ impl<'a> Reader<'a> {
         let shape = if line.split_once(" = ").is_some_and(|(head, _)| head == name) {
             special(rest).ok_or("unknown form")?
         } else {
-            Shape::Struct(Struct { fields: self.fields(rest)?, atomic, ..Struct::default() })
+            Shape::Struct(Struct {
+                fields: self.fields(rest)?,
+                atomic,
+                ..Struct::default()
+            })
         };
-        let id = self.schema.named(name).or_else(|| self.schema.named(&self.full_name(name)));
+        let id = self
+            .schema
+            .named(name)
+            .or_else(|| self.schema.named(&self.full_name(name)));
         self.schema.nodes[id.expect("registered in the first pass").0 as usize].shape = shape;
         Ok(())
     }
@@ -161,7 +187,11 @@ impl<'a> Reader<'a> {
         if let Some((last, parents)) = tag.split_last() {
             *next = [parents, &[last + 1]].concat();
         }
-        let mut field = Field { name: name.into(), tag: tag.into(), ..Field::default() };
+        let mut field = Field {
+            name: name.into(),
+            tag: tag.into(),
+            ..Field::default()
+        };
         let (rest, default) = match rest.split_once('=') {
             Some((rest, default)) => (rest, Some(scalar_value(default)?)),
             None => (rest, None),
@@ -189,9 +219,20 @@ impl<'a> Reader<'a> {
         field.omitzero = zero;
         field.required = marks.contains('!');
         field.pointer = marks.contains('*');
-        field.omitempty = if field.required { marks.contains('?') } else { !marks.contains('-') };
-        let merge = marks.chars().find(|mark| "#%~".contains(*mark)).unwrap_or(' ');
-        let keys = keys.split(',').filter(|key| !key.is_empty()).map(SmolStr::new).collect();
+        field.omitempty = if field.required {
+            marks.contains('?')
+        } else {
+            !marks.contains('-')
+        };
+        let merge = marks
+            .chars()
+            .find(|mark| "#%~".contains(*mark))
+            .unwrap_or(' ');
+        let keys = keys
+            .split(',')
+            .filter(|key| !key.is_empty())
+            .map(SmolStr::new)
+            .collect();
         field.node = self.node(named, merge, keys)?;
         Ok(())
     }
@@ -212,10 +253,15 @@ impl<'a> Reader<'a> {
         }
         let mut letters = text.chars();
         if let (Some(letter), None) = (letters.next(), letters.next()) {
-            return self.scalar(letter).ok_or_else(|| format!("unknown type {text}"));
+            return self
+                .scalar(letter)
+                .ok_or_else(|| format!("unknown type {text}"));
         }
         let full = self.full_name(text);
-        let id = self.schema.named(&full).ok_or_else(|| format!("unknown type {full}"))?;
+        let id = self
+            .schema
+            .named(&full)
+            .ok_or_else(|| format!("unknown type {full}"))?;
         Ok(if merge == '%' { self.granular(id) } else { id })
     }
 
@@ -241,8 +287,18 @@ impl<'a> Reader<'a> {
         let Shape::Struct(whole) = &node.shape else {
             return id;
         };
-        let (name, shape) = (node.name.clone(), Struct { atomic: false, ..whole.clone() });
-        self.push(Node { name, shape: Shape::Struct(shape), ..Node::default() })
+        let (name, shape) = (
+            node.name.clone(),
+            Struct {
+                atomic: false,
+                ..whole.clone()
+            },
+        );
+        self.push(Node {
+            name,
+            shape: Shape::Struct(shape),
+            ..Node::default()
+        })
     }
 
     fn scalar(&mut self, letter: char) -> Option<NodeId> {
@@ -267,11 +323,15 @@ impl<'a> Reader<'a> {
 
 /// Fields are apart by `; `; a default's text holds none.
 fn split_fields(text: &str) -> impl Iterator<Item = &str> {
-    text.split("; ").map(str::trim).filter(|part| !part.is_empty())
+    text.split("; ")
+        .map(str::trim)
+        .filter(|part| !part.is_empty())
 }
 
 fn parse_tag(text: &str) -> Result<Vec<u32>, String> {
-    text.split('.').map(|part| part.parse().map_err(|_| format!("bad tag {text}"))).collect()
+    text.split('.')
+        .map(|part| part.parse().map_err(|_| format!("bad tag {text}")))
+        .collect()
 }
 
 fn read_strategy(text: &str, field: &mut Field) -> Result<(), String> {
@@ -334,7 +394,11 @@ mod tests {
             _ => 0,
         };
         // 3151 columns of the source less the 14 types that have no fields.
-        let fields: usize = schema.names.values().map(|id| count(schema.node(*id))).sum();
+        let fields: usize = schema
+            .names
+            .values()
+            .map(|id| count(schema.node(*id)))
+            .sum();
         assert_eq!(fields, 3137);
         assert!(schema.nodes.len() < 2000);
     }
@@ -342,28 +406,60 @@ mod tests {
     #[test]
     fn fields_carry_their_facts() {
         let cases = [
-            ("core.v1.Container", "ports", "[ContainerPortMap([\"containerPort\", \"protocol\"])", "6"),
+            (
+                "core.v1.Container",
+                "ports",
+                "[ContainerPortMap([\"containerPort\", \"protocol\"])",
+                "6",
+            ),
             ("core.v1.ContainerPort", "protocol", "String", "4"),
-            ("core.v1.Volume", "configMap", "ConfigMapVolumeSource", "2.19"),
-            ("core.v1.PersistentVolumeSpec", "claimRef", "ObjectReference", "4"),
+            (
+                "core.v1.Volume",
+                "configMap",
+                "ConfigMapVolumeSource",
+                "2.19",
+            ),
+            (
+                "core.v1.PersistentVolumeSpec",
+                "claimRef",
+                "ObjectReference",
+                "4",
+            ),
             ("core.v1.ServiceSpec", "selector", "{Stringtrue", "2"),
-            ("core.v1.ResourceRequirements", "limits", "{Quantityfalse", "1"),
-            ("apps.v1.DeploymentSpec", "replicas", "Int { narrow: true }", "1"),
+            (
+                "core.v1.ResourceRequirements",
+                "limits",
+                "{Quantityfalse",
+                "1",
+            ),
+            (
+                "apps.v1.DeploymentSpec",
+                "replicas",
+                "Int { narrow: true }",
+                "1",
+            ),
         ];
         let schema = builtin();
         for (name, field, shape, tag) in cases {
             let id = schema.named(&format!("io.k8s.api.{name}")).expect(name);
-            let Shape::Struct(known) = &schema.node(id).shape else { panic!("{name}") };
+            let Shape::Struct(known) = &schema.node(id).shape else {
+                panic!("{name}")
+            };
             let found = known.field(field).expect(field);
             assert_eq!(describe(schema, found.node), shape, "{name}.{field}");
             let path: Vec<_> = found.tag.iter().map(u32::to_string).collect();
             assert_eq!(path.join("."), tag, "{name}.{field}");
         }
         let meta = schema.named(OBJECT_META).unwrap();
-        let Shape::Struct(meta) = &schema.node(meta).shape else { panic!() };
+        let Shape::Struct(meta) = &schema.node(meta).shape else {
+            panic!()
+        };
         let created = meta.field("creationTimestamp").unwrap();
         assert!(created.omitzero && created.omitempty && !created.pointer);
-        assert_eq!(*schema.node(created.node).name, *"io.k8s.apimachinery.pkg.apis.meta.v1.Time");
+        assert_eq!(
+            *schema.node(created.node).name,
+            *"io.k8s.apimachinery.pkg.apis.meta.v1.Time"
+        );
         assert_eq!(meta.field("ownerReferences").unwrap().patch_key, "uid");
     }
 
@@ -373,8 +469,12 @@ mod tests {
         let atomic = |id: NodeId| matches!(&schema.node(id).shape, Shape::Struct(s) if s.atomic);
         let named = schema.named("io.k8s.api.core.v1.ObjectReference").unwrap();
         assert!(atomic(named));
-        let volume = schema.named("io.k8s.api.core.v1.PersistentVolumeSpec").unwrap();
-        let Shape::Struct(volume) = &schema.node(volume).shape else { panic!() };
+        let volume = schema
+            .named("io.k8s.api.core.v1.PersistentVolumeSpec")
+            .unwrap();
+        let Shape::Struct(volume) = &schema.node(volume).shape else {
+            panic!()
+        };
         assert!(!atomic(volume.field("claimRef").unwrap().node));
     }
 

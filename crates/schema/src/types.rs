@@ -168,9 +168,17 @@ impl Schema {
     /// defaults are. To be called once when the last node is in place.
     pub fn finish(&mut self) {
         for at in 0..self.nodes.len() {
-            let Shape::Struct(known) = &self.nodes[at].shape else { continue };
-            let always = if known.custom { Vec::new() } else { self.always(known) };
-            let Shape::Struct(known) = &mut self.nodes[at].shape else { continue };
+            let Shape::Struct(known) = &self.nodes[at].shape else {
+                continue;
+            };
+            let always = if known.custom {
+                Vec::new()
+            } else {
+                self.always(known)
+            };
+            let Shape::Struct(known) = &mut self.nodes[at].shape else {
+                continue;
+            };
             known.always = always;
         }
         let sources = self.nodes.iter().map(Node::holds_default).collect();
@@ -183,11 +191,19 @@ impl Schema {
         let prints = |field: &Field| {
             let go_struct = matches!(
                 self.node(field.node).shape,
-                Shape::Struct(_) | Shape::Time | Shape::MicroTime | Shape::Quantity | Shape::IntOrString | Shape::Any
+                Shape::Struct(_)
+                    | Shape::Time
+                    | Shape::MicroTime
+                    | Shape::Quantity
+                    | Shape::IntOrString
+                    | Shape::Any
             );
             !field.omitzero && (!field.omitempty || (go_struct && !field.pointer))
         };
-        std::iter::zip(0.., &known.fields).filter(|(_, field)| prints(field)).map(|(at, _)| at).collect()
+        std::iter::zip(0.., &known.fields)
+            .filter(|(_, field)| prints(field))
+            .map(|(at, _)| at)
+            .collect()
     }
 
     /// For each node, whether it is in `found` or leads to one that is.
@@ -195,7 +211,11 @@ impl Schema {
         loop {
             let mut grown = false;
             for at in (0..self.nodes.len()).rev() {
-                if !found[at] && self.nodes[at].children().any(|child| found[child.0 as usize]) {
+                if !found[at]
+                    && self.nodes[at]
+                        .children()
+                        .any(|child| found[child.0 as usize])
+                {
                     found[at] = true;
                     grown = true;
                 }
@@ -221,7 +241,9 @@ impl Node {
             Shape::Struct(known) => (None, &known.fields[..], known.additional),
             _ => (None, &[][..], None),
         };
-        one.into_iter().chain(fields.iter().map(|field| field.node)).chain(rest)
+        one.into_iter()
+            .chain(fields.iter().map(|field| field.node))
+            .chain(rest)
     }
 
     fn holds_default(&self) -> bool {
@@ -262,7 +284,10 @@ impl TypeRef {
 
     /// The same schema, another type of it.
     pub fn to(&self, id: NodeId) -> TypeRef {
-        TypeRef { schema: Arc::clone(&self.schema), id }
+        TypeRef {
+            schema: Arc::clone(&self.schema),
+            id,
+        }
     }
 }
 
@@ -275,7 +300,10 @@ pub(crate) struct At<'a> {
 
 impl<'a> At<'a> {
     pub fn new(of: &'a TypeRef) -> Self {
-        At { schema: &of.schema, id: of.id }
+        At {
+            schema: &of.schema,
+            id: of.id,
+        }
     }
 
     pub fn node(self) -> &'a Node {

@@ -20,10 +20,17 @@ impl Visitor {
     /// Prepares a walk to all objects of the types called `names`. Unknown names are ignored.
     pub fn new<'a>(schema: &Arc<Schema>, names: impl IntoIterator<Item = &'a str>) -> Self {
         let names: std::collections::BTreeMap<&str, u16> = names.into_iter().zip(0..).collect();
-        let wanted: Vec<_> =
-            schema.nodes.iter().map(|node| names.get(node.name.as_str()).copied()).collect();
+        let wanted: Vec<_> = schema
+            .nodes
+            .iter()
+            .map(|node| names.get(node.name.as_str()).copied())
+            .collect();
         let leads = schema.leading_to(wanted.iter().map(Option::is_some).collect());
-        Self { schema: Arc::clone(schema), wanted, leads }
+        Self {
+            schema: Arc::clone(schema),
+            wanted,
+            leads,
+        }
     }
 
     /// Calls `hook` with the position of the type's name and the object, outer objects first,
@@ -35,7 +42,10 @@ impl Visitor {
         if let (Some(name), Value::Object(map)) = (self.wanted[root.0 as usize], &mut *value) {
             hook(usize::from(name), map);
         }
-        let at = At { schema: &self.schema, id: root };
+        let at = At {
+            schema: &self.schema,
+            id: root,
+        };
         match (at.shape(), value) {
             (Shape::List { item, .. }, Value::Array(items)) => {
                 for value in items {

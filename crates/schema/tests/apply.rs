@@ -18,11 +18,22 @@ struct Desk {
 impl Desk {
     fn new(name: &str, version: &'static str) -> Self {
         let of = builtin_type(&format!("io.k8s.api.{name}")).expect(name);
-        Desk { of, version, live: None, now: "2026-01-01T00:00:00Z".into() }
+        Desk {
+            of,
+            version,
+            live: None,
+            now: "2026-01-01T00:00:00Z".into(),
+        }
     }
 
     fn manager<'a>(&'a self, name: &'a str) -> Manager<'a> {
-        Manager { name, api_version: self.version, subresource: "", now: &self.now, reset: None }
+        Manager {
+            name,
+            api_version: self.version,
+            subresource: "",
+            now: &self.now,
+            reset: None,
+        }
     }
 
     fn store(&mut self, mut value: Value) {
@@ -33,7 +44,13 @@ impl Desk {
 
     fn try_apply(&mut self, name: &str, config: &str, force: bool) -> Result<(), Status> {
         let config = json(config);
-        let merged = apply(self.live.as_ref(), &config, &self.of, &self.manager(name), force)?;
+        let merged = apply(
+            self.live.as_ref(),
+            &config,
+            &self.of,
+            &self.manager(name),
+            force,
+        )?;
         self.store(merged);
         Ok(())
     }
@@ -61,7 +78,10 @@ impl Desk {
 
     fn owner(&self, name: &str) -> Option<Value> {
         let entries = self.at(&["metadata", "managedFields"]).items();
-        entries.iter().find(|entry| entry["manager"].str() == name).map(|entry| entry["fieldsV1"].clone())
+        entries
+            .iter()
+            .find(|entry| entry["manager"].str() == name)
+            .map(|entry| entry["fieldsV1"].clone())
     }
 }
 
@@ -92,7 +112,10 @@ fn an_applier_owns_what_it_says() {
     );
     assert_eq!(desk.owner("kubectl"), Some(wanted));
     let entry = &desk.at(&["metadata", "managedFields"])[0];
-    assert_eq!((entry["operation"].str(), entry["fieldsType"].str()), ("Apply", "FieldsV1"));
+    assert_eq!(
+        (entry["operation"].str(), entry["fieldsType"].str()),
+        ("Apply", "FieldsV1")
+    );
 }
 
 #[test]
@@ -108,7 +131,10 @@ fn conflicts_name_manager_and_field() {
     );
     let cause = &status.causes()[0];
     assert_eq!(cause.reason, "FieldManagerConflict");
-    assert_eq!(cause.message, "conflict with \"kubectl-client-side-apply\" using apps/v1");
+    assert_eq!(
+        cause.message,
+        "conflict with \"kubectl-client-side-apply\" using apps/v1"
+    );
     assert_eq!(cause.field, ".spec.replicas");
     let image = other.replace("nginx:1", "nginx:2");
     let status = desk.try_apply("kubectl", &image, false).unwrap_err();
@@ -127,12 +153,24 @@ fn conflicts_name_manager_and_field() {
 #[test]
 fn equal_values_are_shared_and_disjoint_managers_coexist() {
     let mut desk = Desk::new("core.v1.ConfigMap", "v1");
-    desk.apply("one", r#"{"metadata":{"name":"m"},"data":{"a":"1","shared":"x"}}"#);
-    desk.apply("two", r#"{"metadata":{"name":"m"},"data":{"b":"2","shared":"x"}}"#);
-    assert_eq!(desk.at(&["data"]), &json(r#"{"a":"1","b":"2","shared":"x"}"#));
+    desk.apply(
+        "one",
+        r#"{"metadata":{"name":"m"},"data":{"a":"1","shared":"x"}}"#,
+    );
+    desk.apply(
+        "two",
+        r#"{"metadata":{"name":"m"},"data":{"b":"2","shared":"x"}}"#,
+    );
+    assert_eq!(
+        desk.at(&["data"]),
+        &json(r#"{"a":"1","b":"2","shared":"x"}"#)
+    );
     // What one manager drops stays while another holds it.
     desk.apply("one", r#"{"metadata":{"name":"m"},"data":{"a":"1"}}"#);
-    assert_eq!(desk.at(&["data"]), &json(r#"{"a":"1","b":"2","shared":"x"}"#));
+    assert_eq!(
+        desk.at(&["data"]),
+        &json(r#"{"a":"1","b":"2","shared":"x"}"#)
+    );
     desk.apply("two", r#"{"metadata":{"name":"m"}}"#);
     assert_eq!(desk.at(&["data"]), &json(r#"{"a":"1"}"#));
     assert_eq!(desk.owner("two"), None);
@@ -142,11 +180,20 @@ fn equal_values_are_shared_and_disjoint_managers_coexist() {
 fn items_no_longer_applied_go() {
     let mut desk = Desk::new("core.v1.Pod", "v1");
     let pod = |containers: &str| format!(r#"{{"spec":{{"containers":[{containers}]}}}}"#);
-    desk.apply("one", &pod(r#"{"name":"a","image":"1"},{"name":"b","image":"1","env":[{"name":"X","value":"1"}]}"#));
+    desk.apply(
+        "one",
+        &pod(
+            r#"{"name":"a","image":"1"},{"name":"b","image":"1","env":[{"name":"X","value":"1"}]}"#,
+        ),
+    );
     desk.apply("two", &pod(r#"{"name":"c","image":"1"}"#));
     desk.apply("one", &pod(r#"{"name":"b","image":"1"}"#));
-    let names: Vec<_> =
-        desk.at(&["spec", "containers"]).items().iter().map(|item| item["name"].str()).collect();
+    let names: Vec<_> = desk
+        .at(&["spec", "containers"])
+        .items()
+        .iter()
+        .map(|item| item["name"].str())
+        .collect();
     assert_eq!(names, ["b", "c"]);
     assert!(desk.at(&["spec", "containers"])[0]["env"].is_null());
 }
@@ -154,12 +201,18 @@ fn items_no_longer_applied_go() {
 #[test]
 fn list_keys_take_their_default() {
     let mut desk = Desk::new("core.v1.Service", "v1");
-    desk.apply("one", r#"{"spec":{"ports":[{"port":53,"protocol":"UDP"},{"port":53}]}}"#);
+    desk.apply(
+        "one",
+        r#"{"spec":{"ports":[{"port":53,"protocol":"UDP"},{"port":53}]}}"#,
+    );
     let owned = desk.owner("one").unwrap();
     let ports = owned.at(&["f:spec", "f:ports"]);
     assert!(ports.get(r#"k:{"port":53,"protocol":"UDP"}"#).is_some());
     assert!(ports.get(r#"k:{"port":53,"protocol":"TCP"}"#).is_some());
-    desk.apply("one", r#"{"spec":{"ports":[{"port":53,"protocol":"TCP","name":"t"}]}}"#);
+    desk.apply(
+        "one",
+        r#"{"spec":{"ports":[{"port":53,"protocol":"TCP","name":"t"}]}}"#,
+    );
     assert_eq!(desk.at(&["spec", "ports"]).items().len(), 1);
     assert_eq!(desk.at(&["spec", "ports"])[0]["name"].str(), "t");
 }
@@ -172,8 +225,14 @@ fn a_no_op_apply_changes_nothing() {
     desk.now = "2026-02-02T00:00:00Z".into();
     desk.apply("kubectl", DEPLOYMENT);
     assert_eq!(desk.live, before);
-    desk.apply("kubectl", &DEPLOYMENT.replace("\"replicas\":3", "\"replicas\":4"));
-    assert_eq!(desk.at(&["metadata", "managedFields"])[0]["time"].str(), "2026-02-02T00:00:00Z");
+    desk.apply(
+        "kubectl",
+        &DEPLOYMENT.replace("\"replicas\":3", "\"replicas\":4"),
+    );
+    assert_eq!(
+        desk.at(&["metadata", "managedFields"])[0]["time"].str(),
+        "2026-02-02T00:00:00Z"
+    );
 }
 
 #[test]
@@ -181,8 +240,16 @@ fn an_update_takes_fields_from_appliers() {
     let mut desk = Desk::new("apps.v1.Deployment", "apps/v1");
     desk.apply("kubectl", DEPLOYMENT);
     desk.change("hpa", &["spec", "replicas"], 9);
-    assert_eq!(desk.owner("hpa"), Some(json(r#"{"f:spec":{"f:replicas":{}}}"#)));
-    assert!(desk.owner("kubectl").unwrap().at(&["f:spec", "f:replicas"]).is_null());
+    assert_eq!(
+        desk.owner("hpa"),
+        Some(json(r#"{"f:spec":{"f:replicas":{}}}"#))
+    );
+    assert!(
+        desk.owner("kubectl")
+            .unwrap()
+            .at(&["f:spec", "f:replicas"])
+            .is_null()
+    );
     // Giving the field up leaves it to the other manager.
     let without = DEPLOYMENT.replace("\"replicas\":3,", "");
     desk.apply("kubectl", &without);
@@ -201,7 +268,9 @@ fn an_untracked_object_belongs_to_before_first_apply() {
     desk.store(json(r#"{"metadata":{"name":"m"},"data":{"a":"1"}}"#));
     desk.change("anyone", &["data", "b"], "2");
     assert_eq!(desk.owner("anyone"), None);
-    let status = desk.try_apply("one", r#"{"data":{"a":"9"}}"#, false).unwrap_err();
+    let status = desk
+        .try_apply("one", r#"{"data":{"a":"9"}}"#, false)
+        .unwrap_err();
     assert_eq!(
         status.message(),
         "Apply failed with 1 conflict: conflict with \"before-first-apply\" using v1: .data.a"
@@ -221,14 +290,22 @@ fn requests_may_rewrite_or_reset_the_record() {
     let mut reset = desk.live.clone().unwrap();
     reset.set_at(&["metadata", "managedFields"], json("[{}]"));
     // Decoding has filled in nothing here; the entry stays empty.
-    update_managed(desk.live.as_ref(), &mut reset, &desk.of, &desk.manager("resetter"));
+    update_managed(
+        desk.live.as_ref(),
+        &mut reset,
+        &desk.of,
+        &desk.manager("resetter"),
+    );
     assert!(reset.at(&["metadata", "managedFields"]).is_null());
 }
 
 #[test]
 fn old_updaters_fold_into_one() {
     let mut desk = Desk::new("core.v1.ConfigMap", "v1");
-    desk.update("maker", json(r#"{"metadata":{"name":"m"},"data":{"a":"1"}}"#));
+    desk.update(
+        "maker",
+        json(r#"{"metadata":{"name":"m"},"data":{"a":"1"}}"#),
+    );
     for number in 0..15 {
         desk.now = format!("2026-01-01T00:00:{number:02}Z");
         let (name, key) = (format!("m{number}"), format!("k{number}"));
@@ -244,19 +321,31 @@ fn old_updaters_fold_into_one() {
 fn reset_fields_are_nobodys() {
     let mut desk = Desk::new("apps.v1.Deployment", "apps/v1");
     let reset = FieldSet::of_fields(&["status"]);
-    let by = Manager { reset: Some(&reset), ..desk.manager("kubectl") };
+    let by = Manager {
+        reset: Some(&reset),
+        ..desk.manager("kubectl")
+    };
     let config = json(r#"{"spec":{"replicas":1},"status":{"replicas":1}}"#);
     let merged = apply(None, &config, &desk.of, &by, false).unwrap();
     desk.store(merged);
-    assert_eq!(desk.owner("kubectl"), Some(json(r#"{"f:spec":{"f:replicas":{}}}"#)));
+    assert_eq!(
+        desk.owner("kubectl"),
+        Some(json(r#"{"f:spec":{"f:replicas":{}}}"#))
+    );
 }
 
 #[test]
 fn sets_keep_order_and_atomics_replace() {
     let mut desk = Desk::new("core.v1.Pod", "v1");
-    desk.apply("one", r#"{"metadata":{"finalizers":["a","b"]},"spec":{"nodeSelector":{"x":"1"}}}"#);
+    desk.apply(
+        "one",
+        r#"{"metadata":{"finalizers":["a","b"]},"spec":{"nodeSelector":{"x":"1"}}}"#,
+    );
     desk.apply("two", r#"{"metadata":{"finalizers":["c"]}}"#);
-    desk.apply("one", r#"{"metadata":{"finalizers":["b"]},"spec":{"nodeSelector":{"y":"1"}}}"#);
+    desk.apply(
+        "one",
+        r#"{"metadata":{"finalizers":["b"]},"spec":{"nodeSelector":{"y":"1"}}}"#,
+    );
     assert_eq!(desk.at(&["metadata", "finalizers"]), &json(r#"["b","c"]"#));
     assert_eq!(desk.at(&["spec", "nodeSelector"]), &json(r#"{"y":"1"}"#));
 }

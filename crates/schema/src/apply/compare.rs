@@ -96,7 +96,13 @@ impl Difference {
     }
 
     fn whole(differs: bool) -> Self {
-        Difference { changed: FieldSet { own: differs, ..FieldSet::default() }, ..Self::default() }
+        Difference {
+            changed: FieldSet {
+                own: differs,
+                ..FieldSet::default()
+            },
+            ..Self::default()
+        }
     }
 }
 
@@ -106,13 +112,20 @@ fn compare(old: &Value, new: &Value, at: Option<At>) -> Difference {
     // A null on one side is an empty container of the other side's form.
     let how = parts(at, if new.is_null() { old } else { new });
     match (how, old, new) {
-        (Parts::Struct(_) | Parts::Map(_), Value::Object(_) | Value::Null, Value::Object(_) | Value::Null)
-            if !(old.is_null() && new.is_null()) =>
-        {
-            let (old, new) = (old.as_object().unwrap_or(&EMPTY), new.as_object().unwrap_or(&EMPTY));
+        (
+            Parts::Struct(_) | Parts::Map(_),
+            Value::Object(_) | Value::Null,
+            Value::Object(_) | Value::Null,
+        ) if !(old.is_null() && new.is_null()) => {
+            let (old, new) = (
+                old.as_object().unwrap_or(&EMPTY),
+                new.as_object().unwrap_or(&EMPTY),
+            );
             members(old, new, how)
         }
-        (Parts::List(at, kind), Value::Array(_) | Value::Null, Value::Array(_) | Value::Null) if old != new => {
+        (Parts::List(at, kind), Value::Array(_) | Value::Null, Value::Array(_) | Value::Null)
+            if old != new =>
+        {
             list(old.items(), new.items(), at, kind)
         }
         _ => Difference::whole(old != new),
@@ -132,7 +145,9 @@ fn members(old: &Map, new: &Map, how: Parts) -> Difference {
         };
         let before = if order.is_le() { left.next() } else { None };
         let after = if order.is_ge() { right.next() } else { None };
-        let Some((key, _)) = before.or(after) else { return found };
+        let Some((key, _)) = before.or(after) else {
+            return found;
+        };
         let at = member(how, key).0;
         let inner = match (before, after) {
             (Some((_, old)), Some((_, new))) => compare(old, new, at),
@@ -161,7 +176,10 @@ fn list(old: &[Value], new: &[Value], at: At, kind: &ListKind) -> Difference {
     left.sort();
     for (key, item) in places {
         if left.binary_search(&key).is_err() {
-            found.put(|| key.clone(), Difference::one_sided(Some(item), None, Some(at)));
+            found.put(
+                || key.clone(),
+                Difference::one_sided(Some(item), None, Some(at)),
+            );
         }
     }
     found

@@ -17,7 +17,10 @@ pub struct FieldSet {
 impl FieldSet {
     /// A set of just the path that leads here.
     pub(super) fn leaf() -> Self {
-        FieldSet { own: true, children: Vec::new() }
+        FieldSet {
+            own: true,
+            children: Vec::new(),
+        }
     }
 
     /// The set of these field paths, their parts apart by dots: `status`, `metadata.labels`.
@@ -45,11 +48,17 @@ impl FieldSet {
         let Some(map) = fields.as_object().filter(|map| !map.is_empty()) else {
             return FieldSet::leaf();
         };
-        let known = |key: &str| ["f:", "k:", "v:", "i:"].iter().any(|start| key.starts_with(start));
+        let known = |key: &str| {
+            ["f:", "k:", "v:", "i:"]
+                .iter()
+                .any(|start| key.starts_with(start))
+        };
         let children = map.iter().filter(|(key, _)| known(key));
         FieldSet {
             own: map.contains_key("."),
-            children: children.map(|(key, inner)| (key.clone(), FieldSet::read(inner))).collect(),
+            children: children
+                .map(|(key, inner)| (key.clone(), FieldSet::read(inner)))
+                .collect(),
         }
     }
 
@@ -71,7 +80,8 @@ impl FieldSet {
     }
 
     fn position(&self, key: &str) -> Result<usize, usize> {
-        self.children.binary_search_by(|(other, _)| other.as_str().cmp(key))
+        self.children
+            .binary_search_by(|(other, _)| other.as_str().cmp(key))
     }
 
     pub(super) fn child(&self, key: &str) -> Option<&FieldSet> {
@@ -134,8 +144,14 @@ impl FieldSet {
 
     /// The paths that are in both.
     pub fn intersection(&self, other: &FieldSet) -> FieldSet {
-        let mut both = FieldSet { own: self.own && other.own, children: Vec::new() };
-        let (mut ours, mut theirs) = (self.children.iter().peekable(), other.children.iter().peekable());
+        let mut both = FieldSet {
+            own: self.own && other.own,
+            children: Vec::new(),
+        };
+        let (mut ours, mut theirs) = (
+            self.children.iter().peekable(),
+            other.children.iter().peekable(),
+        );
         while let (Some((key, mine)), Some((other_key, other))) = (ours.peek(), theirs.peek()) {
             match key.cmp(other_key) {
                 Ordering::Less => drop(ours.next()),
@@ -174,7 +190,10 @@ fn show_element(key: &str) -> String {
     match form {
         "k:" => {
             let keys: Value = serde_json::from_str(text).unwrap_or_default();
-            let shown: Vec<_> = keys.entries().map(|(key, value)| format!("{key}={}", json(value))).collect();
+            let shown: Vec<_> = keys
+                .entries()
+                .map(|(key, value)| format!("{key}={}", json(value)))
+                .collect();
             format!("[{}]", shown.join(","))
         }
         "v:" => format!("[={text}]"),

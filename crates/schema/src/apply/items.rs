@@ -19,14 +19,26 @@ pub(super) enum Parts<'a> {
 /// How values like `value` of type `at` merge. `None` is a type not known.
 pub(super) fn parts<'a>(at: Option<At<'a>>, value: &Value) -> Parts<'a> {
     let Some(at) = at.filter(|at| !matches!(at.shape(), Shape::Any | Shape::FieldsV1)) else {
-        return if matches!(value, Value::Object(_)) { Parts::Map(None) } else { Parts::Leaf };
+        return if matches!(value, Value::Object(_)) {
+            Parts::Map(None)
+        } else {
+            Parts::Leaf
+        };
     };
     match (at.shape(), value) {
-        (Shape::Struct(known), Value::Object(_) | Value::Null) if !known.atomic => Parts::Struct(at),
-        (Shape::Map { value, atomic: false }, Value::Object(_) | Value::Null) => {
-            Parts::Map(Some(at.to(*value)))
+        (Shape::Struct(known), Value::Object(_) | Value::Null) if !known.atomic => {
+            Parts::Struct(at)
         }
-        (Shape::List { item, kind }, Value::Array(_) | Value::Null) if *kind != ListKind::Atomic => {
+        (
+            Shape::Map {
+                value,
+                atomic: false,
+            },
+            Value::Object(_) | Value::Null,
+        ) => Parts::Map(Some(at.to(*value))),
+        (Shape::List { item, kind }, Value::Array(_) | Value::Null)
+            if *kind != ListKind::Atomic =>
+        {
             Parts::List(at.to(*item), kind)
         }
         _ => Parts::Leaf,
@@ -56,7 +68,12 @@ pub(super) fn item_key(item: &Value, at: At, kind: &ListKind, position: usize) -
     };
     let keys: Map = names
         .iter()
-        .filter_map(|name| Some((name.clone(), item.get(name).or_else(|| default(at, name))?.clone())))
+        .filter_map(|name| {
+            Some((
+                name.clone(),
+                item.get(name).or_else(|| default(at, name))?.clone(),
+            ))
+        })
         .collect();
     if keys.is_empty() {
         // Without any key it has no identity but its place.
@@ -66,9 +83,14 @@ pub(super) fn item_key(item: &Value, at: At, kind: &ListKind, position: usize) -
 }
 
 fn default<'a>(at: At<'a>, name: &str) -> Option<&'a Value> {
-    let Shape::Struct(known) = at.shape() else { return None };
+    let Shape::Struct(known) = at.shape() else {
+        return None;
+    };
     let field = known.field(name)?;
-    field.default.as_ref().or(at.schema.node(field.node).default.as_ref())
+    field
+        .default
+        .as_ref()
+        .or(at.schema.node(field.node).default.as_ref())
 }
 
 fn print(value: &Value) -> String {
@@ -77,5 +99,9 @@ fn print(value: &Value) -> String {
 
 /// Keys of all items, in the items' order.
 pub(super) fn keys(items: &[Value], at: At, kind: &ListKind) -> Vec<SmolStr> {
-    items.iter().enumerate().map(|(position, item)| item_key(item, at, kind, position)).collect()
+    items
+        .iter()
+        .enumerate()
+        .map(|(position, item)| item_key(item, at, kind, position))
+        .collect()
 }

@@ -47,7 +47,12 @@ struct Entry {
 impl Entry {
     fn new(by: &Manager, applies: bool) -> Self {
         Entry {
-            manager: if by.name.is_empty() { "unknown" } else { by.name }.into(),
+            manager: if by.name.is_empty() {
+                "unknown"
+            } else {
+                by.name
+            }
+            .into(),
             applies,
             api_version: by.api_version.into(),
             subresource: by.subresource.into(),
@@ -149,7 +154,10 @@ fn put(entries: &mut Vec<Entry>, entry: Entry) {
 fn write(object: &mut Value, mut entries: Vec<Entry>) {
     entries.retain(|entry| !entry.fields.is_empty());
     entries.sort_by_cached_key(Entry::order);
-    set_raw(object, Value::Array(entries.iter().map(Entry::to_value).collect()));
+    set_raw(
+        object,
+        Value::Array(entries.iter().map(Entry::to_value).collect()),
+    );
 }
 
 fn set_raw(object: &mut Value, entries: Value) {
@@ -166,8 +174,15 @@ fn strip(fields: &mut FieldSet) {
     let servers = SERVERS.get_or_init(|| {
         let mut set = FieldSet::of_fields(&["apiVersion", "kind"]);
         for name in [
-            "name", "namespace", "creationTimestamp", "selfLink", "uid", "clusterName",
-            "generation", "managedFields", "resourceVersion",
+            "name",
+            "namespace",
+            "creationTimestamp",
+            "selfLink",
+            "uid",
+            "clusterName",
+            "generation",
+            "managedFields",
+            "resourceVersion",
         ] {
             set.union(&FieldSet::of_fields(&[&format!("metadata.{name}")]));
         }
@@ -229,12 +244,21 @@ pub fn update_managed(live: Option<&Value>, new: &mut Value, of: &TypeRef, by: &
         return;
     }
     let mut entries = parse_all(&start);
-    for entry in entries.iter_mut().filter(|entry| entry.api_version == by.api_version) {
+    for entry in entries
+        .iter_mut()
+        .filter(|entry| entry.api_version == by.api_version)
+    {
         entry.fields.subtract(&found.changed);
         entry.fields.subtract(&found.removed);
     }
     if !found.changed.is_empty() {
-        put(&mut entries, Entry { fields: found.changed, ..Entry::new(by, false) });
+        put(
+            &mut entries,
+            Entry {
+                fields: found.changed,
+                ..Entry::new(by, false)
+            },
+        );
     }
     entries.retain(|entry| !entry.fields.is_empty());
     cap_updaters(&mut entries);
@@ -254,8 +278,11 @@ fn cap_updaters(entries: &mut Vec<Entry>) {
             at += 1;
             continue;
         }
-        let bucket = entries.iter().position(|entry| foldable(entry) && entry.manager == ANCIENT);
-        let Some(into) = bucket.or_else(|| (0..at).find(|earlier| foldable(&entries[*earlier]))) else {
+        let bucket = entries
+            .iter()
+            .position(|entry| foldable(entry) && entry.manager == ANCIENT);
+        let Some(into) = bucket.or_else(|| (0..at).find(|earlier| foldable(&entries[*earlier])))
+        else {
             at += 1;
             continue;
         };
@@ -315,7 +342,14 @@ fn tracked(live: &Value, of: &TypeRef, by: &Manager) -> Vec<Entry> {
     if !entries.is_empty() || !stored {
         return entries;
     }
-    let mut first = Entry::new(&Manager { name: BEFORE_FIRST_APPLY, subresource: "", ..*by }, false);
+    let mut first = Entry::new(
+        &Manager {
+            name: BEFORE_FIRST_APPLY,
+            subresource: "",
+            ..*by
+        },
+        false,
+    );
     first.fields = difference(&blank(of), live, of).changed;
     vec![first]
 }
@@ -326,7 +360,10 @@ fn merged(live: &Value, config: &Value, of: &TypeRef, before: &[Entry], own: &En
     merge(&mut value, config, Some(At::new(of)));
     if let Some(last) = before.iter().find(|entry| entry.same_manager(own)) {
         let others = before.iter().filter(|entry| !entry.same_manager(own));
-        let owners: Vec<_> = others.map(|entry| &entry.fields).chain([&own.fields]).collect();
+        let owners: Vec<_> = others
+            .map(|entry| &entry.fields)
+            .chain([&own.fields])
+            .collect();
         prune(&mut value, Some(At::new(of)), &last.fields, &owners);
     }
     value
@@ -339,11 +376,20 @@ struct Apply {
 }
 
 fn finish(live: &Value, mut merged: Value, of: &TypeRef, apply: Apply) -> Result<Value, Status> {
-    let Apply { before, mut own, force } = apply;
+    let Apply {
+        before,
+        mut own,
+        force,
+    } = apply;
     let found = difference(live, &merged, of);
-    let (last, mut entries): (Vec<_>, Vec<_>) =
-        before.into_iter().partition(|entry| entry.same_manager(&own));
-    let others = || entries.iter().filter(|entry| entry.api_version == own.api_version);
+    let (last, mut entries): (Vec<_>, Vec<_>) = before
+        .into_iter()
+        .partition(|entry| entry.same_manager(&own));
+    let others = || {
+        entries
+            .iter()
+            .filter(|entry| entry.api_version == own.api_version)
+    };
     let conflicts: Vec<_> = others()
         .map(|entry| (entry, entry.fields.intersection(&found.changed)))
         .filter(|(_, fields)| !fields.is_empty())
@@ -351,7 +397,10 @@ fn finish(live: &Value, mut merged: Value, of: &TypeRef, apply: Apply) -> Result
     if !force && !conflicts.is_empty() {
         return Err(conflict(&conflicts));
     }
-    for entry in entries.iter_mut().filter(|entry| entry.api_version == own.api_version) {
+    for entry in entries
+        .iter_mut()
+        .filter(|entry| entry.api_version == own.api_version)
+    {
         entry.fields.subtract(&found.changed);
         entry.fields.subtract(&found.removed);
     }
@@ -370,18 +419,25 @@ fn finish(live: &Value, mut merged: Value, of: &TypeRef, apply: Apply) -> Result
 
 /// The 409 of an apply without force.
 fn conflict(conflicts: &[(&Entry, FieldSet)]) -> Status {
-    let mut shown: Vec<(String, Vec<String>)> =
-        conflicts.iter().map(|(entry, fields)| (entry.show(), fields.paths())).collect();
+    let mut shown: Vec<(String, Vec<String>)> = conflicts
+        .iter()
+        .map(|(entry, fields)| (entry.show(), fields.paths()))
+        .collect();
     shown.sort();
     let count: usize = shown.iter().map(|(_, paths)| paths.len()).sum();
     let message = match shown.as_slice() {
         [(manager, paths)] if count == 1 => {
-            format!("Apply failed with 1 conflict: conflict with {manager}: {}", paths[0])
+            format!(
+                "Apply failed with 1 conflict: conflict with {manager}: {}",
+                paths[0]
+            )
         }
         many => {
             let lines: Vec<_> = many
                 .iter()
-                .map(|(manager, paths)| format!("conflicts with {manager}:\n- {}", paths.join("\n- ")))
+                .map(|(manager, paths)| {
+                    format!("conflicts with {manager}:\n- {}", paths.join("\n- "))
+                })
                 .collect();
             format!("Apply failed with {count} conflicts: {}", lines.join("\n"))
         }
@@ -389,7 +445,11 @@ fn conflict(conflicts: &[(&Entry, FieldSet)]) -> Status {
     let mut status = Status::new(Reason::Conflict, message);
     for (manager, paths) in shown {
         for path in paths {
-            status = status.cause("FieldManagerConflict", format!("conflict with {manager}"), path);
+            status = status.cause(
+                "FieldManagerConflict",
+                format!("conflict with {manager}"),
+                path,
+            );
         }
     }
     status

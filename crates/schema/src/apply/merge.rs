@@ -45,7 +45,10 @@ fn merge_list(live: Vec<Value>, config: &[Value], at: At, kind: &ListKind) -> Ve
     let mut wanted = wanted_keys.iter().zip(config);
     let mut merged = Vec::with_capacity(live.len() + config.len());
     let take = |live: &mut Vec<Option<Value>>, (key, item): (&SmolStr, &Value)| {
-        let mut value = places.get(key).and_then(|place| live[*place].take()).unwrap_or_default();
+        let mut value = places
+            .get(key)
+            .and_then(|place| live[*place].take())
+            .unwrap_or_default();
         merge(&mut value, item, Some(at));
         value
     };
@@ -91,7 +94,9 @@ fn keep(
     (last, owners): (&FieldSet, &[&FieldSet]),
     key: &str,
 ) -> bool {
-    let Some(last) = last.child(key) else { return true };
+    let Some(last) = last.child(key) else {
+        return true;
+    };
     let owners: Vec<_> = owners.iter().filter_map(|owner| owner.child(key)).collect();
     // A named field counts as held by whoever holds anything below it.
     let holds = |set: &FieldSet| set.own || (named && !set.children.is_empty());

@@ -17,18 +17,32 @@ const MAX_DEPTH: usize = 100;
 /// # Errors
 /// Upstream's field errors for what is not structural.
 pub fn compile_crd_schema(schema: &Value, path: &str) -> Result<TypeRef, Vec<FieldError>> {
-    let mut compiler = Compiler { path: Path::new(path), ..Compiler::default() };
+    let mut compiler = Compiler {
+        path: Path::new(path),
+        ..Compiler::default()
+    };
     let root = compiler.root(schema);
     compiler.schema.finish();
-    let of = TypeRef { schema: Arc::new(compiler.schema), id: root };
+    let of = TypeRef {
+        schema: Arc::new(compiler.schema),
+        id: root,
+    };
     let mut errors = compiler.errors;
     if errors.is_empty() {
         for (path, node) in compiler.defaults {
             let default = of.schema.node(node).default.as_ref();
-            errors.extend(default.into_iter().flat_map(|value| validate_at(value, &of.to(node), &path)));
+            errors.extend(
+                default
+                    .into_iter()
+                    .flat_map(|value| validate_at(value, &of.to(node), &path)),
+            );
         }
     }
-    if errors.is_empty() { Ok(of) } else { Err(errors) }
+    if errors.is_empty() {
+        Ok(of)
+    } else {
+        Err(errors)
+    }
 }
 
 #[derive(Default)]
@@ -55,7 +69,9 @@ enum Part {
 impl Compiler {
     fn push(&mut self, node: Node) -> NodeId {
         self.schema.nodes.push(node);
-        NodeId(u32::try_from(self.schema.nodes.len() - 1).expect("a schema has fewer than 2^32 nodes"))
+        NodeId(
+            u32::try_from(self.schema.nodes.len() - 1).expect("a schema has fewer than 2^32 nodes"),
+        )
     }
 
     fn at(&self, key: &str) -> String {
@@ -65,8 +81,15 @@ impl Compiler {
     fn root(&mut self, schema: &Value) -> NodeId {
         match schema["type"].str() {
             "object" => {}
-            "" => self.errors.push(FieldError::required(self.at("type"), "must not be empty at the root")),
-            other => self.errors.push(FieldError::invalid(self.at("type"), other, "must be object at the root")),
+            "" => self.errors.push(FieldError::required(
+                self.at("type"),
+                "must not be empty at the root",
+            )),
+            other => self.errors.push(FieldError::invalid(
+                self.at("type"),
+                other,
+                "must be object at the root",
+            )),
         }
         let id = self.node(schema, Part::Field);
         self.add_object_fields(id);
@@ -75,13 +98,23 @@ impl Compiler {
 
     /// Adds what every whole object has.
     fn add_object_fields(&mut self, id: NodeId) {
-        let text = self.push(Node { shape: Shape::String, typed: true, ..Node::default() });
-        let meta = builtin().named(OBJECT_META).expect("the facts table holds object metadata");
+        let text = self.push(Node {
+            shape: Shape::String,
+            typed: true,
+            ..Node::default()
+        });
+        let meta = builtin()
+            .named(OBJECT_META)
+            .expect("the facts table holds object metadata");
         let meta = self.copy(meta);
         let fields = [("apiVersion", text), ("kind", text), ("metadata", meta)];
         if let Shape::Struct(known) = &mut self.schema.nodes[id.0 as usize].shape {
-            known.fields.retain(|field| fields.iter().all(|(name, _)| field.name != *name));
-            known.fields.extend(fields.map(|(name, node)| custom_field(name.into(), node)));
+            known
+                .fields
+                .retain(|field| fields.iter().all(|(name, _)| field.name != *name));
+            known
+                .fields
+                .extend(fields.map(|(name, node)| custom_field(name.into(), node)));
             known.fields.sort_by(|a, b| a.name.cmp(&b.name));
         }
     }
@@ -92,11 +125,20 @@ impl Compiler {
             return *done;
         }
         let source = builtin().node(id);
-        let new = self.push(Node { name: source.name.clone(), ..Node::default() });
+        let new = self.push(Node {
+            name: source.name.clone(),
+            ..Node::default()
+        });
         self.copied.insert(id, new);
         let shape = match source.shape.clone() {
-            Shape::List { item, kind } => Shape::List { item: self.copy(item), kind },
-            Shape::Map { value, atomic } => Shape::Map { value: self.copy(value), atomic },
+            Shape::List { item, kind } => Shape::List {
+                item: self.copy(item),
+                kind,
+            },
+            Shape::Map { value, atomic } => Shape::Map {
+                value: self.copy(value),
+                atomic,
+            },
             Shape::Struct(mut known) => {
                 for field in &mut known.fields {
                     field.node = self.copy(field.node);
@@ -112,7 +154,8 @@ impl Compiler {
     fn node(&mut self, schema: &Value, part: Part) -> NodeId {
         if self.depth >= MAX_DEPTH {
             let detail = format!("must not be nested deeper than {MAX_DEPTH} levels");
-            self.errors.push(FieldError::forbidden(self.path.as_str(), detail));
+            self.errors
+                .push(FieldError::forbidden(self.path.as_str(), detail));
             return self.push(Node::default());
         }
         self.depth += 1;
@@ -123,7 +166,6 @@ impl Compiler {
             nullable: flag(schema, "nullable"),
             default: schema.get("default").cloned(),
             checks: (!checks.is_trivial()).then(|| Box::new(checks)),
-            description: schema["description"].str().into(),
             shape,
             ..Node::default()
         });
@@ -140,14 +182,19 @@ impl Compiler {
     fn shape(&mut self, schema: &Value, part: Part) -> Shape {
         let preserve = flag(schema, "x-kubernetes-preserve-unknown-fields");
         if schema.get("$ref").is_some_and(|value| !value.is_null()) {
-            self.errors.push(FieldError::forbidden(self.at("$ref"), "$ref is not supported"));
+            self.errors.push(FieldError::forbidden(
+                self.at("$ref"),
+                "$ref is not supported",
+            ));
         }
         if flag(schema, "x-kubernetes-int-or-string") {
             return Shape::IntOrString;
         }
         match schema["type"].str() {
             "string" => Shape::String,
-            "integer" => Shape::Int { narrow: schema["format"].str() == "int32" },
+            "integer" => Shape::Int {
+                narrow: schema["format"].str() == "int32",
+            },
             "number" => Shape::Float,
             "boolean" => Shape::Bool,
             "array" => self.list(schema, part),
@@ -155,14 +202,20 @@ impl Compiler {
             "" if part == Part::Check => self.loose(schema),
             "" if preserve => self.preserved(schema),
             "" => {
-                let what = if part == Part::Item { "array items" } else { "object fields" };
+                let what = if part == Part::Item {
+                    "array items"
+                } else {
+                    "object fields"
+                };
                 let detail = format!("must not be empty for specified {what}");
-                self.errors.push(FieldError::required(self.at("type"), detail));
+                self.errors
+                    .push(FieldError::required(self.at("type"), detail));
                 Shape::Any
             }
             other => {
                 let known = ["array", "boolean", "integer", "number", "object", "string"];
-                self.errors.push(FieldError::not_supported(self.at("type"), other, &known));
+                self.errors
+                    .push(FieldError::not_supported(self.at("type"), other, &known));
                 Shape::Any
             }
         }
@@ -172,7 +225,8 @@ impl Compiler {
     fn loose(&mut self, schema: &Value) -> Shape {
         if schema.get("items").is_some() {
             self.list(schema, Part::Check)
-        } else if schema.get("properties").is_some() || schema.get("additionalProperties").is_some() {
+        } else if schema.get("properties").is_some() || schema.get("additionalProperties").is_some()
+        {
             self.object_with(schema, true, Part::Check)
         } else {
             Shape::Any
@@ -181,7 +235,11 @@ impl Compiler {
 
     /// Preserved without a type: anything, but known properties of it keep their types.
     fn preserved(&mut self, schema: &Value) -> Shape {
-        if schema.get("properties").is_some() { self.object(schema, true) } else { Shape::Any }
+        if schema.get("properties").is_some() {
+            self.object(schema, true)
+        } else {
+            Shape::Any
+        }
     }
 
     fn object(&mut self, schema: &Value, preserve: bool) -> Shape {
@@ -191,10 +249,15 @@ impl Compiler {
     fn object_with(&mut self, schema: &Value, preserve: bool, part: Part) -> Shape {
         let (properties, additional) = (&schema["properties"], schema.get("additionalProperties"));
         let atomic = self.map_type(schema);
-        if let Some(additional) = additional.filter(|value| !matches!(value, Value::Null | Value::Bool(false))) {
+        if let Some(additional) =
+            additional.filter(|value| !matches!(value, Value::Null | Value::Bool(false)))
+        {
             if properties.entries().next().is_some() {
                 let detail = "additionalProperties and properties are mutual exclusive";
-                self.errors.push(FieldError::forbidden(self.at("additionalProperties"), detail));
+                self.errors.push(FieldError::forbidden(
+                    self.at("additionalProperties"),
+                    detail,
+                ));
             }
             let mark = self.path.member("additionalProperties");
             let value = match additional {
@@ -228,7 +291,11 @@ impl Compiler {
             "atomic" => true,
             other => {
                 let at = self.at("x-kubernetes-map-type");
-                self.errors.push(FieldError::not_supported(at, other, &["atomic", "granular"]));
+                self.errors.push(FieldError::not_supported(
+                    at,
+                    other,
+                    &["atomic", "granular"],
+                ));
                 false
             }
         }
@@ -237,38 +304,61 @@ impl Compiler {
     fn list(&mut self, schema: &Value, part: Part) -> Shape {
         let items = &schema["items"];
         if items.is_null() && part != Part::Check {
-            self.errors.push(FieldError::required(self.at("items"), "must be specified"));
+            self.errors
+                .push(FieldError::required(self.at("items"), "must be specified"));
         }
         let mark = self.path.member("items");
-        let item_part = if part == Part::Check { part } else { Part::Item };
-        let item = if items.is_null() { self.push(Node::default()) } else { self.node(items, item_part) };
+        let item_part = if part == Part::Check {
+            part
+        } else {
+            Part::Item
+        };
+        let item = if items.is_null() {
+            self.push(Node::default())
+        } else {
+            self.node(items, item_part)
+        };
         self.path.back(mark);
-        Shape::List { item, kind: self.list_kind(schema) }
+        Shape::List {
+            item,
+            kind: self.list_kind(schema),
+        }
     }
 
     fn list_kind(&mut self, schema: &Value) -> ListKind {
-        let keys: Vec<SmolStr> =
-            schema["x-kubernetes-list-map-keys"].items().iter().map(|key| key.str().into()).collect();
+        let keys: Vec<SmolStr> = schema["x-kubernetes-list-map-keys"]
+            .items()
+            .iter()
+            .map(|key| key.str().into())
+            .collect();
         match schema["x-kubernetes-list-type"].str() {
             "" | "atomic" => ListKind::Atomic,
             "set" => ListKind::Set,
             "map" => {
                 if keys.is_empty() {
                     let detail = "must not be empty if x-kubernetes-list-type is map";
-                    self.errors.push(FieldError::required(self.at("x-kubernetes-list-map-keys"), detail));
+                    self.errors.push(FieldError::required(
+                        self.at("x-kubernetes-list-map-keys"),
+                        detail,
+                    ));
                 }
                 for key in &keys {
                     if schema.at(&["items", "properties", key]).is_null() {
                         let at = self.at("x-kubernetes-list-map-keys");
                         let detail = "entries must all be names of item properties";
-                        self.errors.push(FieldError::invalid(at, key.clone(), detail));
+                        self.errors
+                            .push(FieldError::invalid(at, key.clone(), detail));
                     }
                 }
                 ListKind::Map(keys)
             }
             other => {
                 let at = self.at("x-kubernetes-list-type");
-                self.errors.push(FieldError::not_supported(at, other, &["atomic", "map", "set"]));
+                self.errors.push(FieldError::not_supported(
+                    at,
+                    other,
+                    &["atomic", "map", "set"],
+                ));
                 ListKind::Atomic
             }
         }
@@ -278,15 +368,22 @@ impl Compiler {
         let pattern = schema["pattern"].str();
         if let Err(why) = compile_pattern(pattern) {
             let detail = format!("must be a valid regular expression, but isn't: {why}");
-            self.errors.push(FieldError::invalid(self.at("pattern"), pattern, detail));
+            self.errors
+                .push(FieldError::invalid(self.at("pattern"), pattern, detail));
         }
         if flag(schema, "uniqueItems") {
-            let detail = "uniqueItems cannot be set to true since the runtime complexity becomes quadratic";
-            self.errors.push(FieldError::forbidden(self.at("uniqueItems"), detail));
+            let detail =
+                "uniqueItems cannot be set to true since the runtime complexity becomes quadratic";
+            self.errors
+                .push(FieldError::forbidden(self.at("uniqueItems"), detail));
         }
         let number = |key: &str| schema[key].as_f64();
         let size = |low: &str, high: &str| {
-            let count = |key: &str| schema[key].as_i64().and_then(|count| u64::try_from(count).ok());
+            let count = |key: &str| {
+                schema[key]
+                    .as_i64()
+                    .and_then(|count| u64::try_from(count).ok())
+            };
             (count(low), count(high))
         };
         Checks {
@@ -299,7 +396,11 @@ impl Compiler {
             length: size("minLength", "maxLength"),
             items: size("minItems", "maxItems"),
             properties: size("minProperties", "maxProperties"),
-            required: schema["required"].items().iter().map(|name| name.str().into()).collect(),
+            required: schema["required"]
+                .items()
+                .iter()
+                .map(|name| name.str().into())
+                .collect(),
             all_of: self.alternatives(schema, "allOf"),
             any_of: self.alternatives(schema, "anyOf"),
             one_of: self.alternatives(schema, "oneOf"),
@@ -332,5 +433,11 @@ fn flag(schema: &Value, key: &str) -> bool {
 
 /// A field whose value is kept as written.
 fn custom_field(name: SmolStr, node: NodeId) -> Field {
-    Field { name, node, pointer: true, omitempty: true, ..Field::default() }
+    Field {
+        name,
+        node,
+        pointer: true,
+        omitempty: true,
+        ..Field::default()
+    }
 }

@@ -18,7 +18,9 @@ pub(super) fn is_of_format(name: &str, text: &str) -> bool {
         "duration" => is_duration(text),
         "hostname" => is_hostname(text),
         "uri" => is_uri(text),
-        "email" => text.split_once('@').is_some_and(|(user, host)| !user.is_empty() && is_hostname(host)),
+        "email" => text
+            .split_once('@')
+            .is_some_and(|(user, host)| !user.is_empty() && is_hostname(host)),
         "k8s-short-name" => machinery::dns1123_label(text).is_empty(),
         "k8s-long-name" => machinery::dns1123_subdomain(text).is_empty(),
         _ => true,
@@ -26,7 +28,9 @@ pub(super) fn is_of_format(name: &str, text: &str) -> bool {
 }
 
 fn is_cidr(text: &str) -> bool {
-    let Some((address, bits)) = text.split_once('/') else { return false };
+    let Some((address, bits)) = text.split_once('/') else {
+        return false;
+    };
     let limit = if address.parse::<Ipv4Addr>().is_ok() {
         32
     } else if address.parse::<Ipv6Addr>().is_ok() {
@@ -34,7 +38,9 @@ fn is_cidr(text: &str) -> bool {
     } else {
         return false;
     };
-    !bits.is_empty() && bits.bytes().all(|byte| byte.is_ascii_digit()) && bits.parse::<u32>().is_ok_and(|bits| bits <= limit)
+    !bits.is_empty()
+        && bits.bytes().all(|byte| byte.is_ascii_digit())
+        && bits.parse::<u32>().is_ok_and(|bits| bits <= limit)
 }
 
 fn is_mac(text: &str) -> bool {
@@ -54,19 +60,50 @@ fn is_uuid(name: &str, text: &str) -> bool {
 /// Go's duration text (`1h30m`), or a number with a word (`3 days`).
 fn is_duration(text: &str) -> bool {
     let units = ["ns", "us", "\u{b5}s", "ms", "s", "m", "h"];
-    let words = ["nanoseconds", "microseconds", "milliseconds", "seconds", "minutes", "hours", "days", "weeks",
-        "ns", "us", "ms", "s", "m", "h", "d", "w", "secs", "mins", "hrs", "sec", "min", "hr",
-        "second", "minute", "hour", "day", "week"];
+    let words = [
+        "nanoseconds",
+        "microseconds",
+        "milliseconds",
+        "seconds",
+        "minutes",
+        "hours",
+        "days",
+        "weeks",
+        "ns",
+        "us",
+        "ms",
+        "s",
+        "m",
+        "h",
+        "d",
+        "w",
+        "secs",
+        "mins",
+        "hrs",
+        "sec",
+        "min",
+        "hr",
+        "second",
+        "minute",
+        "hour",
+        "day",
+        "week",
+    ];
     let mut rest = text.strip_prefix(['-', '+']).unwrap_or(text);
     if rest == "0" {
         return true;
     }
     let mut parts = 0;
     while !rest.is_empty() {
-        let end = rest.find(|c: char| !c.is_ascii_digit() && c != '.').unwrap_or(rest.len());
-        let unit_end = rest[end..].find(|c: char| c.is_ascii_digit() || c == '.').map_or(rest.len(), |at| end + at);
+        let end = rest
+            .find(|c: char| !c.is_ascii_digit() && c != '.')
+            .unwrap_or(rest.len());
+        let unit_end = rest[end..]
+            .find(|c: char| c.is_ascii_digit() || c == '.')
+            .map_or(rest.len(), |at| end + at);
         let (number, unit) = (&rest[..end], rest[end..unit_end].trim());
-        let known = units.contains(&unit) || (parts == 0 && unit_end == rest.len() && words.contains(&unit));
+        let known = units.contains(&unit)
+            || (parts == 0 && unit_end == rest.len() && words.contains(&unit));
         if number.parse::<f64>().is_err() || !known {
             return false;
         }
@@ -82,7 +119,9 @@ fn is_hostname(text: &str) -> bool {
             && part.len() <= 63
             && !part.starts_with('-')
             && !part.ends_with('-')
-            && part.chars().all(|c| c.is_ascii_alphanumeric() || c == '-' || c == '_')
+            && part
+                .chars()
+                .all(|c| c.is_ascii_alphanumeric() || c == '-' || c == '_')
     };
     text.len() <= 255 && text.strip_suffix('.').unwrap_or(text).split('.').all(label)
 }
@@ -91,10 +130,16 @@ fn is_hostname(text: &str) -> bool {
 fn is_uri(text: &str) -> bool {
     let scheme = |scheme: &str| {
         scheme.starts_with(|c: char| c.is_ascii_alphabetic())
-            && scheme.chars().all(|c| c.is_ascii_alphanumeric() || "+-.".contains(c))
+            && scheme
+                .chars()
+                .all(|c| c.is_ascii_alphanumeric() || "+-.".contains(c))
     };
     let clean = !text.chars().any(|c| c.is_control() || c == ' ');
-    clean && (text.starts_with('/') || text.split_once(':').is_some_and(|(head, rest)| scheme(head) && !rest.is_empty()))
+    clean
+        && (text.starts_with('/')
+            || text
+                .split_once(':')
+                .is_some_and(|(head, rest)| scheme(head) && !rest.is_empty()))
 }
 
 #[cfg(test)]

@@ -11,7 +11,10 @@ pub fn validate(value: &Value, of: &TypeRef) -> Vec<FieldError> {
 
 /// As [`validate`], for a value that stands at `path`.
 pub(super) fn validate_at(value: &Value, of: &TypeRef, path: &str) -> Vec<FieldError> {
-    let mut walk = Walk { path: Path::new(path), errors: Vec::new() };
+    let mut walk = Walk {
+        path: Path::new(path),
+        errors: Vec::new(),
+    };
     walk.value(value, At::new(of));
     walk.errors
 }
@@ -35,7 +38,8 @@ impl Walk {
     fn wrong_type(&mut self, value: &Value, wanted: &str, found: &str) {
         let here = self.here();
         let detail = format!("{here} in body must be of type {wanted}: {found:?}");
-        self.errors.push(FieldError::type_invalid(here, value, detail));
+        self.errors
+            .push(FieldError::type_invalid(here, value, detail));
     }
 
     fn value(&mut self, value: &Value, at: At) {
@@ -88,7 +92,8 @@ impl Walk {
         for name in ["apiVersion", "kind"].iter().filter(|_| known.embedded) {
             if map.get(name).is_none_or(|value| value.str().is_empty()) {
                 let mark = self.path.member(name);
-                self.errors.push(FieldError::required(self.here(), "must not be empty"));
+                self.errors
+                    .push(FieldError::required(self.here(), "must not be empty"));
                 self.path.back(mark);
             }
         }
@@ -102,10 +107,13 @@ impl Walk {
     fn duplicates(&mut self, items: &[Value], kind: &ListKind, at: At) {
         let mut seen: Vec<Value> = Vec::new();
         for (position, item) in items.iter().enumerate() {
-            let Some(identity) = identity(item, kind, at) else { return };
+            let Some(identity) = identity(item, kind, at) else {
+                return;
+            };
             if seen.contains(&identity) {
                 let mark = self.path.index(position);
-                self.errors.push(FieldError::duplicate(self.here(), identity));
+                self.errors
+                    .push(FieldError::duplicate(self.here(), identity));
                 self.path.back(mark);
             } else {
                 seen.push(identity);
@@ -132,10 +140,15 @@ impl Walk {
         let shown: Vec<SmolStr> = checks
             .allowed
             .iter()
-            .map(|value| value.as_str().map_or_else(|| print(value).into(), SmolStr::new))
+            .map(|value| {
+                value
+                    .as_str()
+                    .map_or_else(|| print(value).into(), SmolStr::new)
+            })
             .collect();
         let names: Vec<&str> = shown.iter().map(SmolStr::as_str).collect();
-        self.errors.push(FieldError::not_supported(self.here(), value, &names));
+        self.errors
+            .push(FieldError::not_supported(self.here(), value, &names));
     }
 
     fn text(&mut self, value: &Value, text: &str, checks: &Checks) {
@@ -161,20 +174,35 @@ impl Walk {
         if let Some((limit, exclusive)) = checks.minimum
             && (number < limit || (exclusive && number == limit))
         {
-            let how = if exclusive { "greater than" } else { "greater than or equal to" };
+            let how = if exclusive {
+                "greater than"
+            } else {
+                "greater than or equal to"
+            };
             self.invalid(value, format_args!("should be {how} {limit}"));
         }
         if let Some((limit, exclusive)) = checks.maximum
             && (number > limit || (exclusive && number == limit))
         {
-            let how = if exclusive { "less than" } else { "less than or equal to" };
+            let how = if exclusive {
+                "less than"
+            } else {
+                "less than or equal to"
+            };
             self.invalid(value, format_args!("should be {how} {limit}"));
         }
-        if let Some(step) = checks.multiple_of.filter(|step| (number / step).fract() != 0.0) {
+        if let Some(step) = checks
+            .multiple_of
+            .filter(|step| (number / step).fract() != 0.0)
+        {
             self.invalid(value, format_args!("should be a multiple of {step}"));
         }
         let narrow = matches!(at.shape(), Shape::Int { narrow: true });
-        if narrow && value.as_i64().is_some_and(|number| i32::try_from(number).is_err()) {
+        if narrow
+            && value
+                .as_i64()
+                .is_some_and(|number| i32::try_from(number).is_err())
+        {
             self.wrong_type(value, "int32", "int64");
         }
     }
@@ -194,7 +222,8 @@ impl Walk {
     fn too_many(&mut self, count: usize, most: Option<u64>) {
         if let Some(limit) = most.filter(|limit| count as u64 > *limit) {
             let limit = usize::try_from(limit).unwrap_or(usize::MAX);
-            self.errors.push(FieldError::too_many(self.here(), count, limit));
+            self.errors
+                .push(FieldError::too_many(self.here(), count, limit));
         }
     }
 
@@ -202,9 +231,16 @@ impl Walk {
         let (least, most) = checks.properties;
         self.too_many(map.len(), most);
         if let Some(limit) = least.filter(|limit| (map.len() as u64) < *limit) {
-            self.invalid(value, format_args!("should have at least {limit} properties"));
+            self.invalid(
+                value,
+                format_args!("should have at least {limit} properties"),
+            );
         }
-        for name in checks.required.iter().filter(|name| !map.contains_key(name)) {
+        for name in checks
+            .required
+            .iter()
+            .filter(|name| !map.contains_key(name))
+        {
             let mark = self.path.member(name);
             self.errors.push(FieldError::required(self.here(), ""));
             self.path.back(mark);
@@ -213,16 +249,22 @@ impl Walk {
 
     /// Errors of one alternative.
     fn attempt(&self, value: &Value, at: At) -> Vec<FieldError> {
-        let mut walk = Walk { path: Path::new(self.path.as_str()), errors: Vec::new() };
+        let mut walk = Walk {
+            path: Path::new(self.path.as_str()),
+            errors: Vec::new(),
+        };
         walk.value(value, at);
         walk.errors
     }
 
     fn combinations(&mut self, value: &Value, checks: &Checks, at: At) {
         let attempts = |walk: &Self, ids: &[NodeId]| -> Vec<Vec<FieldError>> {
-            ids.iter().map(|id| walk.attempt(value, at.to(*id))).collect()
+            ids.iter()
+                .map(|id| walk.attempt(value, at.to(*id)))
+                .collect()
         };
-        let valid = |found: &[Vec<FieldError>]| found.iter().filter(|errors| errors.is_empty()).count();
+        let valid =
+            |found: &[Vec<FieldError>]| found.iter().filter(|errors| errors.is_empty()).count();
         if !checks.any_of.is_empty() {
             let found = attempts(self, &checks.any_of);
             if valid(&found) == 0 {
@@ -243,13 +285,23 @@ impl Walk {
                 )),
             }
         }
-        let failed: Vec<_> = attempts(self, &checks.all_of).into_iter().filter(|errors| !errors.is_empty()).collect();
+        let failed: Vec<_> = attempts(self, &checks.all_of)
+            .into_iter()
+            .filter(|errors| !errors.is_empty())
+            .collect();
         if !failed.is_empty() {
-            let none = if failed.len() == checks.all_of.len() { ". None validated" } else { "" };
+            let none = if failed.len() == checks.all_of.len() {
+                ". None validated"
+            } else {
+                ""
+            };
             self.errors.extend(failed.into_iter().flatten());
             self.combined(&format!("must validate all the schemas (allOf){none}"));
         }
-        if checks.not.is_some_and(|id| self.attempt(value, at.to(id)).is_empty()) {
+        if checks
+            .not
+            .is_some_and(|id| self.attempt(value, at.to(id)).is_empty())
+        {
             self.combined("must not validate the schema (not)");
         }
     }
@@ -262,7 +314,8 @@ impl Walk {
 
     /// Adds the errors of the alternative that came closest.
     fn closest(&mut self, found: Vec<Vec<FieldError>>) {
-        self.errors.extend(found.into_iter().min_by_key(Vec::len).into_iter().flatten());
+        self.errors
+            .extend(found.into_iter().min_by_key(Vec::len).into_iter().flatten());
     }
 }
 
@@ -277,10 +330,17 @@ fn identity(item: &Value, kind: &ListKind, at: At) -> Option<Value> {
         ListKind::Set => Some(item.clone()),
         ListKind::Map(keys) => {
             let value = |key: &SmolStr| {
-                let default = || at.member(key).and_then(|inner| inner.node().default.clone());
+                let default = || {
+                    at.member(key)
+                        .and_then(|inner| inner.node().default.clone())
+                };
                 item.get(key).cloned().or_else(default)
             };
-            Some(Value::Object(keys.iter().filter_map(|key| Some((key.clone(), value(key)?))).collect()))
+            Some(Value::Object(
+                keys.iter()
+                    .filter_map(|key| Some((key.clone(), value(key)?)))
+                    .collect(),
+            ))
         }
     }
 }
@@ -292,7 +352,10 @@ fn mismatch(value: &Value, shape: &Shape) -> Option<&'static str> {
         Shape::Bool => (value.as_bool().is_some(), "boolean"),
         Shape::Int { .. } => (value.as_i64().is_some(), "integer"),
         Shape::Float => (value.as_f64().is_some(), "number"),
-        Shape::IntOrString => (value.as_str().is_some() || value.as_i64().is_some(), "integer,string"),
+        Shape::IntOrString => (
+            value.as_str().is_some() || value.as_i64().is_some(),
+            "integer,string",
+        ),
         Shape::List { .. } => (value.as_array().is_some(), "array"),
         Shape::Struct(_) | Shape::Map { .. } => (value.as_object().is_some(), "object"),
         _ => (true, ""),

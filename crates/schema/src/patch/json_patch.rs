@@ -64,11 +64,16 @@ fn apply(document: &mut Value, operation: &Value) -> Result<(), String> {
 
 fn test(document: &mut Value, path: &[SmolStr], wanted: &Value) -> Result<(), String> {
     // A missing member equals null, as upstream's library has it.
-    let found = find(document, path).map(|found| &*found).unwrap_or(&Value::Null);
+    let found = find(document, path)
+        .map(|found| &*found)
+        .unwrap_or(&Value::Null);
     if same(found, wanted) {
         return Ok(());
     }
-    Err(format!("testing value /{} failed: test failed", path.join("/")))
+    Err(format!(
+        "testing value /{} failed: test failed",
+        path.join("/")
+    ))
 }
 
 /// Equality of JSON values, `1` and `1.0` being the same number.
@@ -81,7 +86,8 @@ fn same(a: &Value, b: &Value) -> bool {
             a.len() == b.len() && a.iter().zip(b).all(|(a, b)| same(a, b))
         }
         (Value::Object(a), Value::Object(b)) => {
-            let equal = |(a, b): ((&SmolStr, &Value), (&SmolStr, &Value))| a.0 == b.0 && same(a.1, b.1);
+            let equal =
+                |(a, b): ((&SmolStr, &Value), (&SmolStr, &Value))| a.0 == b.0 && same(a.1, b.1);
             a.len() == b.len() && a.iter().zip(b.iter()).all(equal)
         }
         _ => a == b,
@@ -91,23 +97,33 @@ fn same(a: &Value, b: &Value) -> bool {
 /// The JSON pointer in the member `key`, in parts.
 fn pointer(operation: &Value, key: &str) -> Result<Vec<SmolStr>, String> {
     let Some(text) = operation[key].as_str() else {
-        return Err(format!("missing or invalid {key:?} in JSON patch operation"));
+        return Err(format!(
+            "missing or invalid {key:?} in JSON patch operation"
+        ));
     };
     if text.is_empty() {
         return Ok(Vec::new());
     }
-    let parts = text.strip_prefix('/').ok_or_else(|| format!("invalid JSON pointer {text:?}"))?;
+    let parts = text
+        .strip_prefix('/')
+        .ok_or_else(|| format!("invalid JSON pointer {text:?}"))?;
     let unescape = |part: &str| SmolStr::from(part.replace("~1", "/").replace("~0", "~"));
     Ok(parts.split('/').map(unescape).collect())
 }
 
 /// An existing position in an array. Negative ones count from the end, as upstream allows.
 fn position(part: &str, length: usize) -> Result<usize, String> {
-    let number: i64 = part.parse().map_err(|_| format!("invalid array index {part:?}"))?;
+    let number: i64 = part
+        .parse()
+        .map_err(|_| format!("invalid array index {part:?}"))?;
     let length = i64::try_from(length).expect("a length fits 63 bits");
     let at = if number < 0 { number + length } else { number };
     let outside = || format!("Unable to access invalid index: {number}: invalid index referenced");
-    if (0..length).contains(&at) { usize::try_from(at).map_err(|_| outside()) } else { Err(outside()) }
+    if (0..length).contains(&at) {
+        usize::try_from(at).map_err(|_| outside())
+    } else {
+        Err(outside())
+    }
 }
 
 fn missing(key: &str) -> String {

@@ -39,7 +39,10 @@ impl<'a> Member<'a> {
             Some(Shape::Struct(known)) => known.field(key),
             _ => None,
         };
-        Member { at: at.and_then(|at| at.member(key)), field }
+        Member {
+            at: at.and_then(|at| at.member(key)),
+            field,
+        }
     }
 
     pub fn merges(self) -> bool {
@@ -96,12 +99,16 @@ fn is_directive(key: &str) -> bool {
 /// The map's plain members.
 pub(super) fn without_directives(patch: &Map) -> Map {
     let plain = patch.iter().filter(|(key, _)| !is_directive(key));
-    plain.map(|(key, value)| (key.clone(), value.clone())).collect()
+    plain
+        .map(|(key, value)| (key.clone(), value.clone()))
+        .collect()
 }
 
 fn retain_keys(target: &mut Map, patch: &Map, keep: &[Value]) -> Result<(), String> {
     let kept = |key: &str| keep.iter().any(|name| name.as_str() == Some(key));
-    let stray = patch.iter().any(|(key, value)| !value.is_null() && !is_directive(key) && !kept(key));
+    let stray = patch
+        .iter()
+        .any(|(key, value)| !value.is_null() && !is_directive(key) && !kept(key));
     if stray {
         return Err("bad patch format of retainKeys: the patch has keys that are not in the retainKeys list".into());
     }
@@ -121,14 +128,22 @@ fn merge_member(
             target.insert(key.clone(), Value::Object(without_directives(inner)));
         }
         Value::Object(inner) => {
-            merge_map(target.entry_or(key, Value::object).make_object(), inner, member.at)?;
+            merge_map(
+                target.entry_or(key, Value::object).make_object(),
+                inner,
+                member.at,
+            )?;
         }
         Value::Array(items) if member.merges() => {
             let list = target.entry_or(key, || Value::Array(Vec::new()));
             if !matches!(list, Value::Array(_)) {
                 *list = Value::Array(Vec::new());
             }
-            strategic_list::merge(list.as_array_mut().expect("just made a list"), items, member)?;
+            strategic_list::merge(
+                list.as_array_mut().expect("just made a list"),
+                items,
+                member,
+            )?;
         }
         other => drop(target.insert(key.clone(), other)),
     }

@@ -10,7 +10,11 @@ pub(super) fn merge(
     changes: &[Value],
     member: Member,
 ) -> Result<(), String> {
-    if changes.iter().chain(&*target).all(|item| item.as_object().is_none()) {
+    if changes
+        .iter()
+        .chain(&*target)
+        .all(|item| item.as_object().is_none())
+    {
         let before = target.clone();
         for item in changes.iter().filter(|item| !item.is_null()) {
             if !target.contains(item) {
@@ -23,7 +27,10 @@ pub(super) fn merge(
     let before = target.clone();
     let (plain, replace) = directives(target, changes, member.key())?;
     if replace {
-        *target = plain.into_iter().map(|map| Value::Object(without_directives(map))).collect();
+        *target = plain
+            .into_iter()
+            .map(|map| Value::Object(without_directives(map)))
+            .collect();
         return Ok(());
     }
     let mut order = Vec::with_capacity(plain.len());
@@ -88,7 +95,8 @@ fn identity<'a>(item: &'a Value, key: &str) -> &'a Value {
 }
 
 fn place(list: &[Value], item: &Value, key: &str) -> Option<usize> {
-    list.iter().position(|other| identity(other, key) == identity(item, key))
+    list.iter()
+        .position(|other| identity(other, key) == identity(item, key))
 }
 
 /// Refuses a patch whose items are not all in its order list, in that order.
@@ -105,7 +113,11 @@ pub(super) fn check_order(
     if places.iter().any(Option::is_none) || !places.is_sorted() {
         return Err(format!(
             "The order in patch list doesn't match $setElementOrder list of {:?}",
-            if member.key().is_empty() { "scalars" } else { member.key() }
+            if member.key().is_empty() {
+                "scalars"
+            } else {
+                member.key()
+            }
         ));
     }
     Ok(())
@@ -121,14 +133,19 @@ pub(super) fn order(items: &mut Vec<Value>, order: &[Value], key: &str) {
 /// `order` only if it was before it.
 fn arrange(items: &mut Vec<Value>, order: &[Value], before: &[Value], key: &str) {
     let all = std::mem::take(items);
-    let (mut ordered, mut rest): (Vec<_>, Vec<_>) =
-        all.into_iter().partition(|item| place(order, item, key).is_some());
+    let (mut ordered, mut rest): (Vec<_>, Vec<_>) = all
+        .into_iter()
+        .partition(|item| place(order, item, key).is_some());
     ordered.sort_by_key(|item| place(order, item, key));
     rest.sort_by_key(|item| place(before, item, key));
     let mut rest = rest.into_iter().peekable();
     for item in ordered {
         let limit = place(before, &item, key);
-        while let Some(next) = rest.next_if(|next| place(before, next, key).zip(limit).is_some_and(|(a, b)| a < b)) {
+        while let Some(next) = rest.next_if(|next| {
+            place(before, next, key)
+                .zip(limit)
+                .is_some_and(|(a, b)| a < b)
+        }) {
             items.push(next);
         }
         items.push(item);
