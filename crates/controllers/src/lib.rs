@@ -6,11 +6,13 @@
 mod cluster_role_aggregation;
 mod common;
 mod crd;
+mod daemonset;
 mod deployment;
 mod endpoints;
 mod endpointslice;
 mod garbage;
 mod hash;
+mod history;
 #[allow(dead_code)]
 mod names;
 mod namespace;
@@ -21,6 +23,7 @@ mod pods;
 mod replicaset;
 mod serviceaccount;
 mod services;
+mod statefulset;
 mod taint_eviction;
 mod volumes;
 
@@ -44,6 +47,8 @@ pub fn all(config: ControllersConfig) -> Vec<Box<dyn Controller>> {
         Box::new(replicaset::ReplicaSet),
         Box::new(replicaset::ReplicationController),
         Box::new(deployment::Deployment),
+        Box::new(statefulset::StatefulSet),
+        Box::new(daemonset::DaemonSet),
         Box::new(endpointslice::EndpointSlice),
         Box::new(endpoints::Endpoints),
         Box::new(serviceaccount::ServiceAccount),
