@@ -117,3 +117,35 @@ impl Cgroups for V2 {
         remove_one(&self.root.join(path))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn files_of_a_limited_group() {
+        let root = std::env::temp_dir().join(format!("xebec-cgroup-{}", std::process::id()));
+        fs::create_dir_all(root.join("a/b")).expect("created");
+        fs::write(root.join("cgroup.subtree_control"), "cpu memory\n").expect("written");
+        fs::write(root.join("a/cgroup.subtree_control"), "cpu memory pids\n").expect("written");
+        let limits = Limits {
+            memory: Some(1 << 20),
+            cpu_milli: Some(1500),
+            cpu_request_milli: 1000,
+            pids: Some(9),
+        };
+        V2::new(root.clone())
+            .create("a/b", &limits)
+            .expect("created");
+        let read = |name: &str| fs::read_to_string(root.join(name)).expect("written");
+        let found = ["memory.max", "cpu.weight", "cpu.max", "pids.max"]
+            .map(|name| read(&format!("a/b/{name}")));
+        assert_eq!(found, ["1048576", "39", "150000 100000", "9"]);
+        assert_eq!(
+            read("cgroup.subtree_control"),
+            "+pids",
+            "only what was missing is asked for"
+        );
+        fs::remove_dir_all(root).expect("removed");
+    }
+}

@@ -149,8 +149,18 @@ fn mount_overlay(spec: &ContainerSpec, places: &Places<'_>) -> io::Result<OwnedF
         &format!("{options},volatile"),
     )
     .or_else(|_| sys::mount("overlay", &target, "overlay", flags, &options))
-    .context(|| "mounting the overlay".into())?;
+    .context(|| overlay_failure(places.container))?;
     open_path(&target)
+}
+
+fn overlay_failure(place: &Path) -> String {
+    const OVERLAY_MAGIC: i64 = 0x794c_7630;
+    if sys::is_file_system(place, OVERLAY_MAGIC) {
+        return "mounting the overlay: the state directory is itself on an overlay file system; \
+                put it on a disk, a volume or a tmpfs"
+            .into();
+    }
+    "mounting the overlay".into()
 }
 
 /// Opens `path` as seen from `root`, making it (a directory, or an empty file) if it is missing.
