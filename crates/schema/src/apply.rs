@@ -6,6 +6,7 @@
 mod compare;
 mod fieldset;
 mod items;
+mod last_applied;
 mod managed;
 mod merge;
 

@@ -349,3 +349,32 @@ fn sets_keep_order_and_atomics_replace() {
     assert_eq!(desk.at(&["metadata", "finalizers"]), &json(r#"["b","c"]"#));
     assert_eq!(desk.at(&["spec", "nodeSelector"]), &json(r#"{"y":"1"}"#));
 }
+
+#[test]
+fn kubectl_moves_over_from_client_side_apply() {
+    const ANNOTATION: &str = "kubectl.kubernetes.io/last-applied-configuration";
+    let mut desk = Desk::new("core.v1.ConfigMap", "v1");
+    let mut first = json(r#"{"metadata":{"name":"m"},"data":{"a":"1","b":"1"}}"#);
+    let text = serde_json::to_string(&first).unwrap();
+    first.set_at(&["metadata", "annotations", ANNOTATION], text);
+    desk.update("kubectl-client-side-apply", first);
+    let config = r#"{"metadata":{"name":"m"},"data":{"a":"2","b":"1"}}"#;
+    assert!(desk.try_apply("other", config, false).is_err());
+    desk.apply("kubectl", config);
+    assert_eq!(desk.at(&["data", "a"]).str(), "2");
+    let annotation = desk.at(&["metadata", "annotations", ANNOTATION]).str();
+    assert_eq!(json(annotation), json(config));
+    // A field changed since is contested.
+    desk.change("editor", &["data", "b"], "9");
+    assert!(desk.try_apply("kubectl", config, false).is_err());
+}
+
+#[test]
+fn other_versions_keep_their_record() {
+    let mut desk = Desk::new("core.v1.ConfigMap", "v1");
+    desk.update("one", json(r#"{"metadata":{"name":"m"},"data":{"a":"1"}}"#));
+    desk.version = "v2";
+    desk.change("two", &["data", "a"], "2");
+    assert!(!desk.owner("one").unwrap().at(&["f:data", "f:a"]).is_null());
+    assert_eq!(desk.owner("two"), Some(json(r#"{"f:data":{"f:a":{}}}"#)));
+}

@@ -161,7 +161,8 @@ impl FieldSet {
                     if !common.is_empty() {
                         both.children.push((key.clone(), common));
                     }
-                    (ours.next(), theirs.next());
+                    ours.next();
+                    theirs.next();
                 }
             }
         }

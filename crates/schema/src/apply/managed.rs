@@ -5,6 +5,7 @@
 use super::{
     compare::{Difference, field_set},
     fieldset::FieldSet,
+    last_applied,
     merge::{merge, prune},
 };
 use crate::{At, TypeRef, canonicalize, normalize};
@@ -244,13 +245,7 @@ pub fn update_managed(live: Option<&Value>, new: &mut Value, of: &TypeRef, by: &
         return;
     }
     let mut entries = parse_all(&start);
-    for entry in entries
-        .iter_mut()
-        .filter(|entry| entry.api_version == by.api_version)
-    {
-        entry.fields.subtract(&found.changed);
-        entry.fields.subtract(&found.removed);
-    }
+    release(&mut entries, &found, by.api_version);
     if !found.changed.is_empty() {
         put(
             &mut entries,
@@ -263,6 +258,17 @@ pub fn update_managed(live: Option<&Value>, new: &mut Value, of: &TypeRef, by: &
     entries.retain(|entry| !entry.fields.is_empty());
     cap_updaters(&mut entries);
     write(new, entries);
+}
+
+/// Takes what changed or went from all managers that use the same API version.
+fn release(entries: &mut [Entry], found: &Difference, api_version: &str) {
+    for entry in entries
+        .iter_mut()
+        .filter(|entry| entry.api_version == api_version)
+    {
+        entry.fields.subtract(&found.changed);
+        entry.fields.subtract(&found.removed);
+    }
 }
 
 /// Folds the oldest updates of a version into one entry until few enough are left.
@@ -331,7 +337,12 @@ pub fn apply(
         own.fields.subtract_trees(reset);
     }
     let merged = merged(live, &config, of, &before, &own);
-    finish(live, merged, of, Apply { before, own, force })
+    let work = Apply { before, own, force };
+    let mut merged = finish(live, merged, of, work)?;
+    if by.name == last_applied::KUBECTL {
+        last_applied::refresh(&mut merged, &config);
+    }
+    Ok(merged)
 }
 
 /// Entries of the live object. Where tracking never began, all that is there has one owner.
@@ -385,25 +396,20 @@ fn finish(live: &Value, mut merged: Value, of: &TypeRef, apply: Apply) -> Result
     let (last, mut entries): (Vec<_>, Vec<_>) = before
         .into_iter()
         .partition(|entry| entry.same_manager(&own));
-    let others = || {
-        entries
-            .iter()
-            .filter(|entry| entry.api_version == own.api_version)
-    };
-    let conflicts: Vec<_> = others()
-        .map(|entry| (entry, entry.fields.intersection(&found.changed)))
+    let mut contested = found.changed.clone();
+    if own.manager == last_applied::KUBECTL && !force {
+        contested.subtract(&last_applied::still_applied(live, of));
+    }
+    let conflicts: Vec<_> = entries
+        .iter()
+        .filter(|entry| entry.api_version == own.api_version)
+        .map(|entry| (entry, entry.fields.intersection(&contested)))
         .filter(|(_, fields)| !fields.is_empty())
         .collect();
     if !force && !conflicts.is_empty() {
         return Err(conflict(&conflicts));
     }
-    for entry in entries
-        .iter_mut()
-        .filter(|entry| entry.api_version == own.api_version)
-    {
-        entry.fields.subtract(&found.changed);
-        entry.fields.subtract(&found.removed);
-    }
+    release(&mut entries, &found, &own.api_version);
     let unchanged = found.changed.is_empty() && found.removed.is_empty();
     if let Some(last) = last.first()
         && unchanged
