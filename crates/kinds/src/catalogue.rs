@@ -3,7 +3,9 @@
 //! Upstream counterparts: `pkg/controlplane/instance.go` (what is served by default), the
 //! discovery handlers' group and version order.
 
-use crate::{Columns, Convert, Kind, Row, ScalePaths, Strategy, SubKind, Subresource, Verbs, parts};
+use crate::{
+    Columns, Convert, Kind, Row, ScalePaths, Strategy, SubKind, Subresource, Verbs, parts,
+};
 use machinery::{GroupVersion, GroupVersionKind, SmolStr, format_smolstr};
 use schema::{Schema, TypeRef};
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
@@ -90,34 +92,49 @@ impl Catalogue {
     }
 
     fn of(kinds: Vec<Arc<Kind>>, builtin: usize) -> Catalogue {
-        let mut inner = Inner { builtin, ..Inner::default() };
+        let mut inner = Inner {
+            builtin,
+            ..Inner::default()
+        };
         for (at, kind) in kinds.iter().enumerate() {
             let GroupVersionKind { group, version, .. } = &kind.gvk;
-            inner.resources.insert((group.clone(), version.clone(), kind.plural.clone()), at);
+            inner
+                .resources
+                .insert((group.clone(), version.clone(), kind.plural.clone()), at);
             inner.names.insert(kind.gvk.clone(), at);
             if kind.stored && kind.storage_version == kind.api_version() {
                 inner.storage.insert(kind.storage.clone(), at);
             }
             let position = inner.groups.iter().position(|known| known.name == *group);
             let position = position.unwrap_or_else(|| {
-                inner.groups.push(Group { name: group.clone(), versions: Vec::new() });
+                inner.groups.push(Group {
+                    name: group.clone(),
+                    versions: Vec::new(),
+                });
                 inner.groups.len() - 1
             });
             if !inner.groups[position].versions.contains(version) {
                 inner.groups[position].versions.push(version.clone());
             }
             if at >= builtin {
-                inner.groups[position].versions.sort_by(|a, b| compare_versions(b, a));
+                inner.groups[position]
+                    .versions
+                    .sort_by(|a, b| compare_versions(b, a));
             }
         }
         inner.kinds = kinds;
-        Catalogue { inner: Arc::new(inner) }
+        Catalogue {
+            inner: Arc::new(inner),
+        }
     }
 
     /// The kind behind a path `/apis/group/version/plural`.
     pub fn resource(&self, group: &str, version: &str, plural: &str) -> Option<&Arc<Kind>> {
         let key = (group.into(), version.into(), plural.into());
-        self.inner.resources.get(&key).map(|at| &self.inner.kinds[*at])
+        self.inner
+            .resources
+            .get(&key)
+            .map(|at| &self.inner.kinds[*at])
     }
 
     /// The kind of that name.
@@ -127,13 +144,19 @@ impl Catalogue {
 
     /// The storage version of what is stored as `storage`.
     pub fn by_storage(&self, storage: &str) -> Option<&Arc<Kind>> {
-        self.inner.storage.get(storage).map(|at| &self.inner.kinds[*at])
+        self.inner
+            .storage
+            .get(storage)
+            .map(|at| &self.inner.kinds[*at])
     }
 
     /// The kind of group and plural name in its preferred version.
     pub fn preferred(&self, group: &str, plural: &str) -> Option<&Arc<Kind>> {
         let group = self.group(group)?;
-        group.versions.iter().find_map(|version| self.resource(&group.name, version, plural))
+        group
+            .versions
+            .iter()
+            .find_map(|version| self.resource(&group.name, version, plural))
     }
 
     /// Groups in discovery order, the core group first.
@@ -146,6 +169,11 @@ impl Catalogue {
         self.inner.groups.iter().find(|group| group.name == name)
     }
 
+    /// Whether it is the very same catalogue (not an equal one).
+    pub fn is_same(&self, other: &Catalogue) -> bool {
+        Arc::ptr_eq(&self.inner, &other.inner)
+    }
+
     /// All kinds in discovery order.
     pub fn iter(&self) -> impl Iterator<Item = &Arc<Kind>> {
         self.inner.kinds.iter()
@@ -153,7 +181,11 @@ impl Catalogue {
 
     /// The kinds of one group and version, by plural name.
     pub fn of_version(&self, group: &str, version: &str) -> impl Iterator<Item = &Arc<Kind>> {
-        let start = (SmolStr::new(group), SmolStr::new(version), SmolStr::default());
+        let start = (
+            SmolStr::new(group),
+            SmolStr::new(version),
+            SmolStr::default(),
+        );
         let (group, version) = (start.0.clone(), start.1.clone());
         self.inner
             .resources
@@ -170,7 +202,9 @@ fn compare_versions(a: &str, b: &str) -> std::cmp::Ordering {
 
 fn version_rank(version: &str) -> Option<(u8, u64, u64)> {
     let rest = version.strip_prefix('v')?;
-    let digits = rest.find(|c: char| !c.is_ascii_digit()).unwrap_or(rest.len());
+    let digits = rest
+        .find(|c: char| !c.is_ascii_digit())
+        .unwrap_or(rest.len());
     let (major, tail) = rest.split_at(digits);
     let major = major.parse().ok()?;
     if tail.is_empty() {
@@ -184,16 +218,21 @@ fn version_rank(version: &str) -> Option<(u8, u64, u64)> {
 fn builtin_kinds() -> Vec<Kind> {
     let schema = schema::builtin();
     let (mut kinds, mut version, mut prefix) = (Vec::<Kind>::new(), GroupVersion::default(), "");
-    for line in include_str!("discovery.txt").lines().filter(|line| !line.is_empty()) {
+    for line in include_str!("discovery.txt")
+        .lines()
+        .filter(|line| !line.is_empty())
+    {
         if let Some(head) = line.strip_prefix('[') {
             let (name, definitions) = head.split_once("] ").expect("a head names its definitions");
             (version, prefix) = (GroupVersion::parse(name), definitions);
         } else if let Some(row) = line.strip_prefix('/') {
-            let kind = kinds.last_mut().expect("subresources follow their resource");
+            let kind = kinds
+                .last_mut()
+                .expect("subresources follow their resource");
             let subresource = parse_subresource(row, kind);
             kind.subresources.push(subresource);
         } else {
-            kinds.push(parse_kind(line, &version, prefix, &schema));
+            kinds.push(parse_kind(line, &version, prefix, schema));
         }
     }
     kinds
@@ -205,9 +244,14 @@ fn parse_kind(row: &str, version: &GroupVersion, prefix: &str, schema: &Arc<Sche
         panic!("a row of the discovery table has seven fields: {row}")
     };
     let definition = format!("{prefix}.{kind}");
-    let id = schema.named(&definition).unwrap_or_else(|| panic!("no type {definition}"));
+    let id = schema
+        .named(&definition)
+        .unwrap_or_else(|| panic!("no type {definition}"));
     let list = |text: &'static str| -> Vec<SmolStr> {
-        text.split(',').filter(|one| *one != "-").map(SmolStr::new_static).collect()
+        text.split(',')
+            .filter(|one| *one != "-")
+            .map(SmolStr::new_static)
+            .collect()
     };
     let storage = storage_of(&version.group, plural);
     let part = parts().get(storage.as_str());
@@ -221,7 +265,10 @@ fn parse_kind(row: &str, version: &GroupVersion, prefix: &str, schema: &Arc<Sche
         namespaced: scope == "N",
         verbs: Verbs::parse(verbs),
         subresources: Vec::new(),
-        type_ref: TypeRef { schema: schema.clone(), id },
+        type_ref: TypeRef {
+            schema: Arc::clone(schema),
+            id,
+        },
         columns: Arc::new(Columns::plain()),
         strategy: Strategy::PLAIN,
         selectable: Vec::new(),
@@ -231,7 +278,11 @@ fn parse_kind(row: &str, version: &GroupVersion, prefix: &str, schema: &Arc<Sche
         storage,
         convert: None,
         conversion_webhook: None,
-        storage_version_hash: if hash == "-" { SmolStr::default() } else { hash.into() },
+        storage_version_hash: if hash == "-" {
+            SmolStr::default()
+        } else {
+            hash.into()
+        },
         custom: false,
         stored: hash != "-",
         deprecation: deprecation(&version.group, plural),
@@ -262,9 +313,9 @@ fn storage_version(storage: &str, served: &GroupVersion) -> SmolStr {
 fn deprecation(group: &str, plural: &str) -> Option<SmolStr> {
     match (group, plural) {
         ("", "componentstatuses") => Some("v1 ComponentStatus is deprecated in v1.19+".into()),
-        ("", "endpoints") => {
-            Some("v1 Endpoints is deprecated in v1.33+; use discovery.k8s.io/v1 EndpointSlice".into())
-        }
+        ("", "endpoints") => Some(
+            "v1 Endpoints is deprecated in v1.33+; use discovery.k8s.io/v1 EndpointSlice".into(),
+        ),
         _ => None,
     }
 }
@@ -279,7 +330,10 @@ fn parse_subresource(row: &str, kind: &Kind) -> Subresource {
             let version = GroupVersion::parse(version);
             GroupVersionKind::new(&version.group, &version.version, kind)
         }
-        None => GroupVersionKind { kind: body.into(), ..kind.gvk.clone() },
+        None => GroupVersionKind {
+            kind: body.into(),
+            ..kind.gvk.clone()
+        },
     };
     let what = match name {
         "status" => SubKind::Status,
@@ -292,6 +346,10 @@ fn parse_subresource(row: &str, kind: &Kind) -> Subresource {
         "binding" | "eviction" | "token" => SubKind::Create,
         _ => SubKind::Part,
     };
-    Subresource { name: name.into(), gvk, verbs: Verbs::parse(verbs), kind: what }
+    Subresource {
+        name: name.into(),
+        gvk,
+        verbs: Verbs::parse(verbs),
+        kind: what,
+    }
 }
-

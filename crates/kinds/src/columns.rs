@@ -51,18 +51,28 @@ impl Columns {
             Column {
                 name: name.into(),
                 kind: kind.into(),
-                format: if at == 0 && name == "Name" { "name".into() } else { SmolStr::default() },
+                format: if at == 0 && name == "Name" {
+                    "name".into()
+                } else {
+                    SmolStr::default()
+                },
                 description: SmolStr::default(),
                 priority,
             }
         });
-        Self { definitions: definitions.collect(), cells: Cells::Row(row) }
+        Self {
+            definitions: definitions.collect(),
+            cells: Cells::Row(row),
+        }
     }
 
     /// Name and creation time: what kinds without a printer show.
     pub fn plain() -> Self {
         Self::of(&["Name", "Created At:date"], |object, _| {
-            vec![object.name().into(), object.at("metadata.creationTimestamp").str().into()]
+            vec![
+                object.name().into(),
+                object.at("metadata.creationTimestamp").str().into(),
+            ]
         })
     }
 
@@ -71,7 +81,8 @@ impl Columns {
         match &self.cells {
             Cells::Row(row) => row(object, now),
             Cells::Paths(paths) => {
-                let cell = |(column, path): (&Column, &Path)| custom_cell(column, path, object, now);
+                let cell =
+                    |(column, path): (&Column, &Path)| custom_cell(column, path, object, now);
                 let name = Value::from(object.name());
                 std::iter::once(name)
                     .chain(self.definitions[1..].iter().zip(paths).map(cell))
@@ -84,7 +95,9 @@ impl Columns {
 /// A custom column's cell: null where the path leads nowhere or to another type.
 fn custom_cell(column: &Column, path: &Path, object: &Object, now: u64) -> Value {
     let found = path.find(object.root());
-    let Some(first) = found.first() else { return Value::Null };
+    let Some(first) = found.first() else {
+        return Value::Null;
+    };
     match column.kind.as_str() {
         "integer" => first.as_i64().map_or(Value::Null, Value::Int),
         "number" => first.to_value().as_f64().map_or(Value::Null, Value::Float),

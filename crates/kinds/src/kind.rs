@@ -30,9 +30,8 @@ impl Verbs {
     pub const GET_PATCH_UPDATE: Verbs = Verbs(0b0110_1000);
 
     pub(crate) fn parse(letters: &str) -> Verbs {
-        let bit = |(at, (letter, _)): (usize, &(char, &str))| {
-            u8::from(letters.contains(*letter)) << at
-        };
+        let bit =
+            |(at, (letter, _)): (usize, &(char, &str))| u8::from(letters.contains(*letter)) << at;
         Verbs(VERBS.iter().enumerate().map(bit).sum())
     }
 
@@ -44,7 +43,11 @@ impl Verbs {
     /// The verbs in alphabetical order.
     pub fn iter(self) -> impl Iterator<Item = &'static str> {
         let present = move |(at, _): &(usize, &(char, &str))| self.0 >> at & 1 == 1;
-        VERBS.iter().enumerate().filter(present).map(|(_, (_, verb))| *verb)
+        VERBS
+            .iter()
+            .enumerate()
+            .filter(present)
+            .map(|(_, (_, verb))| *verb)
     }
 }
 
@@ -161,7 +164,10 @@ impl Kind {
 
     /// Group and plural name.
     pub fn group_resource(&self) -> GroupResource {
-        GroupResource { group: self.gvk.group.clone(), resource: self.plural.clone() }
+        GroupResource {
+            group: self.gvk.group.clone(),
+            resource: self.plural.clone(),
+        }
     }
 
     /// The subresource called `name`.
@@ -207,6 +213,9 @@ impl Kind {
     pub fn prepare_create(&self, object: &mut Value) {
         if self.strategy.has_status {
             object.make_object().remove("status");
+            if !self.custom {
+                object["status"] = Value::object();
+            }
         }
         (self.strategy.prepare_create)(object);
         if self.strategy.has_generation {
@@ -226,7 +235,10 @@ impl Kind {
     /// Readies an update of `status`: all but status stays as stored. Built-in kinds take
     /// labels and annotations along.
     pub fn prepare_status_update(&self, new: &mut Value, old: &Value) {
-        let fields = old.entries().chain(new.entries()).map(|(key, _)| key.clone());
+        let fields = old
+            .entries()
+            .chain(new.entries())
+            .map(|(key, _)| key.clone());
         let fields: Vec<_> = fields.filter(|key| !is_envelope(key)).collect();
         for field in fields {
             keep(new, old, &field);
@@ -236,7 +248,12 @@ impl Kind {
             new["metadata"] = old["metadata"].clone();
             new.set_at(&["metadata", "managedFields"], managed);
         } else {
-            for field in ["ownerReferences", "deletionTimestamp", "generation", "finalizers"] {
+            for field in [
+                "ownerReferences",
+                "deletionTimestamp",
+                "generation",
+                "finalizers",
+            ] {
                 keep(new.object_value("metadata"), &old["metadata"], field);
             }
         }
@@ -250,14 +267,19 @@ impl Kind {
             return;
         }
         let changed = self.wants_differ(new, old);
-        new.set_at(&["metadata", "generation"], generation.unwrap_or(0).max(0) + i64::from(changed));
+        new.set_at(
+            &["metadata", "generation"],
+            generation.unwrap_or(0).max(0) + i64::from(changed),
+        );
     }
 
     /// Whether anything but metadata and status differs.
     fn wants_differ(&self, new: &Value, old: &Value) -> bool {
         let wanted = |value: &Value| -> Vec<_> {
-            let entries = value.entries().filter(|(key, _)| !is_envelope(key) && *key != "status");
-            entries.map(|(key, value)| (key.clone(), value.clone())).collect()
+            let entries = value.entries().filter(|(key, _)| !is_envelope(key));
+            entries
+                .map(|(key, value)| (key.clone(), value.clone()))
+                .collect()
         };
         wanted(new) != wanted(old)
     }
@@ -294,7 +316,11 @@ impl Kind {
 
     pub(crate) fn with_part(mut self, part: &Part) -> Self {
         self.strategy = part.strategy;
-        self.selectable = part.selectable.iter().map(|name| SmolStr::new_static(name)).collect();
+        self.selectable = part
+            .selectable
+            .iter()
+            .map(|name| SmolStr::new_static(name))
+            .collect();
         self.convert = part.convert;
         if let Some(row) = part.row {
             self.columns = Arc::new(Columns::of(part.heads, row));
@@ -309,8 +335,7 @@ pub fn apply_defaults(object: &mut Value, kind: &Kind) {
 }
 
 fn is_envelope(field: &str) -> bool {
-    matches!(field, "apiVersion" | "kind" | "metadata" | "status") && field != "status"
-        || field == "status"
+    matches!(field, "apiVersion" | "kind" | "metadata" | "status")
 }
 
 /// Sets `field` of `new` to what `old` has, absent included.

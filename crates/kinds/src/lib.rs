@@ -1,18 +1,61 @@
 //! The catalogue of kinds: what each kind is called, how it is shown, what it defaults to and
 //! what is refused, as values and pure functions.
 //!
-//! A plain kind is a row of `discovery.txt`; one with rules of its own adds a file with a
-//! [`Part`]. Knows no store, transport or clock. Upstream counterparts: `pkg/apis/*`,
+//! A plain kind is a row of `discovery.txt`; one with rules of its own adds a [`Part`] to the
+//! file of its group. Knows no store, transport or clock. Upstream counterparts: `pkg/apis/*`,
 //! `pkg/registry/*/strategy.go`, `pkg/printers/internalversion`.
 
+mod apps;
+mod batch;
 mod catalogue;
+mod check;
+mod cluster;
 mod columns;
+mod convert;
+mod core;
+mod crd;
+mod defaults;
 mod kind;
+mod meta;
+mod path;
+mod pod;
+mod policy;
+mod print;
+mod required;
 pub mod resources;
+mod service;
 mod strategy;
+mod volume;
 
 pub use catalogue::*;
 pub use columns::*;
+pub use crd::kinds_of_crd;
 pub use kind::*;
+pub use path::Path;
+pub use pod::qos_class;
 pub use resources::*;
 pub use strategy::*;
+
+use std::{collections::BTreeMap, sync::OnceLock};
+
+/// The parts of built-in kinds by resource in the store.
+pub(crate) fn parts() -> &'static BTreeMap<&'static str, Part> {
+    static PARTS: OnceLock<BTreeMap<&'static str, Part>> = OnceLock::new();
+    const FILES: [&[Part]; 8] = [
+        &[pod::PART],
+        core::PARTS,
+        service::PARTS,
+        volume::PARTS,
+        apps::PARTS,
+        batch::PARTS,
+        policy::PARTS,
+        cluster::PARTS,
+    ];
+    PARTS.get_or_init(|| {
+        FILES
+            .into_iter()
+            .flatten()
+            .map(|part| (part.storage, *part))
+            .collect()
+    })
+}

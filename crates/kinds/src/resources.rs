@@ -85,17 +85,23 @@ pub const VOLUME_ATTACHMENTS: &str = "volumeattachments.storage.k8s.io";
 /// `volumeattributesclasses.storage.k8s.io`.
 pub const VOLUME_ATTRIBUTES_CLASSES: &str = "volumeattributesclasses.storage.k8s.io";
 /// `mutatingadmissionpolicies.admissionregistration.k8s.io`.
-pub const MUTATING_ADMISSION_POLICIES: &str = "mutatingadmissionpolicies.admissionregistration.k8s.io";
+pub const MUTATING_ADMISSION_POLICIES: &str =
+    "mutatingadmissionpolicies.admissionregistration.k8s.io";
 /// `mutatingadmissionpolicybindings.admissionregistration.k8s.io`.
-pub const MUTATING_ADMISSION_POLICY_BINDINGS: &str = "mutatingadmissionpolicybindings.admissionregistration.k8s.io";
+pub const MUTATING_ADMISSION_POLICY_BINDINGS: &str =
+    "mutatingadmissionpolicybindings.admissionregistration.k8s.io";
 /// `mutatingwebhookconfigurations.admissionregistration.k8s.io`.
-pub const MUTATING_WEBHOOK_CONFIGURATIONS: &str = "mutatingwebhookconfigurations.admissionregistration.k8s.io";
+pub const MUTATING_WEBHOOK_CONFIGURATIONS: &str =
+    "mutatingwebhookconfigurations.admissionregistration.k8s.io";
 /// `validatingadmissionpolicies.admissionregistration.k8s.io`.
-pub const VALIDATING_ADMISSION_POLICIES: &str = "validatingadmissionpolicies.admissionregistration.k8s.io";
+pub const VALIDATING_ADMISSION_POLICIES: &str =
+    "validatingadmissionpolicies.admissionregistration.k8s.io";
 /// `validatingadmissionpolicybindings.admissionregistration.k8s.io`.
-pub const VALIDATING_ADMISSION_POLICY_BINDINGS: &str = "validatingadmissionpolicybindings.admissionregistration.k8s.io";
+pub const VALIDATING_ADMISSION_POLICY_BINDINGS: &str =
+    "validatingadmissionpolicybindings.admissionregistration.k8s.io";
 /// `validatingwebhookconfigurations.admissionregistration.k8s.io`.
-pub const VALIDATING_WEBHOOK_CONFIGURATIONS: &str = "validatingwebhookconfigurations.admissionregistration.k8s.io";
+pub const VALIDATING_WEBHOOK_CONFIGURATIONS: &str =
+    "validatingwebhookconfigurations.admissionregistration.k8s.io";
 /// `customresourcedefinitions.apiextensions.k8s.io`.
 pub const CUSTOM_RESOURCE_DEFINITIONS: &str = "customresourcedefinitions.apiextensions.k8s.io";
 /// `priorityclasses.scheduling.k8s.io`.
@@ -109,7 +115,8 @@ pub const ENDPOINT_SLICES: &str = "endpointslices.discovery.k8s.io";
 /// `flowschemas.flowcontrol.apiserver.k8s.io`.
 pub const FLOW_SCHEMAS: &str = "flowschemas.flowcontrol.apiserver.k8s.io";
 /// `prioritylevelconfigurations.flowcontrol.apiserver.k8s.io`.
-pub const PRIORITY_LEVEL_CONFIGURATIONS: &str = "prioritylevelconfigurations.flowcontrol.apiserver.k8s.io";
+pub const PRIORITY_LEVEL_CONFIGURATIONS: &str =
+    "prioritylevelconfigurations.flowcontrol.apiserver.k8s.io";
 /// `deviceclasses.resource.k8s.io`.
 pub const DEVICE_CLASSES: &str = "deviceclasses.resource.k8s.io";
 /// `resourceclaims.resource.k8s.io`.

@@ -34,6 +34,9 @@ pub struct Strategy {
     pub warnings: fn(&Value) -> Vec<String>,
     /// Seconds of grace a deletion gives if the request names none; `None`: removed at once.
     pub default_deletion_grace: fn(&Value) -> Option<i64>,
+    /// Marks an object for deletion in a way of its own (a namespace's phase) and says whether
+    /// something beside `metadata` still holds it.
+    pub prepare_delete: fn(&mut Value) -> bool,
     /// What happens to dependents if the request does not say.
     pub default_propagation: Propagation,
 }
@@ -66,6 +69,7 @@ impl Strategy {
         validate_status_update: |_, _| Vec::new(),
         warnings: |_| Vec::new(),
         default_deletion_grace: |_| None,
+        prepare_delete: |_| false,
         default_propagation: Propagation::Background,
     };
 

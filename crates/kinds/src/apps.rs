@@ -1,0 +1,488 @@
+//! Workloads that keep pods running: Deployment, ReplicaSet, StatefulSet, DaemonSet,
+//! ReplicationController, ControllerRevision.
+//!
+//! Upstream counterparts: `pkg/apis/apps/validation`, `pkg/registry/apps/*`, `printers`.
+
+use crate::{
+    Part, Strategy,
+    check::{self, Errors, count_or_percent, immutable, label_selector, none_negative, one_of},
+    pod,
+    print::{age, containers, labels, name, number, or_none, selector},
+};
+use machinery::{FieldError, LabelSelector, Object, Value, flat, format_smolstr};
+
+pub(crate) const PARTS: &[Part] = &[
+    Part {
+        strategy: Strategy {
+            validate: deployment,
+            validate_update: selector_is_fixed,
+            ..Strategy::MANAGED
+        },
+        heads: &[
+            "Name",
+            "Ready",
+            "Up-to-date:integer",
+            "Available:integer",
+            "Age",
+            "+Containers",
+            "+Images",
+            "+Selector",
+        ],
+        row: Some(|o, now| {
+            let [names, images] = containers(o.at("spec.template.spec"));
+            let (updated, available) = (
+                number(o, "status.updatedReplicas"),
+                number(o, "status.availableReplicas"),
+            );
+            vec![
+                name(o),
+                ready(o),
+                updated,
+                available,
+                age(o, now),
+                names,
+                images,
+                selector(o.at("spec.selector")),
+            ]
+        }),
+        ..Part::plain(crate::DEPLOYMENTS)
+    },
+    Part {
+        strategy: Strategy {
+            validate: replica_set,
+            validate_update: selector_is_fixed,
+            ..Strategy::MANAGED
+        },
+        heads: REPLICA_HEADS,
+        row: Some(|o, now| replicas_row(o, now, selector(o.at("spec.selector")))),
+        selectable: &["status.replicas"],
+        ..Part::plain(crate::REPLICA_SETS)
+    },
+    Part {
+        strategy: Strategy {
+            validate: |o| {
+                let mut errors = Errors::new();
+                none_negative(
+                    &mut errors,
+                    "spec",
+                    &o["spec"],
+                    &["replicas", "minReadySeconds"],
+                );
+                plain_selector(&mut errors, o);
+                pod_template(&mut errors, &o["spec"], &["Always"]);
+                errors
+            },
+            default_propagation: crate::Propagation::Orphan,
+            ..Strategy::MANAGED
+        },
+        heads: REPLICA_HEADS,
+        row: Some(|o, now| replicas_row(o, now, labels(o.at("spec.selector")))),
+        selectable: &["status.replicas"],
+        ..Part::plain(crate::REPLICATION_CONTROLLERS)
+    },
+    Part {
+        strategy: Strategy {
+            validate: stateful_set,
+            validate_update: stateful_set_update,
+            ..Strategy::MANAGED
+        },
+        heads: &["Name", "Ready", "Age", "+Containers", "+Images"],
+        row: Some(|o, now| {
+            let [names, images] = containers(o.at("spec.template.spec"));
+            vec![name(o), ready(o), age(o, now), names, images]
+        }),
+        ..Part::plain(crate::STATEFUL_SETS)
+    },
+    Part {
+        strategy: Strategy {
+            validate: daemon_set,
+            validate_update: selector_is_fixed,
+            ..Strategy::MANAGED
+        },
+        heads: &[
+            "Name",
+            "Desired:integer",
+            "Current:integer",
+            "Ready:integer",
+            "Up-to-date:integer",
+            "Available:integer",
+            "Node Selector",
+            "Age",
+            "+Containers",
+            "+Images",
+            "+Selector",
+        ],
+        row: Some(|o, now| {
+            let [names, images] = containers(o.at("spec.template.spec"));
+            vec![
+                name(o),
+                number(o, "status.desiredNumberScheduled"),
+                number(o, "status.currentNumberScheduled"),
+                number(o, "status.numberReady"),
+                number(o, "status.updatedNumberScheduled"),
+                number(o, "status.numberAvailable"),
+                labels(o.at("spec.template.spec.nodeSelector")),
+                age(o, now),
+                names,
+                images,
+                selector(o.at("spec.selector")),
+            ]
+        }),
+        ..Part::plain(crate::DAEMON_SETS)
+    },
+    Part {
+        strategy: Strategy {
+            validate: |o| {
+                let mut errors = Errors::new();
+                check::not_negative(&mut errors, "revision", &o["revision"]);
+                errors
+            },
+            validate_update: |new, old| {
+                let mut errors = Errors::new();
+                immutable(&mut errors, "data", &new["data"], &old["data"]);
+                errors
+            },
+            ..Strategy::PLAIN
+        },
+        heads: &["Name", "Controller", "Revision", "Age"],
+        row: Some(|o, now| {
+            let owner = o.controller().map(|owner| {
+                let group = owner
+                    .api_version()
+                    .split_once('/')
+                    .map_or("", |(group, _)| group);
+                let dot = if group.is_empty() { "" } else { "." };
+                format!(
+                    "{}{dot}{group}/{}",
+                    owner.kind().to_ascii_lowercase(),
+                    owner.name()
+                )
+            });
+            let revision = number(o, "revision");
+            vec![
+                name(o),
+                or_none(owner.unwrap_or_default()),
+                revision,
+                age(o, now),
+            ]
+        }),
+        ..Part::plain(crate::CONTROLLER_REVISIONS)
+    },
+    Part {
+        strategy: Strategy {
+            validate: |o| {
+                let mut errors = Errors::new();
+                pod::template(&mut errors, "template", &o["template"]);
+                errors
+            },
+            has_generation: true,
+            ..Strategy::PLAIN
+        },
+        heads: &["Name", "Containers", "Images", "Pod Labels"],
+        row: Some(|o, _| {
+            let [names, images] = containers(o.at("template.spec"));
+            vec![
+                name(o),
+                names,
+                images,
+                labels(o.at("template.metadata.labels")),
+            ]
+        }),
+        ..Part::plain(crate::POD_TEMPLATES)
+    },
+];
+
+const REPLICA_HEADS: &[&str] = &[
+    "Name",
+    "Desired:integer",
+    "Current:integer",
+    "Ready:integer",
+    "Age",
+    "+Containers",
+    "+Images",
+    "+Selector",
+];
+
+fn ready(object: &Object) -> Value {
+    let (ready, wanted) = (
+        object.at("status.readyReplicas"),
+        object.at("spec.replicas"),
+    );
+    format_smolstr!("{}/{}", ready.i64(), wanted.i64()).into()
+}
+
+fn replicas_row(o: &Object, now: u64, selector: Value) -> Vec<Value> {
+    let [names, images] = containers(o.at("spec.template.spec"));
+    vec![
+        name(o),
+        number(o, "spec.replicas"),
+        number(o, "status.replicas"),
+        number(o, "status.readyReplicas"),
+        age(o, now),
+        names,
+        images,
+        selector,
+    ]
+}
+
+fn selector_is_fixed(new: &Value, old: &Value) -> Errors {
+    let mut errors = Errors::new();
+    immutable(
+        &mut errors,
+        "spec.selector",
+        &new["spec"]["selector"],
+        &old["spec"]["selector"],
+    );
+    errors
+}
+
+/// The selector, and that it finds the template's labels.
+fn selects_template(errors: &mut Errors, spec: &Value, kind: &str) {
+    let chosen = &spec["selector"];
+    if chosen.is_null() {
+        errors.push(FieldError::required("spec.selector", ""));
+        return;
+    }
+    label_selector(errors, "spec.selector", chosen);
+    if check::is_empty(&chosen["matchLabels"]) && check::is_empty(&chosen["matchExpressions"]) {
+        let why = format!("empty selector is invalid for {kind}");
+        errors.push(FieldError::invalid("spec.selector", chosen, why));
+        return;
+    }
+    let bytes = flat::encode(chosen);
+    let selector = LabelSelector::from_ref(machinery::Ref::new(&bytes));
+    let labels = spec.at(&["template", "metadata", "labels"]);
+    if !selector.matches(|key| labels.get(key).and_then(Value::as_str)) {
+        let why = "`selector` does not match template `labels`";
+        let shown = if labels.is_null() {
+            Value::object()
+        } else {
+            labels.clone()
+        };
+        errors.push(FieldError::invalid(
+            "spec.template.metadata.labels",
+            shown,
+            why,
+        ));
+    }
+}
+
+fn plain_selector(errors: &mut Errors, o: &Value) {
+    let chosen = o.at(&["spec", "selector"]);
+    if check::is_empty(chosen) {
+        errors.push(FieldError::required("spec.selector", ""));
+        return;
+    }
+    let labels = o.at(&["spec", "template", "metadata", "labels"]);
+    if chosen
+        .entries()
+        .any(|(key, value)| labels.get(key) != Some(value))
+    {
+        let why = "`selector` does not match template `labels`";
+        errors.push(FieldError::invalid(
+            "spec.template.metadata.labels",
+            labels,
+            why,
+        ));
+    }
+}
+
+fn pod_template(errors: &mut Errors, spec: &Value, policies: &[&str]) {
+    pod::template(errors, "spec.template", &spec["template"]);
+    let policy = spec.at(&["template", "spec", "restartPolicy"]);
+    check::one_of_if_set(errors, "spec.template.spec.restartPolicy", policy, policies);
+    if !spec
+        .at(&["template", "spec", "activeDeadlineSeconds"])
+        .is_null()
+    {
+        let why = "activeDeadlineSeconds in ReplicaSet is not Supported";
+        errors.push(FieldError::forbidden(
+            "spec.template.spec.activeDeadlineSeconds",
+            why,
+        ));
+    }
+}
+
+fn deployment(o: &Value) -> Errors {
+    let (mut errors, spec) = (Errors::new(), &o["spec"]);
+    none_negative(&mut errors, "spec", spec, &["replicas"]);
+    selects_template(&mut errors, spec, "deployment");
+    pod_template(&mut errors, spec, &["Always"]);
+    let strategy = &spec["strategy"];
+    match strategy["type"].str() {
+        "Recreate" if !strategy["rollingUpdate"].is_null() => {
+            let why = "may not be specified when strategy `type` is 'Recreate'";
+            errors.push(FieldError::forbidden("spec.strategy.rollingUpdate", why));
+        }
+        "Recreate" => {}
+        "RollingUpdate" => {
+            rolling(
+                &mut errors,
+                "spec.strategy.rollingUpdate",
+                &strategy["rollingUpdate"],
+            );
+        }
+        _ => one_of(
+            &mut errors,
+            "spec.strategy.type",
+            &strategy["type"],
+            &["Recreate", "RollingUpdate"],
+        ),
+    }
+    none_negative(
+        &mut errors,
+        "spec",
+        spec,
+        &["minReadySeconds", "revisionHistoryLimit"],
+    );
+    if let Some(deadline) = spec["progressDeadlineSeconds"].as_i64() {
+        check::not_negative(
+            &mut errors,
+            "spec.progressDeadlineSeconds",
+            &spec["progressDeadlineSeconds"],
+        );
+        if deadline <= spec["minReadySeconds"].as_i64().unwrap_or(0) {
+            let why = "must be greater than minReadySeconds";
+            errors.push(FieldError::invalid(
+                "spec.progressDeadlineSeconds",
+                deadline,
+                why,
+            ));
+        }
+    }
+    errors
+}
+
+fn rolling(errors: &mut Errors, path: &str, rolling: &Value) {
+    let (unavailable, surge) = (&rolling["maxUnavailable"], &rolling["maxSurge"]);
+    count_or_percent(errors, &format!("{path}.maxUnavailable"), unavailable);
+    if surge.as_str().is_some_and(|text| !text.ends_with('%')) {
+        count_or_percent(errors, &format!("{path}.maxSurge"), surge);
+    } else {
+        check::not_negative(errors, &format!("{path}.maxSurge"), surge);
+    }
+    let zero = |value: &Value| value.as_i64() == Some(0) || matches!(value.str(), "0%" | "0");
+    if zero(unavailable) && zero(surge) {
+        let why = "may not be 0 when `maxSurge` is 0";
+        errors.push(FieldError::invalid(
+            format!("{path}.maxUnavailable"),
+            unavailable,
+            why,
+        ));
+    }
+}
+
+fn replica_set(o: &Value) -> Errors {
+    let (mut errors, spec) = (Errors::new(), &o["spec"]);
+    none_negative(&mut errors, "spec", spec, &["replicas", "minReadySeconds"]);
+    selects_template(&mut errors, spec, "replica set");
+    pod_template(&mut errors, spec, &["Always"]);
+    errors
+}
+
+fn stateful_set(o: &Value) -> Errors {
+    let (mut errors, spec) = (Errors::new(), &o["spec"]);
+    one_of(
+        &mut errors,
+        "spec.podManagementPolicy",
+        &spec["podManagementPolicy"],
+        &["OrderedReady", "Parallel"],
+    );
+    let strategy = &spec["updateStrategy"];
+    one_of(
+        &mut errors,
+        "spec.updateStrategy.type",
+        &strategy["type"],
+        &["RollingUpdate", "OnDelete"],
+    );
+    check::not_negative(
+        &mut errors,
+        "spec.updateStrategy.rollingUpdate.partition",
+        &strategy["rollingUpdate"]["partition"],
+    );
+    let retention = &spec["persistentVolumeClaimRetentionPolicy"];
+    for field in ["whenDeleted", "whenScaled"] {
+        let path = format!("spec.persistentVolumeClaimRetentionPolicy.{field}");
+        one_of(&mut errors, &path, &retention[field], &["Retain", "Delete"]);
+    }
+    none_negative(
+        &mut errors,
+        "spec",
+        spec,
+        &["replicas", "minReadySeconds", "revisionHistoryLimit"],
+    );
+    check::not_negative(
+        &mut errors,
+        "spec.ordinals.start",
+        &spec["ordinals"]["start"],
+    );
+    selects_template(&mut errors, spec, "statefulset");
+    // Claims of the set become volumes of its pods, so mounts may name them.
+    let mut whole = spec.clone();
+    let claims = spec["volumeClaimTemplates"].items().iter();
+    let volumes: Vec<Value> = claims
+        .map(|claim| machinery::json!({"name": claim.name(), "emptyDir": {}}))
+        .collect();
+    let known = whole["template"]["spec"]["volumes"].items().to_vec();
+    let names: Vec<_> = volumes
+        .iter()
+        .map(|volume| volume["name"].clone())
+        .collect();
+    let kept = known
+        .into_iter()
+        .filter(|volume| !names.contains(&volume["name"]));
+    whole["template"]["spec"]["volumes"] = Value::Array(kept.chain(volumes.clone()).collect());
+    pod_template(&mut errors, &whole, &["Always"]);
+    errors
+}
+
+const STATEFUL_FROZEN: &str = "updates to statefulset spec for fields other than 'replicas', 'ordinals', 'template', 'updateStrategy', 'revisionHistoryLimit', 'persistentVolumeClaimRetentionPolicy' and 'minReadySeconds' are forbidden";
+
+fn stateful_set_update(new: &Value, old: &Value) -> Errors {
+    let frozen = |o: &Value| {
+        let mut spec = o["spec"].clone();
+        for field in [
+            "replicas",
+            "ordinals",
+            "template",
+            "updateStrategy",
+            "revisionHistoryLimit",
+            "persistentVolumeClaimRetentionPolicy",
+            "minReadySeconds",
+        ] {
+            spec.make_object().remove(field);
+        }
+        spec
+    };
+    if frozen(new) == frozen(old) {
+        return Errors::new();
+    }
+    vec![FieldError::forbidden("spec", STATEFUL_FROZEN)]
+}
+
+fn daemon_set(o: &Value) -> Errors {
+    let (mut errors, spec) = (Errors::new(), &o["spec"]);
+    selects_template(&mut errors, spec, "daemonset");
+    pod_template(&mut errors, spec, &["Always"]);
+    none_negative(
+        &mut errors,
+        "spec",
+        spec,
+        &["minReadySeconds", "revisionHistoryLimit"],
+    );
+    let strategy = &spec["updateStrategy"];
+    one_of(
+        &mut errors,
+        "spec.updateStrategy.type",
+        &strategy["type"],
+        &["RollingUpdate", "OnDelete"],
+    );
+    if strategy["type"].str() == "RollingUpdate" {
+        rolling(
+            &mut errors,
+            "spec.updateStrategy.rollingUpdate",
+            &strategy["rollingUpdate"],
+        );
+    }
+    errors
+}

@@ -1,0 +1,370 @@
+//! Job and CronJob.
+//!
+//! Upstream counterparts: `pkg/apis/batch/validation`, `pkg/registry/batch/*`, `printers`.
+
+use crate::{
+    Part, Strategy,
+    check::{self, Errors, immutable, label_selector, none_negative, one_of, one_of_if_set},
+    pod,
+    print::{NONE, age, containers, is_true, name, or_none, selector},
+};
+use machinery::{FieldError, Object, Ref, Value, human_duration, parse_time};
+
+pub(crate) const PARTS: &[Part] = &[
+    Part {
+        strategy: Strategy {
+            prepare_create: generate_selector,
+            validate: |job| {
+                let mut errors = Errors::new();
+                job_spec(&mut errors, "spec", &job["spec"], true);
+                errors
+            },
+            validate_update: job_update,
+            default_propagation: crate::Propagation::Orphan,
+            ..Strategy::MANAGED
+        },
+        heads: &[
+            "Name",
+            "Status",
+            "Completions",
+            "Duration",
+            "Age",
+            "+Containers",
+            "+Images",
+            "+Selector",
+        ],
+        row: Some(job_row),
+        selectable: &["status.successful"],
+        ..Part::plain(crate::JOBS)
+    },
+    Part {
+        strategy: Strategy {
+            name_check: cron_name,
+            validate: cron_job,
+            ..Strategy::MANAGED
+        },
+        heads: &[
+            "Name",
+            "Schedule",
+            "Timezone",
+            "Suspend",
+            "Active:integer",
+            "Last Schedule",
+            "Age",
+            "+Containers",
+            "+Images",
+            "+Selector",
+        ],
+        row: Some(cron_row),
+        ..Part::plain(crate::CRON_JOBS)
+    },
+];
+
+/// Pods of a job are found by its uid, which nobody has to invent.
+fn generate_selector(job: &mut Value) {
+    if job.at(&["spec", "manualSelector"]).as_bool() == Some(true) {
+        return;
+    }
+    let (name, uid) = (Value::from(job.name()), Value::from(job.uid()));
+    let labels = job.object_at(&["spec", "template", "metadata", "labels"]);
+    for (key, value) in [
+        ("controller-uid", &uid),
+        ("batch.kubernetes.io/controller-uid", &uid),
+        ("job-name", &name),
+        ("batch.kubernetes.io/job-name", &name),
+    ] {
+        labels.insert(key, value);
+    }
+    job.object_at(&["spec", "selector", "matchLabels"])
+        .insert("batch.kubernetes.io/controller-uid", uid);
+}
+
+/// Names of jobs made from it add eleven characters.
+fn cron_name(name: &str) -> Vec<String> {
+    let mut errors = machinery::dns1123_subdomain(name);
+    if name.len() > 52 {
+        errors.push("must be no more than 52 characters".into());
+    }
+    errors
+}
+
+fn job_spec(errors: &mut Errors, path: &str, spec: &Value, whole: bool) {
+    let numbers = [
+        "parallelism",
+        "completions",
+        "activeDeadlineSeconds",
+        "backoffLimit",
+        "ttlSecondsAfterFinished",
+        "backoffLimitPerIndex",
+        "maxFailedIndexes",
+    ];
+    none_negative(errors, path, spec, &numbers);
+    one_of_if_set(
+        errors,
+        &format!("{path}.completionMode"),
+        &spec["completionMode"],
+        &["NonIndexed", "Indexed"],
+    );
+    if spec["completionMode"].str() == "Indexed" && spec["completions"].is_null() {
+        let why = "when completion mode is Indexed";
+        errors.push(FieldError::required(format!("{path}.completions"), why));
+    }
+    if whole && spec["selector"].is_null() {
+        errors.push(FieldError::required(format!("{path}.selector"), ""));
+    }
+    label_selector(errors, &format!("{path}.selector"), &spec["selector"]);
+    pod::template(errors, &format!("{path}.template"), &spec["template"]);
+    let (policy, field) = (
+        spec.at(&["template", "spec", "restartPolicy"]),
+        format!("{path}.template.spec.restartPolicy"),
+    );
+    if policy.str() == "Always" {
+        errors.push(FieldError::required(
+            field,
+            "valid values: \"OnFailure\", \"Never\"",
+        ));
+    }
+    let failure = &spec["podFailurePolicy"];
+    if !failure.is_null() && policy.str() != "Never" {
+        let why = format!(
+            "only \"Never\" is supported when podFailurePolicy is specified, got {:?}",
+            policy.str()
+        );
+        errors.push(FieldError::invalid(
+            format!("{path}.podFailurePolicy"),
+            failure,
+            why,
+        ));
+    }
+    for (at, rule) in failure["rules"].items().iter().enumerate() {
+        let path = format!("{path}.podFailurePolicy.rules[{at}]");
+        let actions = &["Count", "FailIndex", "FailJob", "Ignore"];
+        one_of(errors, &format!("{path}.action"), &rule["action"], actions);
+    }
+}
+
+fn job_update(new: &Value, old: &Value) -> Errors {
+    let mut errors = Errors::new();
+    let (new, old) = (&new["spec"], &old["spec"]);
+    let indexed =
+        new["completionMode"].str() == "Indexed" && new["parallelism"] == new["completions"];
+    for field in [
+        "selector",
+        "completionMode",
+        "podFailurePolicy",
+        "backoffLimitPerIndex",
+        "managedBy",
+        "successPolicy",
+    ] {
+        immutable(
+            &mut errors,
+            &format!("spec.{field}"),
+            &new[field],
+            &old[field],
+        );
+    }
+    if !indexed {
+        immutable(
+            &mut errors,
+            "spec.completions",
+            &new["completions"],
+            &old["completions"],
+        );
+    }
+    // A suspended job has not placed pods yet, so where they go may still change.
+    let frozen = |spec: &Value| {
+        let mut template = spec["template"].clone();
+        if old["suspend"].as_bool() == Some(true) {
+            for field in ["nodeSelector", "tolerations", "affinity", "schedulingGates"] {
+                template.remove_at(&["spec", field]);
+            }
+            template.remove_at(&["metadata"]);
+        }
+        template
+    };
+    if frozen(new) != frozen(old) {
+        errors.push(FieldError::invalid(
+            "spec.template",
+            &new["template"],
+            check::IMMUTABLE,
+        ));
+    }
+    errors
+}
+
+fn cron_job(o: &Value) -> Errors {
+    let (mut errors, spec) = (Errors::new(), &o["spec"]);
+    let schedule = spec["schedule"].str();
+    if schedule.is_empty() {
+        errors.push(FieldError::required("spec.schedule", ""));
+    } else if let Some(why) = schedule_error(schedule) {
+        errors.push(FieldError::invalid("spec.schedule", schedule, why));
+    }
+    none_negative(
+        &mut errors,
+        "spec",
+        spec,
+        &[
+            "startingDeadlineSeconds",
+            "successfulJobsHistoryLimit",
+            "failedJobsHistoryLimit",
+        ],
+    );
+    one_of(
+        &mut errors,
+        "spec.concurrencyPolicy",
+        &spec["concurrencyPolicy"],
+        &["Allow", "Forbid", "Replace"],
+    );
+    if spec["timeZone"].as_str() == Some("") {
+        let why = "timeZone must be nil or non-empty string";
+        errors.push(FieldError::invalid("spec.timeZone", "", why));
+    }
+    job_spec(
+        &mut errors,
+        "spec.jobTemplate.spec",
+        spec.at(&["jobTemplate", "spec"]),
+        false,
+    );
+    errors
+}
+
+/// What keeps a text from being a schedule: five fields, or `@daily` and the like.
+fn schedule_error(schedule: &str) -> Option<String> {
+    if let Some(word) = schedule.strip_prefix('@') {
+        let known = [
+            "yearly", "annually", "monthly", "weekly", "daily", "midnight", "hourly",
+        ];
+        let good = known.contains(&word) || word.starts_with("every ");
+        return (!good).then(|| format!("unrecognized descriptor: {schedule}"));
+    }
+    let fields: Vec<&str> = schedule.split_whitespace().collect();
+    if fields.len() != 5 {
+        return Some(format!(
+            "expected exactly 5 fields, found {}: [{}]",
+            fields.len(),
+            fields.join(" ")
+        ));
+    }
+    const BOUNDS: [(u32, u32); 5] = [(0, 59), (0, 23), (1, 31), (1, 12), (0, 6)];
+    let parts = fields.iter().zip(BOUNDS);
+    parts
+        .flat_map(|(field, bounds)| field.split(',').map(move |part| (part, bounds)))
+        .find_map(|(part, bounds)| range_error(part, bounds))
+}
+
+fn range_error(part: &str, (low, high): (u32, u32)) -> Option<String> {
+    let (range, step) = part
+        .split_once('/')
+        .map_or((part, "1"), |(range, step)| (range, step));
+    match step.parse::<u32>() {
+        Ok(0) => return Some(format!("step of range should be a positive number: {part}")),
+        Ok(_) => {}
+        Err(_) => {
+            return Some(format!(
+                "failed to parse int from {step}: strconv.Atoi: parsing {step:?}: invalid syntax"
+            ));
+        }
+    }
+    if matches!(range, "*" | "?") {
+        return None;
+    }
+    let (from, to) = range.split_once('-').unwrap_or((range, range));
+    for end in [from, to] {
+        let named = end.len() == 3 && end.bytes().all(|byte| byte.is_ascii_alphabetic());
+        match end.parse::<u32>() {
+            _ if named => {}
+            Err(_) => {
+                return Some(format!(
+                    "failed to parse int from {end}: strconv.Atoi: parsing {end:?}: invalid syntax"
+                ));
+            }
+            Ok(number) if number < low => {
+                return Some(format!(
+                    "beginning of range ({number}) below minimum ({low}): {part}"
+                ));
+            }
+            Ok(number) if number > high => {
+                return Some(format!(
+                    "end of range ({number}) above maximum ({high}): {part}"
+                ));
+            }
+            Ok(_) => {}
+        }
+    }
+    let reversed = from
+        .parse::<u32>()
+        .ok()
+        .zip(to.parse::<u32>().ok())
+        .filter(|(from, to)| from > to);
+    reversed
+        .map(|(from, to)| format!("beginning of range ({from}) beyond end of range ({to}): {part}"))
+}
+
+fn job_row(o: &Object, now: u64) -> Vec<Value> {
+    let (status, succeeded) = (o.at("status"), o.at("status.succeeded").i64());
+    let parallelism = o.at("spec.parallelism").i64();
+    let completions = match o.at("spec.completions").as_i64() {
+        Some(wanted) => format!("{succeeded}/{wanted}"),
+        None if parallelism > 1 => format!("{succeeded}/1 of {parallelism}"),
+        None => format!("{succeeded}/1"),
+    };
+    let [names, images] = containers(o.at("spec.template.spec"));
+    vec![
+        name(o),
+        job_state(o, status).into(),
+        completions.into(),
+        duration(status, now).into(),
+        age(o, now),
+        names,
+        images,
+        selector(o.at("spec.selector")),
+    ]
+}
+
+fn job_state(o: &Object, status: Ref<'_>) -> &'static str {
+    match () {
+        () if is_true(status, "Complete") => "Complete",
+        () if is_true(status, "Failed") => "Failed",
+        () if o.is_deleting() => "Terminating",
+        () if is_true(status, "Suspended") => "Suspended",
+        () if is_true(status, "FailureTarget") => "FailureTarget",
+        () if is_true(status, "SuccessCriteriaMet") => "SuccessCriteriaMet",
+        () => "Running",
+    }
+}
+
+fn duration(status: Ref<'_>, now: u64) -> String {
+    let Some(start) = parse_time(status.get("startTime").str()) else {
+        return String::new();
+    };
+    let end = parse_time(status.get("completionTime").str()).unwrap_or(now);
+    human_duration(end as i64 - start as i64)
+}
+
+fn cron_row(o: &Object, now: u64) -> Vec<Value> {
+    let last = o.at("status.lastScheduleTime").str();
+    let last = if last.is_empty() {
+        NONE.to_owned()
+    } else {
+        crate::age(last, now)
+    };
+    let suspended = if o.at("spec.suspend").is_true() {
+        "True"
+    } else {
+        "False"
+    };
+    let [names, images] = containers(o.at("spec.jobTemplate.spec.template.spec"));
+    vec![
+        name(o),
+        o.at("spec.schedule").str().into(),
+        or_none(o.at("spec.timeZone").str()),
+        suspended.into(),
+        o.at("status.active").items().count().into(),
+        last.into(),
+        age(o, now),
+        names,
+        images,
+        selector(o.at("spec.jobTemplate.spec.selector")),
+    ]
+}

@@ -1,0 +1,417 @@
+//! The cluster's own machinery: leases, certificates, definitions, webhooks, runtime classes.
+//!
+//! Upstream counterparts: `pkg/apis/{coordination,certificates,admissionregistration,node}`,
+//! apiextensions, kube-aggregator.
+
+use crate::{
+    Part, Strategy,
+    check::{self, Errors, immutable, one_of, present},
+    crd,
+    print::{age, created, is_true, joined, name, number, or_none, text},
+};
+use machinery::{FieldError, Object, Value, path_segment};
+
+pub(crate) const PARTS: &[Part] = &[
+    Part {
+        strategy: Strategy {
+            allow_create_on_update: true,
+            allow_unconditional_update: false,
+            validate: |o| {
+                let mut errors = Errors::new();
+                let spec = &o["spec"];
+                if spec["leaseDurationSeconds"]
+                    .as_i64()
+                    .is_some_and(|seconds| seconds <= 0)
+                {
+                    let field = "spec.leaseDurationSeconds";
+                    errors.push(FieldError::invalid(
+                        field,
+                        &spec["leaseDurationSeconds"],
+                        "must be greater than 0",
+                    ));
+                }
+                check::not_negative(
+                    &mut errors,
+                    "spec.leaseTransitions",
+                    &spec["leaseTransitions"],
+                );
+                errors
+            },
+            ..Strategy::PLAIN
+        },
+        heads: &["Name", "Holder", "Age"],
+        row: Some(|o, now| {
+            vec![
+                name(o),
+                o.at("spec.holderIdentity").str().into(),
+                age(o, now),
+            ]
+        }),
+        ..Part::plain(crate::LEASES)
+    },
+    Part {
+        strategy: Strategy {
+            name_check: path_segment,
+            has_status: true,
+            validate: |o| {
+                let mut errors = Errors::new();
+                present(&mut errors, "spec.request", &o["spec"]["request"]);
+                present(&mut errors, "spec.signerName", &o["spec"]["signerName"]);
+                if o.at(&["spec", "usages"]).items().is_empty() {
+                    errors.push(FieldError::required(
+                        "spec.usages",
+                        "usages cannot be empty",
+                    ));
+                }
+                errors
+            },
+            prepare_update: |new, old| new["spec"] = old["spec"].clone(),
+            ..Strategy::PLAIN
+        },
+        heads: &[
+            "Name",
+            "Age",
+            "SignerName",
+            "Requestor",
+            "RequestedDuration",
+            "Condition",
+        ],
+        row: Some(csr_row),
+        selectable: &["spec.signerName"],
+        ..Part::plain(crate::CERTIFICATE_SIGNING_REQUESTS)
+    },
+    Part {
+        strategy: Strategy {
+            validate: crd::validate,
+            validate_update: crd::validate_update,
+            ..Strategy::MANAGED
+        },
+        heads: &["Name", "Created At:date"],
+        row: Some(|o, _| vec![name(o), created(o)]),
+        ..Part::plain(crate::CUSTOM_RESOURCE_DEFINITIONS)
+    },
+    Part {
+        strategy: Strategy {
+            name_check: path_segment,
+            has_status: true,
+            validate: |o| {
+                let mut errors = Errors::new();
+                let (spec, group) = (&o["spec"], o.at(&["spec", "group"]).str());
+                let wanted = format!("{}.{group}", spec["version"].str());
+                if o.name() != wanted {
+                    let why = format!("must be `spec.version+\".\"+spec.group`: {wanted:?}");
+                    errors.push(FieldError::invalid("metadata.name", o.name(), why));
+                }
+                errors
+            },
+            ..Strategy::PLAIN
+        },
+        heads: &["Name", "Service", "Available", "Age"],
+        row: Some(|o, now| {
+            let service = o.at("spec.service");
+            let shown = match service.is_null() {
+                true => "Local".to_owned(),
+                false => format!(
+                    "{}/{}",
+                    service.get("namespace").str(),
+                    service.get("name").str()
+                ),
+            };
+            let available = if is_true(o.at("status"), "Available") {
+                "True"
+            } else {
+                "False"
+            };
+            vec![name(o), shown.into(), available.into(), age(o, now)]
+        }),
+        ..Part::plain(crate::API_SERVICES)
+    },
+    Part {
+        strategy: HOOKS,
+        heads: HOOK_HEADS,
+        row: Some(hook_row),
+        ..Part::plain(crate::VALIDATING_WEBHOOK_CONFIGURATIONS)
+    },
+    Part {
+        strategy: HOOKS,
+        heads: HOOK_HEADS,
+        row: Some(hook_row),
+        ..Part::plain(crate::MUTATING_WEBHOOK_CONFIGURATIONS)
+    },
+    Part {
+        strategy: Strategy::MANAGED,
+        heads: POLICY_HEADS,
+        row: Some(policy_row),
+        ..Part::plain(crate::VALIDATING_ADMISSION_POLICIES)
+    },
+    Part {
+        strategy: COUNTED,
+        heads: &["Name", "Mutations:integer", "ParamKind", "Age"],
+        row: Some(mutation_row),
+        ..Part::plain(crate::MUTATING_ADMISSION_POLICIES)
+    },
+    Part {
+        strategy: COUNTED,
+        heads: BINDING_HEADS,
+        row: Some(binding_row),
+        ..Part::plain(crate::VALIDATING_ADMISSION_POLICY_BINDINGS)
+    },
+    Part {
+        strategy: COUNTED,
+        heads: BINDING_HEADS,
+        row: Some(binding_row),
+        ..Part::plain(crate::MUTATING_ADMISSION_POLICY_BINDINGS)
+    },
+    Part {
+        strategy: Strategy {
+            validate: |o| {
+                let mut errors = Errors::new();
+                check::named(
+                    &mut errors,
+                    "handler",
+                    o["handler"].str(),
+                    machinery::dns1123_label,
+                );
+                errors
+            },
+            validate_update: |new, old| {
+                let mut errors = Errors::new();
+                immutable(&mut errors, "handler", &new["handler"], &old["handler"]);
+                errors
+            },
+            ..Strategy::PLAIN
+        },
+        heads: &["Name", "Handler", "Age"],
+        row: Some(|o, now| vec![name(o), text(o, "handler"), age(o, now)]),
+        ..Part::plain(crate::RUNTIME_CLASSES)
+    },
+    Part {
+        strategy: Strategy::MANAGED,
+        heads: &[
+            "Name",
+            "PriorityLevel",
+            "MatchingPrecedence:integer",
+            "DistinguisherMethod",
+            "Age",
+        ],
+        row: Some(|o, now| {
+            let level = text(o, "spec.priorityLevelConfiguration.name");
+            let method = text(o, "spec.distinguisherMethod.type");
+            vec![
+                name(o),
+                level,
+                number(o, "spec.matchingPrecedence"),
+                method,
+                age(o, now),
+            ]
+        }),
+        ..Part::plain(crate::FLOW_SCHEMAS)
+    },
+    Part {
+        strategy: Strategy::MANAGED,
+        ..Part::plain(crate::PRIORITY_LEVEL_CONFIGURATIONS)
+    },
+    Part {
+        strategy: Strategy {
+            has_status: true,
+            ..Strategy::PLAIN
+        },
+        ..Part::plain(crate::RESOURCE_CLAIMS)
+    },
+    Part {
+        strategy: COUNTED,
+        selectable: &["spec.nodeName", "spec.driver"],
+        ..Part::plain(crate::RESOURCE_SLICES)
+    },
+    Part {
+        strategy: COUNTED,
+        ..Part::plain(crate::DEVICE_CLASSES)
+    },
+    Part {
+        strategy: Strategy {
+            has_status: true,
+            ..Strategy::PLAIN
+        },
+        heads: &["Name", "CIDRs", "Age"],
+        row: Some(|o, now| {
+            vec![
+                name(o),
+                joined(o.at("spec.cidrs").items().map(|one| one.str())).into(),
+                age(o, now),
+            ]
+        }),
+        ..Part::plain(crate::SERVICE_CIDRS)
+    },
+    Part {
+        strategy: Strategy {
+            has_generation: true,
+            ..Strategy::PLAIN
+        },
+        heads: &["Name", "ParentRef", "Age"],
+        row: Some(|o, now| {
+            let parent = o.at("spec.parentRef");
+            let group = parent.get("group").str();
+            let dot = if group.is_empty() { "" } else { "." };
+            let shown = format!(
+                "{}{dot}{group}/{}/{}",
+                parent.get("resource").str(),
+                parent.get("namespace").str(),
+                parent.get("name").str()
+            );
+            vec![name(o), shown.into(), age(o, now)]
+        }),
+        ..Part::plain(crate::IP_ADDRESSES)
+    },
+];
+
+const COUNTED: Strategy = Strategy {
+    has_generation: true,
+    ..Strategy::PLAIN
+};
+const HOOKS: Strategy = Strategy {
+    validate: webhooks,
+    ..COUNTED
+};
+const HOOK_HEADS: &[&str] = &["Name", "Webhooks:integer", "Age"];
+const POLICY_HEADS: &[&str] = &["Name", "Validations:integer", "ParamKind", "Age"];
+const BINDING_HEADS: &[&str] = &["Name", "PolicyName", "ParamRef", "Age"];
+
+fn webhooks(o: &Value) -> Errors {
+    let mut errors = Errors::new();
+    let hooks = o["webhooks"].items();
+    for (at, hook) in hooks.iter().enumerate() {
+        let path = format!("webhooks[{at}]");
+        let named = hook["name"].str();
+        check::named(
+            &mut errors,
+            &format!("{path}.name"),
+            named,
+            machinery::dns1123_subdomain,
+        );
+        if !named.is_empty() && named.split('.').count() < 3 {
+            let why = "should be a domain with at least three segments separated by dots";
+            errors.push(FieldError::invalid(format!("{path}.name"), named, why));
+        }
+        if hook["admissionReviewVersions"].items().is_empty() {
+            let why = "must specify one of v1, v1beta1";
+            errors.push(FieldError::required(
+                format!("{path}.admissionReviewVersions"),
+                why,
+            ));
+        }
+        one_of(
+            &mut errors,
+            &format!("{path}.sideEffects"),
+            &hook["sideEffects"],
+            &["None", "NoneOnDryRun"],
+        );
+        one_of(
+            &mut errors,
+            &format!("{path}.failurePolicy"),
+            &hook["failurePolicy"],
+            &["Fail", "Ignore"],
+        );
+        let seconds = hook["timeoutSeconds"].as_i64().unwrap_or(10);
+        if !(1..=30).contains(&seconds) {
+            let why = "the timeout value must be between 1 and 30 seconds";
+            errors.push(FieldError::invalid(
+                format!("{path}.timeoutSeconds"),
+                seconds,
+                why,
+            ));
+        }
+        let client = &hook["clientConfig"];
+        if client["url"].is_null() == client["service"].is_null() {
+            let why = "exactly one of url or service is required";
+            errors.push(FieldError::required(format!("{path}.clientConfig"), why));
+        }
+    }
+    check::unique(
+        &mut errors,
+        hooks.iter().map(|hook| hook["name"].str()),
+        |at| format!("webhooks[{at}].name"),
+    );
+    errors
+}
+
+fn hook_row(o: &Object, now: u64) -> Vec<Value> {
+    vec![
+        name(o),
+        o.at("webhooks").items().count().into(),
+        age(o, now),
+    ]
+}
+
+fn parameter_kind(o: &Object) -> Value {
+    let kind = o.at("spec.paramKind");
+    if kind.is_null() {
+        return "<unset>".into();
+    }
+    format!(
+        "{}/{}",
+        kind.get("apiVersion").str(),
+        kind.get("kind").str()
+    )
+    .into()
+}
+
+fn policy_row(o: &Object, now: u64) -> Vec<Value> {
+    vec![
+        name(o),
+        o.at("spec.validations").items().count().into(),
+        parameter_kind(o),
+        age(o, now),
+    ]
+}
+
+fn mutation_row(o: &Object, now: u64) -> Vec<Value> {
+    vec![
+        name(o),
+        o.at("spec.mutations").items().count().into(),
+        parameter_kind(o),
+        age(o, now),
+    ]
+}
+
+fn binding_row(o: &Object, now: u64) -> Vec<Value> {
+    let parameter = o.at("spec.paramRef");
+    let shown = match parameter.get("namespace").str() {
+        _ if parameter.is_null() => "<unset>".to_owned(),
+        "" => parameter.get("name").str().to_owned(),
+        namespace => format!("{namespace}/{}", parameter.get("name").str()),
+    };
+    vec![
+        name(o),
+        o.at("spec.policyName").str().into(),
+        shown.into(),
+        age(o, now),
+    ]
+}
+
+fn csr_row(o: &Object, now: u64) -> Vec<Value> {
+    let duration = o.at("spec.expirationSeconds").as_i64();
+    let duration = duration.map_or_else(String::new, |seconds| {
+        machinery::human_duration(seconds * 1_000_000)
+    });
+    let has = |condition: &str| is_true(o.at("status"), condition);
+    let mut state = match () {
+        () if has("Denied") => "Denied",
+        () if has("Approved") => "Approved",
+        () => "Pending",
+    }
+    .to_owned();
+    if has("Failed") {
+        state += ",Failed";
+    }
+    if !o.at("status.certificate").str().is_empty() {
+        state += ",Issued";
+    }
+    vec![
+        name(o),
+        age(o, now),
+        o.at("spec.signerName").str().into(),
+        o.at("spec.username").str().into(),
+        or_none(duration),
+        state.into(),
+    ]
+}

@@ -1,0 +1,359 @@
+//! Custom resource definitions: what is wrong with one, and the kinds it makes.
+//!
+//! Upstream counterparts: `apiextensions-apiserver/pkg/apis/apiextensions/validation`,
+//! `pkg/apiserver/customresource_handler.go`.
+
+use crate::{
+    Cells, Column, Columns, Kind, Path, ScalePaths, Strategy, SubKind, Subresource, Verbs,
+    check::{self, Errors, immutable, named, one_of},
+};
+use machinery::{
+    FieldError, GroupVersionKind, Ref, SmolStr, Value, dns1035_label, dns1123_subdomain,
+    format_smolstr,
+};
+use schema::{TypeRef, compile_crd_schema};
+use std::sync::Arc;
+
+/// The kinds of a definition, one for each served version.
+///
+/// # Errors
+/// What is wrong with the schemas.
+pub fn kinds_of_crd(crd: Ref<'_>) -> Result<Vec<Kind>, Vec<FieldError>> {
+    let crd = crd.to_value();
+    let spec = &crd["spec"];
+    let mut kinds = Vec::new();
+    for (at, version) in spec["versions"].items().iter().enumerate() {
+        if version["served"].as_bool() == Some(true) {
+            kinds.push(kind_of(spec, version, at)?);
+        }
+    }
+    Ok(kinds)
+}
+
+fn kind_of(spec: &Value, version: &Value, at: usize) -> Result<Kind, Vec<FieldError>> {
+    let path = format!("spec.versions[{at}].schema.openAPIV3Schema");
+    let type_ref = compile_crd_schema(version.at(&["schema", "openAPIV3Schema"]), &path)?;
+    let (group, names) = (spec["group"].str(), &spec["names"]);
+    let gvk = GroupVersionKind::new(group, version["name"].str(), names["kind"].str());
+    let storage = format_smolstr!("{}.{group}", names["plural"].str());
+    let stored = spec["versions"]
+        .items()
+        .iter()
+        .find(|one| one["storage"].as_bool() == Some(true));
+    let stored = stored.map_or("", |one| one["name"].str());
+    let has_status = !version.at(&["subresources", "status"]).is_null();
+    let singular = match names["singular"].str() {
+        "" => gvk.kind.to_ascii_lowercase().into(),
+        singular => SmolStr::new(singular),
+    };
+    Ok(Kind {
+        plural: names["plural"].str().into(),
+        singular,
+        list_kind: match names["listKind"].str() {
+            "" => format_smolstr!("{}List", gvk.kind),
+            kind => kind.into(),
+        },
+        short_names: texts(&names["shortNames"]),
+        categories: texts(&names["categories"]),
+        namespaced: spec["scope"].str() == "Namespaced",
+        verbs: Verbs::ALL,
+        subresources: subresources(version, &gvk),
+        columns: Arc::new(columns(version)),
+        strategy: Strategy {
+            has_status,
+            has_generation: true,
+            ..Strategy::PLAIN
+        },
+        selectable: selectable(version),
+        storage_version: format_smolstr!("{group}/{stored}"),
+        storage_version_hash: hash(&storage, stored),
+        convert: None,
+        conversion_webhook: webhook(spec),
+        durable: true,
+        ttl: None,
+        custom: true,
+        stored: true,
+        deprecation: deprecation(version, &gvk),
+        storage,
+        type_ref,
+        gvk,
+    })
+}
+
+fn texts(list: &Value) -> Vec<SmolStr> {
+    list.items().iter().map(|one| one.str().into()).collect()
+}
+
+fn webhook(spec: &Value) -> Option<Arc<Value>> {
+    let conversion = &spec["conversion"];
+    (conversion["strategy"].str() == "Webhook").then(|| Arc::new(conversion["webhook"].clone()))
+}
+
+fn deprecation(version: &Value, gvk: &GroupVersionKind) -> Option<SmolStr> {
+    if version["deprecated"].as_bool() != Some(true) {
+        return None;
+    }
+    let said = version["deprecationWarning"].as_str().map(SmolStr::new);
+    Some(
+        said.unwrap_or_else(|| {
+            format_smolstr!("{} {} is deprecated", gvk.group_version(), gvk.kind)
+        }),
+    )
+}
+
+fn selectable(version: &Value) -> Vec<SmolStr> {
+    let fields = version["selectableFields"].items().iter();
+    fields
+        .map(|field| field["jsonPath"].str().trim_start_matches('.').into())
+        .collect()
+}
+
+/// Discovery shows a hash so that clients see when what is stored changes; any stable one does.
+fn hash(storage: &str, version: &str) -> SmolStr {
+    let mix = |hash: u64, byte: u8| (hash ^ u64::from(byte)).wrapping_mul(0x100_0000_01b3);
+    let hash = storage
+        .bytes()
+        .chain(version.bytes())
+        .fold(0xcbf2_9ce4_8422_2325, mix);
+    crate::core::base64(&hash.to_be_bytes()).into()
+}
+
+fn subresources(version: &Value, gvk: &GroupVersionKind) -> Vec<Subresource> {
+    let mut made = Vec::new();
+    let given = &version["subresources"];
+    if !given["status"].is_null() {
+        made.push(Subresource {
+            name: "status".into(),
+            gvk: gvk.clone(),
+            verbs: Verbs::GET_PATCH_UPDATE,
+            kind: SubKind::Status,
+        });
+    }
+    let scale = &given["scale"];
+    if !scale.is_null() {
+        let path = |field: &str| SmolStr::new(scale[field].str().trim_start_matches('.'));
+        made.push(Subresource {
+            name: "scale".into(),
+            gvk: GroupVersionKind::new("autoscaling", "v1", "Scale"),
+            verbs: Verbs::GET_PATCH_UPDATE,
+            kind: SubKind::Scale(ScalePaths {
+                spec: path("specReplicasPath"),
+                status: path("statusReplicasPath"),
+                selector: path("labelSelectorPath"),
+            }),
+        });
+    }
+    made
+}
+
+fn columns(version: &Value) -> Columns {
+    let column = |name: &str, kind: &str| Column {
+        name: name.into(),
+        kind: kind.into(),
+        format: SmolStr::default(),
+        description: SmolStr::default(),
+        priority: 0,
+    };
+    let mut definitions = vec![Column {
+        format: "name".into(),
+        ..column("Name", "string")
+    }];
+    let mut paths = Vec::new();
+    for given in version["additionalPrinterColumns"].items() {
+        // A path that does not parse shows an empty column, as upstream's does.
+        let Some(path) = Path::parse(given["jsonPath"].str()) else {
+            continue;
+        };
+        definitions.push(Column {
+            format: given["format"].str().into(),
+            description: given["description"].str().into(),
+            priority: given["priority"]
+                .as_i64()
+                .and_then(|p| p.try_into().ok())
+                .unwrap_or(0),
+            ..column(given["name"].str(), given["type"].str())
+        });
+        paths.push(path);
+    }
+    if version["additionalPrinterColumns"].items().is_empty() {
+        definitions.push(column("Age", "date"));
+        paths.extend(Path::parse(".metadata.creationTimestamp"));
+    }
+    Columns {
+        definitions,
+        cells: Cells::Paths(paths),
+    }
+}
+
+pub(crate) fn validate(crd: &Value) -> Errors {
+    let (mut errors, spec) = (Errors::new(), &crd["spec"]);
+    let wanted = format!(
+        "{}.{}",
+        spec.at(&["names", "plural"]).str(),
+        spec["group"].str()
+    );
+    if crd.name() != wanted {
+        let why = "must be spec.names.plural+\".\"+spec.group";
+        errors.push(FieldError::invalid("metadata.name", crd.name(), why));
+    }
+    named(
+        &mut errors,
+        "spec.group",
+        spec["group"].str(),
+        dns1123_subdomain,
+    );
+    if !spec["group"].str().is_empty() && !spec["group"].str().contains('.') {
+        let why = "should be a domain with at least one dot";
+        errors.push(FieldError::invalid("spec.group", spec["group"].str(), why));
+    }
+    one_of(
+        &mut errors,
+        "spec.scope",
+        &spec["scope"],
+        &["Cluster", "Namespaced"],
+    );
+    names(&mut errors, &spec["names"]);
+    versions(&mut errors, spec["versions"].items());
+    conversion(&mut errors, &spec["conversion"]);
+    errors
+}
+
+fn names(errors: &mut Errors, names: &Value) {
+    named(
+        errors,
+        "spec.names.plural",
+        names["plural"].str(),
+        dns1035_label,
+    );
+    if !names["singular"].str().is_empty() {
+        check::syntax(
+            errors,
+            "spec.names.singular",
+            names["singular"].str(),
+            dns1035_label,
+        );
+    }
+    let lower = |text: &str| dns1035_label(&text.to_ascii_lowercase());
+    named(errors, "spec.names.kind", names["kind"].str(), lower);
+    named(
+        errors,
+        "spec.names.listKind",
+        names["listKind"].str(),
+        lower,
+    );
+    for list in ["shortNames", "categories"] {
+        for (at, one) in names[list].items().iter().enumerate() {
+            check::syntax(
+                errors,
+                &format!("spec.names.{list}[{at}]"),
+                one.str(),
+                dns1035_label,
+            );
+        }
+    }
+    if !names["kind"].str().is_empty() && names["kind"] == names["listKind"] {
+        let why = "kind and listKind may not be the same";
+        errors.push(FieldError::invalid(
+            "spec.names.listKind",
+            names["listKind"].str(),
+            why,
+        ));
+    }
+}
+
+fn versions(errors: &mut Errors, versions: &[Value]) {
+    let stored = versions
+        .iter()
+        .filter(|one| one["storage"].as_bool() == Some(true))
+        .count();
+    if stored != 1 {
+        let why = "must have exactly one version marked as storage version";
+        errors.push(FieldError::invalid(
+            "spec.versions",
+            Value::Array(versions.to_vec()),
+            why,
+        ));
+    }
+    for (at, version) in versions.iter().enumerate() {
+        let path = format!("spec.versions[{at}]");
+        named(
+            errors,
+            &format!("{path}.name"),
+            version["name"].str(),
+            dns1035_label,
+        );
+        let schema = version.at(&["schema", "openAPIV3Schema"]);
+        let path = format!("{path}.schema.openAPIV3Schema");
+        if schema.is_null() {
+            errors.push(FieldError::required(path, "schemas are required"));
+        } else if let Err(wrong) = compiled(schema, &path) {
+            errors.extend(wrong);
+        }
+    }
+    check::unique(errors, versions.iter().map(|one| one["name"].str()), |at| {
+        format!("spec.versions[{at}].name")
+    });
+}
+
+fn compiled(schema: &Value, path: &str) -> Result<TypeRef, Vec<FieldError>> {
+    compile_crd_schema(schema, path)
+}
+
+fn conversion(errors: &mut Errors, conversion: &Value) {
+    one_of(
+        errors,
+        "spec.conversion.strategy",
+        &conversion["strategy"],
+        &["None", "Webhook"],
+    );
+    let webhook = &conversion["webhook"];
+    match conversion["strategy"].str() {
+        "Webhook" if webhook["clientConfig"].is_null() => {
+            let why = "required when strategy is set to Webhook";
+            errors.push(FieldError::required(
+                "spec.conversion.webhook.clientConfig",
+                why,
+            ));
+        }
+        "None" if !webhook.is_null() => {
+            let why = "should not be set when strategy is not set to Webhook";
+            errors.push(FieldError::forbidden("spec.conversion.webhook", why));
+        }
+        _ => {}
+    }
+}
+
+pub(crate) fn validate_update(new: &Value, old: &Value) -> Errors {
+    let mut errors = Errors::new();
+    for path in [
+        &["spec", "group"][..],
+        &["spec", "scope"],
+        &["spec", "names", "kind"],
+        &["spec", "names", "plural"],
+    ] {
+        immutable(&mut errors, &path.join("."), new.at(path), old.at(path));
+    }
+    let still = |name: &Value| {
+        new.at(&["spec", "versions"])
+            .items()
+            .iter()
+            .any(|version| version["name"] == *name)
+    };
+    for name in old
+        .at(&["status", "storedVersions"])
+        .items()
+        .iter()
+        .filter(|name| !still(name))
+    {
+        let why = format!(
+            "missing from spec.versions; {} was previously a storage version, and must remain in spec.versions until a storage migration ensures no data remains persisted in {0} and removes {0} from status.storedVersions",
+            name.str()
+        );
+        errors.push(FieldError::invalid(
+            "status.storedVersions[0]",
+            name.str(),
+            why,
+        ));
+    }
+    errors
+}

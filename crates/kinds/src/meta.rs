@@ -1,0 +1,174 @@
+//! Validation of object metadata, the same for every kind.
+//!
+//! Upstream counterpart: `k8s.io/apimachinery/pkg/api/validation/objectmeta.go`.
+
+use crate::{
+    Kind,
+    check::{Errors, IMMUTABLE, is_empty, labels, syntax},
+};
+use machinery::{FieldError, Value, dns1123_label, qualified_name};
+
+/// Bytes that all annotations of an object may hold together.
+const ANNOTATIONS_MAX: usize = 256 * 1024;
+
+pub(crate) fn validate(object: &Value, kind: &Kind) -> Errors {
+    let mut errors = Errors::new();
+    let metadata = &object["metadata"];
+    names(&mut errors, metadata, kind);
+    common(&mut errors, metadata);
+    errors
+}
+
+fn names(errors: &mut Errors, metadata: &Value, kind: &Kind) {
+    let (name, prefix) = (metadata["name"].str(), metadata["generateName"].str());
+    let check = kind.strategy.name_check;
+    if !prefix.is_empty() {
+        // A generated suffix follows, so a dash may stand at the end.
+        let complaints = check(&format!("{}a", prefix.strip_suffix('-').unwrap_or(prefix)));
+        let path = "metadata.generateName";
+        errors.extend(
+            complaints
+                .into_iter()
+                .map(|why| FieldError::invalid(path, prefix, why)),
+        );
+    }
+    if name.is_empty() {
+        errors.push(FieldError::required(
+            "metadata.name",
+            "name or generateName is required",
+        ));
+    } else {
+        syntax(errors, "metadata.name", name, check);
+    }
+    let namespace = metadata["namespace"].str();
+    match (kind.namespaced, namespace.is_empty()) {
+        (true, true) => errors.push(FieldError::required("metadata.namespace", "")),
+        (true, false) => syntax(errors, "metadata.namespace", namespace, dns1123_label),
+        (false, false) => {
+            errors.push(FieldError::forbidden(
+                "metadata.namespace",
+                "not allowed on this type",
+            ));
+        }
+        (false, true) => {}
+    }
+}
+
+fn common(errors: &mut Errors, metadata: &Value) {
+    labels(errors, "metadata.labels", &metadata["labels"]);
+    annotations(errors, &metadata["annotations"]);
+    owners(errors, metadata["ownerReferences"].items());
+    finalizers(errors, metadata["finalizers"].items());
+}
+
+fn annotations(errors: &mut Errors, annotations: &Value) {
+    const PATH: &str = "metadata.annotations";
+    let mut total = 0;
+    for (key, value) in annotations.entries() {
+        let complaints = qualified_name(&key.to_ascii_lowercase());
+        errors.extend(
+            complaints
+                .into_iter()
+                .map(|why| FieldError::invalid(PATH, key, why)),
+        );
+        total += key.len() + value.str().len();
+    }
+    if total > ANNOTATIONS_MAX {
+        errors.push(FieldError::too_long(PATH, ANNOTATIONS_MAX));
+    }
+}
+
+fn owners(errors: &mut Errors, owners: &[Value]) {
+    const PATH: &str = "metadata.ownerReferences";
+    for owner in owners {
+        for (field, why) in [
+            ("apiVersion", "version must not be empty"),
+            ("kind", "must not be empty"),
+            ("name", "must not be empty"),
+            ("uid", "must not be empty"),
+        ] {
+            if owner[field].str().is_empty() {
+                errors.push(FieldError::invalid(format!("{PATH}.{field}"), "", why));
+            }
+        }
+        if owner["apiVersion"].str() == "v1" && owner["kind"].str() == "Event" {
+            let why = "/v1, Kind=Event is disallowed from being an owner";
+            errors.push(FieldError::invalid(PATH, owner, why));
+        }
+    }
+    let mut controllers = owners
+        .iter()
+        .filter(|owner| owner["controller"].as_bool() == Some(true));
+    if let (Some(first), Some(second)) = (controllers.next(), controllers.next()) {
+        let why = format!(
+            "Only one reference can have Controller set to true. Found \"true\" in references for {} and {}",
+            first["name"].str(),
+            second["name"].str()
+        );
+        errors.push(FieldError::invalid(
+            PATH,
+            Value::Array(owners.to_vec()),
+            why,
+        ));
+    }
+}
+
+fn finalizers(errors: &mut Errors, finalizers: &[Value]) {
+    const PATH: &str = "metadata.finalizers";
+    for finalizer in finalizers {
+        syntax(errors, PATH, finalizer.str(), qualified_name);
+    }
+    let has = |name: &str| finalizers.iter().any(|one| one.str() == name);
+    if has("orphan") && has("foregroundDeletion") {
+        let why = "finalizer orphan and foregroundDeletion cannot be both set";
+        errors.push(FieldError::invalid(
+            PATH,
+            Value::Array(finalizers.to_vec()),
+            why,
+        ));
+    }
+}
+
+pub(crate) fn validate_update(new: &Value, old: &Value, _kind: &Kind) -> Errors {
+    let mut errors = Errors::new();
+    let (new, old) = (&new["metadata"], &old["metadata"]);
+    for field in [
+        "name",
+        "namespace",
+        "uid",
+        "creationTimestamp",
+        "deletionTimestamp",
+        "deletionGracePeriodSeconds",
+    ] {
+        if new[field] != old[field] && !(is_empty(&new[field]) && is_empty(&old[field])) {
+            errors.push(FieldError::invalid(
+                format!("metadata.{field}"),
+                &new[field],
+                IMMUTABLE,
+            ));
+        }
+    }
+    if !old["deletionTimestamp"].is_null() {
+        added_finalizers(&mut errors, new, old);
+    }
+    common(&mut errors, new);
+    errors
+}
+
+/// An object that is going must not be held by more than already holds it.
+fn added_finalizers(errors: &mut Errors, new: &Value, old: &Value) {
+    let known = old["finalizers"].items();
+    let added: Vec<_> = new["finalizers"]
+        .items()
+        .iter()
+        .filter(|one| !known.contains(one))
+        .collect();
+    if !added.is_empty() {
+        let names: Vec<_> = added.iter().map(|one| format!("{:?}", one.str())).collect();
+        let why = format!(
+            "no new finalizers can be added if the object is being deleted, found new finalizers []string{{{}}}",
+            names.join(", ")
+        );
+        errors.push(FieldError::forbidden("metadata.finalizers", why));
+    }
+}

@@ -1,0 +1,115 @@
+//! Pods: what is particular about writing them.
+//!
+//! Upstream counterparts: `pkg/registry/core/pod/strategy.go`, `pkg/apis/core/v1/helper/qos`.
+
+mod containers;
+mod print;
+mod scheduling;
+mod spec;
+mod update;
+mod volumes;
+
+pub(crate) use scheduling::node_term;
+pub(crate) use spec::{template, validate_spec};
+
+use crate::{Part, Strategy, check};
+use machinery::{Quantity, Value};
+use std::collections::BTreeMap;
+
+pub(crate) const PART: Part = Part {
+    strategy: Strategy {
+        has_status: true,
+        has_generation: true,
+        prepare_create: |pod| {
+            let class = qos_class(pod);
+            pod["status"] = machinery::json!({"phase": "Pending", "qosClass": class});
+        },
+        validate: |pod| {
+            let mut errors = check::Errors::new();
+            validate_spec(&mut errors, "spec", &pod["spec"]);
+            errors
+        },
+        validate_update: update::validate,
+        prepare_status_update: |new, old| {
+            let class = old.at(&["status", "qosClass"]).clone();
+            if !class.is_null() {
+                new.set_at(&["status", "qosClass"], class);
+            }
+        },
+        default_deletion_grace: deletion_grace,
+        ..Strategy::PLAIN
+    },
+    heads: print::HEADS,
+    row: Some(print::row),
+    selectable: &[
+        "spec.nodeName",
+        "spec.restartPolicy",
+        "spec.schedulerName",
+        "spec.serviceAccountName",
+        "spec.hostNetwork",
+        "status.phase",
+        "status.podIP",
+        "status.podIPs",
+        "status.nominatedNodeName",
+    ],
+    ..Part::plain(crate::PODS)
+};
+
+/// A pod that no node runs, or that has ended, needs no grace.
+fn deletion_grace(pod: &Value) -> Option<i64> {
+    let ended = matches!(pod.at(&["status", "phase"]).str(), "Succeeded" | "Failed");
+    if ended || pod.at(&["spec", "nodeName"]).str().is_empty() {
+        return Some(0);
+    }
+    Some(
+        pod.at(&["spec", "terminationGracePeriodSeconds"])
+            .as_i64()
+            .unwrap_or(30)
+            .max(0),
+    )
+}
+
+/// `Guaranteed`, `Burstable` or `BestEffort`, from cpu and memory of all containers (or of the
+/// pod, where that says so).
+pub fn qos_class(pod: &Value) -> &'static str {
+    let spec = &pod["spec"];
+    let whole = &spec["resources"];
+    if !check::is_empty(&whole["requests"]) || !check::is_empty(&whole["limits"]) {
+        return class_of(std::iter::once(whole));
+    }
+    let containers = spec["containers"]
+        .items()
+        .iter()
+        .chain(spec["initContainers"].items());
+    class_of(containers.map(|container| &container["resources"]))
+}
+
+fn class_of<'a>(all: impl Iterator<Item = &'a Value>) -> &'static str {
+    let (mut requests, mut limits) = (BTreeMap::new(), BTreeMap::new());
+    let mut guaranteed = true;
+    for resources in all {
+        add(&mut requests, &resources["requests"]);
+        let limited = add(&mut limits, &resources["limits"]);
+        guaranteed &= limited == 2;
+    }
+    match () {
+        () if requests.is_empty() && limits.is_empty() => "BestEffort",
+        () if guaranteed && requests == limits => "Guaranteed",
+        () => "Burstable",
+    }
+}
+
+/// Adds cpu and memory of a resource list to sums and returns how many of them it sets.
+fn add<'a>(sums: &mut BTreeMap<&'a str, Quantity>, list: &Value) -> usize {
+    let mut found = 0;
+    for name in ["cpu", "memory"] {
+        let amount = check::text_of(&list[name])
+            .parse::<Quantity>()
+            .unwrap_or_default();
+        if !amount.is_zero() {
+            *sums.entry(name).or_default() += amount;
+            found += 1;
+        }
+    }
+    found
+}

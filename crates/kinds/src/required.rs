@@ -1,0 +1,72 @@
+//! Required fields of built-in kinds, from the facts table: what holds where a kind has no
+//! check of its own.
+//!
+//! Upstream counterpart: the many `Required value` branches of `pkg/apis/*/validation`.
+
+use crate::check::Errors;
+use machinery::{FieldError, Value};
+use schema::{Field, NodeId, Schema, Shape, TypeRef};
+
+/// Adds `Required value` for each missing text or object that no error names yet. Lists and
+/// numbers may be empty or zero. Metadata and status are not a client's to fill.
+pub(crate) fn validate(object: &Value, of: &TypeRef, errors: &mut Errors) {
+    let Shape::Struct(root) = &of.node().shape else {
+        return;
+    };
+    let fields = root
+        .fields
+        .iter()
+        .filter(|field| field.name != "metadata" && field.name != "status");
+    for field in fields {
+        check_field(&of.schema, field, object, "", errors);
+    }
+}
+
+fn visit(schema: &Schema, id: NodeId, value: &Value, path: &str, errors: &mut Errors) {
+    match (&schema.node(id).shape, value) {
+        (Shape::Struct(known), Value::Object(_)) if !known.embedded => {
+            for field in known.fields.iter().filter(|field| field.name != "metadata") {
+                check_field(schema, field, value, path, errors);
+            }
+        }
+        (Shape::List { item, .. }, Value::Array(items)) => {
+            for (at, one) in items.iter().enumerate() {
+                visit(schema, *item, one, &format!("{path}[{at}]"), errors);
+            }
+        }
+        (Shape::Map { value: of, .. }, Value::Object(map)) => {
+            for (key, one) in map.iter() {
+                visit(schema, *of, one, &format!("{path}[{key}]"), errors);
+            }
+        }
+        _ => {}
+    }
+}
+
+fn check_field(schema: &Schema, field: &Field, value: &Value, path: &str, errors: &mut Errors) {
+    let found = &value[field.name.as_str()];
+    let below = || match path {
+        "" => field.name.to_string(),
+        _ => format!("{path}.{}", field.name),
+    };
+    if field.required && is_missing(schema, field, found) {
+        let path = below();
+        if errors.iter().all(|error| !error.field.starts_with(&path)) {
+            errors.push(FieldError::required(path, ""));
+        }
+    } else if matches!(found, Value::Object(_) | Value::Array(_)) {
+        visit(schema, field.node, found, &below(), errors);
+    }
+}
+
+fn is_missing(schema: &Schema, field: &Field, found: &Value) -> bool {
+    // An empty header or kernel parameter value is a value; messages may be empty.
+    if matches!(field.name.as_str(), "value" | "message") {
+        return false;
+    }
+    match schema.node(field.node).shape {
+        Shape::String => found.str().is_empty(),
+        Shape::Struct(_) => found.is_null(),
+        _ => false,
+    }
+}
