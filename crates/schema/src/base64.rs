@@ -30,3 +30,26 @@ pub fn base64_error(text: &str) -> Option<usize> {
     }
     (count % 4 != 0).then(|| text.len() - text.len() % 4)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn finds_the_first_bad_byte() {
+        for (text, wanted) in [
+            ("", None),
+            ("YWJj", None),
+            ("YWI=", None),
+            ("YQ==\n", None),
+            ("YW\nJj", None),
+            ("YQ=", Some(2)),
+            ("YQ", Some(0)),
+            ("====", Some(0)),
+            ("YW?j", Some(2)),
+            ("YWI=x", Some(4)),
+        ] {
+            assert_eq!(base64_error(text), wanted, "{text:?}");
+        }
+    }
+}

@@ -403,6 +403,53 @@ mod tests {
         assert!(schema.nodes.len() < 2000);
     }
 
+    /// Counted independently in the document the table was made from.
+    #[test]
+    fn every_column_is_there() {
+        let schema = builtin();
+        let fields = || {
+            schema
+                .names
+                .values()
+                .flat_map(|id| match &schema.node(*id).shape {
+                    Shape::Struct(known) => known.fields.as_slice(),
+                    _ => &[],
+                })
+        };
+        let count =
+            |wanted: &dyn Fn(&Field) -> bool| fields().filter(|field| wanted(field)).count();
+        let kind = |field: &Field| match &schema.node(field.node).shape {
+            Shape::List { kind, .. } => Some(kind.clone()),
+            _ => None,
+        };
+        let map = |field: &Field| matches!(kind(field), Some(ListKind::Map(_)));
+        let columns = [
+            ("required", count(&|field| field.required), 701),
+            ("list maps", count(&map), 80),
+            (
+                "sets",
+                count(&|field| kind(field) == Some(ListKind::Set)),
+                18,
+            ),
+            (
+                "patch strategies",
+                count(&|field| !field.patch.is_none()),
+                72,
+            ),
+            (
+                "merge keys",
+                count(&|field| !field.patch_key.is_empty()),
+                68,
+            ),
+            ("defaults", count(&|field| field.default.is_some()), 24),
+            ("tag paths", count(&|field| field.tag.len() > 1), 117),
+            ("omitzero", count(&|field| field.omitzero), 1),
+        ];
+        for (column, found, wanted) in columns {
+            assert_eq!(found, wanted, "{column}");
+        }
+    }
+
     #[test]
     fn fields_carry_their_facts() {
         let cases = [
