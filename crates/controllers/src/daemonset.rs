@@ -232,9 +232,10 @@ impl<'a> Work<'a> {
             if plan.actions.len() > ACTIONS_PER_PLAN {
                 return plan.look_again(self.now);
             }
-            let (ended, running): (Vec<_>, Vec<_>) = self
+            let (ended, running): (Vec<&Arc<Object>>, Vec<&Arc<Object>>) = self
                 .on(node)
                 .iter()
+                .copied()
                 .partition(|pod| pods::is_finished(pod));
             for pod in ended.iter().filter(|pod| !pod.is_deleting()) {
                 let text = format!("Found failed daemon pod {}/{} on node {}, will try to kill it", pod.namespace(), pod.name(), node.name());

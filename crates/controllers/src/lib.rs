@@ -13,6 +13,7 @@ mod endpointslice;
 mod garbage;
 mod hash;
 mod history;
+mod job;
 #[allow(dead_code)]
 mod names;
 mod namespace;
@@ -49,6 +50,7 @@ pub fn all(config: ControllersConfig) -> Vec<Box<dyn Controller>> {
         Box::new(deployment::Deployment),
         Box::new(statefulset::StatefulSet),
         Box::new(daemonset::DaemonSet),
+        Box::new(job::Job),
         Box::new(endpointslice::EndpointSlice),
         Box::new(endpoints::Endpoints),
         Box::new(serviceaccount::ServiceAccount),

@@ -1,0 +1,348 @@
+//! Runs pods to completion.
+//!
+//! A pod is counted exactly once: its UID goes into the status, then its finalizer goes, then
+//! the count rises. Upstream counterpart: `pkg/controller/job`.
+
+mod count;
+mod pod;
+
+#[cfg(test)]
+mod tests;
+
+use crate::{
+    common::{
+        ACTIONS_PER_PLAN, Condition, create, delete, event, is_true, remove_finalizer,
+        set_condition, set_count, target, text, time, warning, write_status,
+    },
+    names::{JOBS, NAMESPACES, PODS},
+    ownership::{is_controlled_by, wake_controller},
+    pods,
+};
+use count::Counts;
+use env::Time;
+use machinery::{Object, Value};
+use reconcile::{
+    Action, BY_OWNER, Controller, Index, Plan, Preconditions, Propagation, Target, View, Watch,
+    itself,
+};
+use std::{collections::BTreeSet, sync::Arc, time::Duration};
+
+const TRACKING: &str = "batch.kubernetes.io/job-tracking";
+/// Failed pods a Job survives when `backoffLimit` is absent.
+const BACKOFF_LIMIT: i64 = 6;
+/// Delay after the first failure of a row, and the longest one.
+const BACKOFF: Duration = Duration::from_secs(10);
+const LONGEST_BACKOFF: Duration = Duration::from_secs(600);
+
+/// The controller of Jobs.
+pub struct Job;
+
+impl Controller for Job {
+    fn name(&self) -> &'static str {
+        "job-controller"
+    }
+
+    fn watches(&self) -> Vec<Watch> {
+        vec![
+            Watch {
+                resource: JOBS,
+                wakes: itself,
+            },
+            Watch {
+                resource: PODS,
+                wakes: |_, change, wake| wake_controller(change, "Job", JOBS, wake),
+            },
+        ]
+    }
+
+    fn indexes(&self) -> Vec<Index> {
+        vec![BY_OWNER]
+    }
+
+    fn reconcile(&self, view: &View, key: &Target, now: Time) -> Plan {
+        let mut plan = Plan::nothing();
+        let Some(job) = view.get(JOBS, &key.namespace, &key.name) else {
+            return plan;
+        };
+        let pods: Vec<_> = view
+            .owned(PODS, job.uid())
+            .filter(|pod| is_controlled_by(pod, job))
+            .collect();
+        if job.is_deleting() || finished_at(job).is_some() {
+            let held = pods
+                .iter()
+                .filter(|pod| crate::common::has_finalizer(pod, TRACKING));
+            plan.actions
+                .extend(held.map(|pod| remove_finalizer(PODS, pod, TRACKING)));
+            expire(job, now, &mut plan);
+            return plan;
+        }
+        let counts = Counts::of(job, &pods);
+        sync(view, job, &counts, now, &mut plan);
+        plan
+    }
+}
+
+fn finished_at(job: &Object) -> Option<Time> {
+    ["Complete", "Failed"]
+        .into_iter()
+        .find(|kind| is_true(job, kind))
+        .and_then(|kind| time(crate::common::condition(job, kind).get("lastTransitionTime")))
+}
+
+fn is_suspended(job: &Object) -> bool {
+    job.at("spec.suspend").is_true()
+}
+
+/// Deletes a finished Job whose time to live is over.
+fn expire(job: &Object, now: Time, plan: &mut Plan) {
+    let ttl = job.at("spec.ttlSecondsAfterFinished").as_i64();
+    let (Some(ttl), Some(finished), false) = (ttl, finished_at(job), job.is_deleting()) else {
+        return;
+    };
+    let due = finished + Duration::from_secs(ttl.max(0) as u64);
+    if due > now {
+        return plan.look_again(due);
+    }
+    plan.push(Action::Delete {
+        target: target(JOBS, job),
+        when: Preconditions::uid(job.uid()),
+        grace_seconds: None,
+        propagation: Propagation::Foreground,
+    });
+}
+
+fn sync(view: &View, job: &Arc<Object>, counts: &Counts<'_>, now: Time, plan: &mut Plan) {
+    let mut status = job.at("status").to_value();
+    counts.write(&mut status);
+    note_suspension(job, &mut status, now, plan);
+    if status["startTime"].is_null() && !is_suspended(job) {
+        status["startTime"] = text(now).into();
+    }
+    let verdict = verdict(job, counts, &status, now, plan);
+    if let Some(verdict) = &verdict {
+        conclude(job, counts, verdict, (&mut status, now), plan);
+    }
+    let mut actions = Vec::new();
+    let goes_on = verdict.is_none() && !is_suspended(job);
+    if goes_on {
+        let namespace = view.get(NAMESPACES, "", job.namespace());
+        if namespace.is_none_or(|namespace| !namespace.is_deleting()) {
+            actions = size(view, job, counts, now, plan);
+        }
+    } else {
+        let doomed = counts.active.iter().take(ACTIONS_PER_PLAN);
+        for pod in doomed {
+            actions.push(delete(PODS, pod));
+            let words = format!("Deleted pod: {}", pod.name());
+            actions.push(event(job, "SuccessfulDelete", words));
+        }
+    }
+    plan.actions.extend(write_status(JOBS, job, status));
+    let settled = counts.noted.iter();
+    plan.actions
+        .extend(settled.map(|pod| remove_finalizer(PODS, pod, TRACKING)));
+    plan.actions.extend(actions);
+}
+
+fn note_suspension(job: &Object, status: &mut Value, now: Time, plan: &mut Plan) {
+    let was = is_true(job, "Suspended");
+    let is = is_suspended(job);
+    if was == is {
+        return;
+    }
+    let (state, reason, message) = if is {
+        ("True", "JobSuspended", "Job suspended")
+    } else {
+        ("False", "JobResumed", "Job resumed")
+    };
+    let condition = Condition {
+        kind: "Suspended",
+        status: state,
+        reason,
+        message,
+    };
+    set_condition(status, condition, now);
+    status.make_object().remove("startTime");
+    let reason = if is { "Suspended" } else { "Resumed" };
+    plan.push(event(job, reason, message));
+}
+
+/// How a Job ends.
+struct Verdict {
+    success: bool,
+    reason: &'static str,
+    message: &'static str,
+}
+
+fn verdict(
+    job: &Object,
+    counts: &Counts<'_>,
+    status: &Value,
+    now: Time,
+    plan: &mut Plan,
+) -> Option<Verdict> {
+    let failure = |reason, message| {
+        Some(Verdict {
+            success: false,
+            reason,
+            message,
+        })
+    };
+    let limit = job.at("spec.backoffLimit").as_i64();
+    if counts.failed > limit.unwrap_or(BACKOFF_LIMIT) {
+        let message = "Job has reached the specified backoff limit";
+        return failure("BackoffLimitExceeded", message);
+    }
+    if let Some(seconds) = job.at("spec.activeDeadlineSeconds").as_i64()
+        && let Some(start) = machinery::parse_time(status["startTime"].str())
+        && !is_suspended(job)
+    {
+        let due = Time(start) + Duration::from_secs(seconds.max(0) as u64);
+        if now >= due {
+            let message = "Job was active longer than specified deadline";
+            return failure("DeadlineExceeded", message);
+        }
+        plan.look_again(due);
+    }
+    let done = match job.at("spec.completions").as_i64() {
+        Some(completions) => counts.succeeded >= completions,
+        None => counts.succeeded > 0 && counts.active.is_empty(),
+    };
+    done.then_some(Verdict {
+        success: true,
+        reason: "CompletionsReached",
+        message: "Reached expected number of succeeded pods",
+    })
+}
+
+/// Announces the end, and declares it once no pod runs and all are counted.
+fn conclude(
+    job: &Object,
+    counts: &Counts<'_>,
+    verdict: &Verdict,
+    (status, now): (&mut Value, Time),
+    plan: &mut Plan,
+) {
+    let (announced, declared) = if verdict.success {
+        ("SuccessCriteriaMet", "Complete")
+    } else {
+        ("FailureTarget", "Failed")
+    };
+    let condition = |kind| Condition {
+        kind,
+        status: "True",
+        reason: verdict.reason,
+        message: verdict.message,
+    };
+    set_condition(status, condition(announced), now);
+    if !counts.active.is_empty() || counts.terminating > 0 || !counts.is_settled() {
+        return;
+    }
+    set_condition(status, condition(declared), now);
+    if verdict.success {
+        status["completionTime"] = text(now).into();
+        plan.push(event(job, "Completed", "Job completed"));
+    } else {
+        plan.push(warning(job, verdict.reason, verdict.message));
+    }
+}
+
+/// Brings the number of running pods to what is wanted.
+fn size(
+    view: &View,
+    job: &Arc<Object>,
+    counts: &Counts<'_>,
+    now: Time,
+    plan: &mut Plan,
+) -> Vec<Action> {
+    let parallelism = job.at("spec.parallelism").as_i64().unwrap_or(1);
+    let active = counts.active.len() as i64;
+    let wanted = match job.at("spec.completions").as_i64() {
+        Some(completions) => parallelism.min(completions - counts.succeeded),
+        None if counts.succeeded > 0 => active.min(parallelism),
+        None => parallelism,
+    };
+    let mut actions = Vec::new();
+    if active > wanted {
+        let mut excess = counts.active.clone();
+        pods::sort_for_deletion(&mut excess, &counts.active, now);
+        for pod in excess.into_iter().take((active - wanted.max(0)) as usize) {
+            actions.push(delete(PODS, pod));
+            let words = format!("Deleted pod: {}", pod.name());
+            actions.push(event(job, "SuccessfulDelete", words));
+        }
+        return actions;
+    }
+    let missing = (wanted - active - counts.replaced_later(job)).max(0) as usize;
+    if missing == 0 {
+        return actions;
+    }
+    if let Some(due) = counts.backoff().filter(|due| *due > now) {
+        plan.look_again(due);
+        return actions;
+    }
+    let missing = missing.min(ACTIONS_PER_PLAN / 2);
+    let indexes = counts.free_indexes(job, missing);
+    for turn in 0..missing {
+        let index = match &indexes {
+            Some(free) => match free.get(turn) {
+                Some(index) => Some(*index),
+                None => break,
+            },
+            None => None,
+        };
+        let made = pod::make(view, job, index, turn);
+        let words = format!("Created pod: {}", made.name());
+        actions.push(create(PODS, made, false));
+        actions.push(event(job, "SuccessfulCreate", words));
+    }
+    actions
+}
+
+/// Spells indexes as ranges: `0-2,4`.
+fn spell(indexes: &BTreeSet<i64>) -> String {
+    let mut ranges: Vec<(i64, i64)> = Vec::new();
+    for &index in indexes {
+        match ranges.last_mut() {
+            Some((_, end)) if *end + 1 == index => *end = index,
+            _ => ranges.push((index, index)),
+        }
+    }
+    let words: Vec<_> = ranges
+        .into_iter()
+        .map(|(start, end)| match end - start {
+            0 => start.to_string(),
+            1 => format!("{start},{end}"),
+            _ => format!("{start}-{end}"),
+        })
+        .collect();
+    words.join(",")
+}
+
+/// Reads indexes spelled as ranges.
+fn read(words: &str) -> BTreeSet<i64> {
+    words
+        .split(',')
+        .filter_map(|word| {
+            let (start, end) = word.split_once('-').unwrap_or((word, word));
+            Some(start.parse::<i64>().ok()?..=end.parse().ok()?)
+        })
+        .flatten()
+        .collect()
+}
+
+/// Sets a list that is left out when empty.
+fn set_list(status: &mut Value, key: &str, list: Vec<Value>) {
+    let map = status.make_object();
+    if list.is_empty() {
+        map.remove(key);
+    } else {
+        map.insert(key, list);
+    }
+}
+
+/// Writes a count the API leaves out when zero.
+fn put(status: &mut Value, key: &str, count: i64) {
+    set_count(status, key, count);
+}
