@@ -69,6 +69,8 @@ pub(crate) const PARTS: &[Part] = &[
     Part {
         // Kubelets register with their status, so creation keeps it.
         strategy: Strategy {
+            prepare_update: |new, old| crate::keep(new, old, "status"),
+            prepare_status_update: |_, _| (),
             validate: node,
             validate_update: node_update,
             ..Strategy::PLAIN

@@ -260,7 +260,7 @@ impl Kind {
         (self.strategy.prepare_status_update)(new, old);
     }
 
-    fn count_generation(&self, new: &mut Value, old: &Value) {
+    pub(crate) fn count_generation(&self, new: &mut Value, old: &Value) {
         let generation = old.at(&["metadata", "generation"]).as_i64();
         if !self.strategy.has_generation {
             keep(new.object_value("metadata"), &old["metadata"], "generation");

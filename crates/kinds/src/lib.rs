@@ -25,6 +25,7 @@ mod required;
 pub mod resources;
 mod service;
 mod strategy;
+mod subresource;
 mod volume;
 
 pub use catalogue::*;

@@ -34,10 +34,6 @@ pub(crate) const PARTS: &[Part] = &[
         ..Part::plain(crate::SERVICES)
     },
     Part {
-        strategy: Strategy {
-            has_generation: true,
-            ..Strategy::PLAIN
-        },
         heads: &["Name", "Endpoints", "Age"],
         row: Some(|o, now| vec![name(o), endpoints_text(o).into(), age(o, now)]),
         ..Part::plain(crate::ENDPOINTS)

@@ -5,10 +5,9 @@
 use super::spec::{handler, user_id};
 use crate::check::{
     Errors, config_key, none_negative, one_of, one_of_if_set, port, present, quantity, syntax,
-    text_of };
-use machinery::{
-    FieldError, Quantity, Value, dns1123_label, port_name, qualified_name,
+    text_of,
 };
+use machinery::{FieldError, Quantity, Value, dns1123_label, port_name, qualified_name};
 use std::collections::BTreeSet;
 
 /// Checks all containers of a pod.
