@@ -21,6 +21,13 @@ const NSFS_MAGIC: i64 = 0x6e73_6673;
 /// Seconds a sandbox may take to set itself up.
 const SETUP_TIMEOUT: i64 = 30;
 
+/// A pod owns its network namespace, so low ports and echo requests need no privilege there
+/// (containerd's `enable_unprivileged_ports` and `enable_unprivileged_icmp`).
+const OWN_NETWORK_SYSCTLS: [(&str, &str); 2] = [
+    ("net.ipv4.ip_unprivileged_port_start", "0"),
+    ("net.ipv4.ping_group_range", "0 2147483647"),
+];
+
 /// Process that keeps a shared process-id namespace.
 pub struct Pause {
     /// Its process id.
@@ -104,7 +111,13 @@ fn set_up(spec: &SandboxSpec) -> io::Result<()> {
     if spec.shared_network.is_none() {
         sys::raise_loopback().context(|| "raising the loopback interface".into())?;
     }
-    for (name, value) in &spec.sysctls {
+    let own_network = spec.shared_network.is_none();
+    let defaults = OWN_NETWORK_SYSCTLS.iter().filter(|_| own_network);
+    let wanted = spec
+        .sysctls
+        .iter()
+        .map(|(name, value)| (name.as_str(), value.as_str()));
+    for (name, value) in defaults.copied().chain(wanted) {
         let path = Path::new("/proc/sys").join(name.replace('.', "/"));
         fs::write(&path, value).context(|| format!("setting sysctl {name}"))?;
     }

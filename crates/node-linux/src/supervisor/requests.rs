@@ -124,6 +124,9 @@ impl Supervisor {
             ips: Vec::new(),
         };
         records::save_sandbox(&self.launcher.layout, &record)?;
+        let same =
+            |garbage: &Garbage| matches!(garbage, Garbage::Pod(path) if *path == spec.cgroup);
+        self.garbage.retain(|garbage| !same(garbage));
         self.launcher.cgroups.create(&spec.cgroup, &spec.limits)?;
         fs::write(directory.join("hostname"), format!("{}\n", spec.hostname))?;
         fs::write(directory.join("resolv.conf"), &spec.resolv_conf)?;
@@ -174,7 +177,12 @@ impl Supervisor {
         if sandbox.record.ready {
             sandbox.record.ready = false;
             let record = sandbox.record.clone();
-            self.garbage.push(Garbage::Pod(record.spec.cgroup.clone()));
+            let cgroup = record.spec.cgroup.clone();
+            let shared = |other: &Sandbox| other.record.ready && other.record.spec.cgroup == cgroup;
+            // The pod's next sandbox may use the group already.
+            if !self.sandboxes.values().any(shared) {
+                self.garbage.push(Garbage::Pod(cgroup));
+            }
             records::save_sandbox(&self.launcher.layout, &record)
                 .map_err(refuse("KillPodSandboxError"))?;
             self.announce();

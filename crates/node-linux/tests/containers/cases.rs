@@ -17,6 +17,7 @@ pub const ALL: &[Case] = &[
     ("security", security),
     ("memory_limit", memory_limit),
     ("stop_with_grace", stop_with_grace),
+    ("many_at_once", many_at_once),
     ("commands", commands),
     ("attach_to_input", attach_to_input),
     ("shared_process_namespace", shared_process_namespace),
@@ -405,6 +406,83 @@ fn stop_with_grace() {
     house.close();
 }
 
+/// Waits until the control groups below `name` hold this many processes.
+fn await_processes(name: &str, count: usize) {
+    fn processes(directory: &std::path::Path) -> usize {
+        let own = fs::read_to_string(directory.join("cgroup.procs")).unwrap_or_default();
+        let entries = fs::read_dir(directory).into_iter().flatten().flatten();
+        let below = entries.filter(|entry| entry.path().is_dir());
+        own.lines().count() + below.map(|entry| processes(&entry.path())).sum::<usize>()
+    }
+    let root = cgroups_named(name).pop().expect("a control group");
+    for _ in 0..500 {
+        if processes(&root) == count {
+            return;
+        }
+        std::thread::sleep(Duration::from_millis(10));
+    }
+    panic!("{} processes instead of {count}", processes(&root));
+}
+
+fn many_at_once() {
+    const PODS: usize = 8;
+    const EACH: usize = 5;
+    let house = House::new("many");
+    let life = async |pod: usize| {
+        let config = SandboxConfig {
+            uid: format!("u{pod}"),
+            name: format!("p{pod}"),
+            hostname: "h".into(),
+            ..SandboxConfig::default()
+        };
+        let pod = house
+            .containers
+            .run_sandbox(&config)
+            .await
+            .expect("a sandbox")
+            .id;
+        for number in 0..EACH {
+            let config = applet(&format!("c{number}"), &["exit", &number.to_string()]);
+            let id = house
+                .containers
+                .create(&pod, &config)
+                .await
+                .expect("created");
+            house.containers.start(&id).await.expect("started");
+        }
+        pod
+    };
+    let pods: Vec<String> =
+        house.block(async { futures::future::join_all((0..PODS).map(life)).await });
+    let all = house
+        .block(house.containers.observe())
+        .expect("observed")
+        .containers;
+    assert_eq!(all.len(), PODS * EACH);
+    for container in all {
+        let expected: i32 = container
+            .name
+            .trim_start_matches('c')
+            .parse()
+            .expect("a number");
+        assert_eq!(house.wait(&container.id).0, expected);
+    }
+    house.block(async {
+        let remove = |pod: &'_ String| {
+            let pod = pod.clone();
+            let containers = &house.containers;
+            async move { containers.remove_sandbox(&pod).await }
+        };
+        let removed = futures::future::join_all(pods.iter().map(remove)).await;
+        assert!(removed.iter().all(Result::is_ok), "{removed:?}");
+    });
+    assert!(
+        cgroups_named(&house.cgroup).is_empty(),
+        "the last pod takes its parents along"
+    );
+    house.close();
+}
+
 /// Everything a session says until its end.
 async fn drain(session: &dyn Session) -> (String, String, i32) {
     let (mut out, mut err) = (Vec::new(), Vec::new());
@@ -458,6 +536,7 @@ fn commands() {
     );
     let late = exec(&["app", "applet", "sleep"], Duration::from_millis(200)).expect_err("late");
     assert_eq!(late.reason, "DeadlineExceeded");
+    await_processes(&house.cgroup, 1);
     house.block(async {
         let options = StreamOptions {
             stdin: true,
@@ -565,6 +644,11 @@ fn shared_process_namespace() {
         "{:?}",
         house.log(&second)
     );
+    let low = house.sandbox("u2");
+    let mut config = applet("low", &["serve", "80"]);
+    config.security.run_as_user = Some(1000);
+    let low = house.start(&low.id, config);
+    house.await_log(&low, "serving");
     let path = "/proc/sys/net/ipv4/ip_unprivileged_port_start";
     let third = house.start(&pod.id, applet("third", &["cat", path]));
     house.wait(&third);
