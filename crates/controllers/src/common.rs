@@ -3,7 +3,7 @@
 //! Decides nothing. Upstream counterpart: `pkg/controller/controller_utils.go`.
 
 use env::Time;
-use machinery::{Map, Object, Ref, Value, format_time, json, parse_time};
+use machinery::{Object, Ref, Value, format_time, json, parse_time};
 use reconcile::{Action, Event, Preconditions, Propagation, Target, reference};
 
 /// Most actions of one kind in one plan: keeps a plan, and what its failure throws away, small.
@@ -207,11 +207,6 @@ pub fn set_count(status: &mut Value, key: &str, count: i64) {
     } else {
         map.insert(key, count);
     }
-}
-
-/// A tree's map at a key, as pairs of text.
-pub fn pairs(map: &Map) -> impl Iterator<Item = (&str, &str)> {
-    map.iter().map(|(key, value)| (key.as_str(), value.str()))
 }
 
 /// An absolute number or a percentage of `total`; percentages round up or down.

@@ -78,7 +78,10 @@ fn wake_group(view: &View, change: &Change, wake: &mut Vec<Target>) {
 fn wake_definition(view: &View, change: &Change, wake: &mut Vec<Target>) {
     let going = |crd: &&std::sync::Arc<Object>| crd.is_deleting();
     if change.new.is_none()
-        && view.get(CRDS, "", &change.resource).as_ref().is_some_and(going)
+        && view
+            .get(CRDS, "", &change.resource)
+            .as_ref()
+            .is_some_and(going)
     {
         wake.push(Target::new(CRDS, "", &change.resource));
     }
@@ -214,21 +217,37 @@ mod tests {
         let key = |name| Target::new(CRDS, "", name);
         let view = View::of([crd("as", "A", json!({}))], &[]);
         let plan = CustomResourceDefinition.reconcile(&view, &key("as.x.io"), Time(0));
-        let Action::Update { object, .. } = &plan.actions[0] else { panic!() };
+        let Action::Update { object, .. } = &plan.actions[0] else {
+            panic!()
+        };
         assert_eq!(object["status"]["storedVersions"], json!(["v1"]));
         let mut first = crd("as", "A", json!({}));
         first.1["status"] = object["status"].clone();
         let view = View::of([first, crd("bs", "A", json!({}))], &[]);
-        assert!(CustomResourceDefinition.reconcile(&view, &key("as.x.io"), Time(9)).actions.is_empty());
+        assert!(
+            CustomResourceDefinition
+                .reconcile(&view, &key("as.x.io"), Time(9))
+                .actions
+                .is_empty()
+        );
         let plan = CustomResourceDefinition.reconcile(&view, &key("bs.x.io"), Time(0));
-        let Action::Update { object, .. } = &plan.actions[0] else { panic!() };
-        assert_eq!(object["status"]["conditions"][0]["reason"].str(), "KindConflict");
+        let Action::Update { object, .. } = &plan.actions[0] else {
+            panic!()
+        };
+        assert_eq!(
+            object["status"]["conditions"][0]["reason"].str(),
+            "KindConflict"
+        );
         assert_eq!(object["status"]["conditions"][1]["status"].str(), "False");
     }
 
     #[test]
     fn instances_go_before_the_definition() {
-        let going = crd("as", "A", json!({"deletionTimestamp": "2026-01-01T00:00:00Z"}));
+        let going = crd(
+            "as",
+            "A",
+            json!({"deletionTimestamp": "2026-01-01T00:00:00Z"}),
+        );
         let instance = json!({"apiVersion": "x.io/v1", "kind": "A", "metadata": {"name": "i", "namespace": "n", "uid": "i"}});
         let key = Target::new(CRDS, "", "as.x.io");
         let view = View::of([going.clone(), ("as.x.io", instance)], &[]);
@@ -236,6 +255,8 @@ mod tests {
         assert!(matches!(&plan.actions[1], Action::Delete { target, .. } if target.name == "i"));
         let view = View::of([going], &[]);
         let plan = CustomResourceDefinition.reconcile(&view, &key, Time(0));
-        assert!(matches!(&plan.actions[0], Action::Patch { patch, .. } if patch["metadata"]["finalizers"].items().is_empty()));
+        assert!(
+            matches!(&plan.actions[0], Action::Patch { patch, .. } if patch["metadata"]["finalizers"].items().is_empty())
+        );
     }
 }

@@ -4,12 +4,12 @@
 //! `pkg/controller/daemon`.
 
 use crate::{
-    common::{ACTIONS_PER_PLAN, create, delete, event, int_or_percent, set_count, warning, write_status},
+    common::{
+        ACTIONS_PER_PLAN, create, delete, event, int_or_percent, set_count, warning, write_status,
+    },
     history::{HASH_LABEL, history, trim},
     names::{DAEMON_SETS, NAMESPACES, NODES, PODS},
-    ownership::{
-        Claimed, claim, claim_indexes, push, selector, wake_controller, wake_selecting,
-    },
+    ownership::{Claimed, claim, claim_indexes, push, selector, wake_controller, wake_selecting},
     pods,
     taint_eviction::tolerates,
 };
@@ -27,8 +27,7 @@ const TOLERATED: [(&str, &str); 6] = [
     ("node.kubernetes.io/pid-pressure", "NoSchedule"),
     ("node.kubernetes.io/unschedulable", "NoSchedule"),
 ];
-const NETWORK_UNAVAILABLE: (&str, &str) =
-    ("node.kubernetes.io/network-unavailable", "NoSchedule");
+const NETWORK_UNAVAILABLE: (&str, &str) = ("node.kubernetes.io/network-unavailable", "NoSchedule");
 
 /// The controller of DaemonSets.
 pub struct DaemonSet;
@@ -40,9 +39,18 @@ impl Controller for DaemonSet {
 
     fn watches(&self) -> Vec<Watch> {
         vec![
-            Watch { resource: DAEMON_SETS, wakes: itself },
-            Watch { resource: PODS, wakes: wake_sets },
-            Watch { resource: NODES, wakes: wake_all },
+            Watch {
+                resource: DAEMON_SETS,
+                wakes: itself,
+            },
+            Watch {
+                resource: PODS,
+                wakes: wake_sets,
+            },
+            Watch {
+                resource: NODES,
+                wakes: wake_all,
+            },
         ]
     }
 
@@ -161,7 +169,10 @@ fn term_holds(term: Ref<'_>, node: &Object) -> bool {
 fn tolerations(set: &Object) -> Vec<Value> {
     let spec = set.at("spec.template.spec");
     let mut all: Vec<Value> = spec.get("tolerations").items().map(Ref::to_value).collect();
-    let network = spec.get("hostNetwork").is_true().then_some(NETWORK_UNAVAILABLE);
+    let network = spec
+        .get("hostNetwork")
+        .is_true()
+        .then_some(NETWORK_UNAVAILABLE);
     for (key, effect) in TOLERATED.into_iter().chain(network) {
         let one = json!({"key": key, "operator": "Exists", "effect": effect});
         if !all.contains(&one) {
@@ -238,7 +249,12 @@ impl<'a> Work<'a> {
                 .copied()
                 .partition(|pod| pods::is_finished(pod));
             for pod in ended.iter().filter(|pod| !pod.is_deleting()) {
-                let text = format!("Found failed daemon pod {}/{} on node {}, will try to kill it", pod.namespace(), pod.name(), node.name());
+                let text = format!(
+                    "Found failed daemon pod {}/{} on node {}, will try to kill it",
+                    pod.namespace(),
+                    pod.name(),
+                    node.name()
+                );
                 plan.push(warning(self.set, "FailedDaemonPod", text));
                 self.remove(pod, plan);
             }
@@ -272,7 +288,11 @@ impl<'a> Work<'a> {
         // The template's own terms have chosen this node already.
         required["nodeSelectorTerms"] = json!([{"matchFields": only}]);
         plan.push(create(PODS, pod, false));
-        plan.push(event(self.set, "SuccessfulCreate", format!("Created pod: {name}")));
+        plan.push(event(
+            self.set,
+            "SuccessfulCreate",
+            format!("Created pod: {name}"),
+        ));
     }
 
     fn remove(&self, pod: &Object, plan: &mut Plan) {
@@ -283,12 +303,18 @@ impl<'a> Work<'a> {
 
     fn roll(&self, plan: &mut Plan) {
         let wanted = self.nodes.iter().filter(|(_, start, _)| *start).count() as i64;
-        let field = self.set.at("spec.updateStrategy.rollingUpdate.maxUnavailable");
+        let field = self
+            .set
+            .at("spec.updateStrategy.rollingUpdate.maxUnavailable");
         let mut allowed = int_or_percent(field, wanted, true).unwrap_or(1);
         let mut old: Vec<&Arc<Object>> = Vec::new();
         for (node, start, _) in &self.nodes {
             let pods = self.on(node);
-            if *start && !pods.iter().any(|pod| self.is_available(pod) && !pod.is_deleting()) {
+            if *start
+                && !pods
+                    .iter()
+                    .any(|pod| self.is_available(pod) && !pod.is_deleting())
+            {
                 allowed -= 1;
             }
             old.extend(pods.iter().copied().filter(|pod: &&Arc<Object>| {
@@ -369,7 +395,10 @@ mod tests {
     use reconcile::Action;
 
     fn node(name: &str, taints: Value) -> (&'static str, Value) {
-        (NODES, json!({"apiVersion": "v1", "kind": "Node", "metadata": {"name": name, "uid": name}, "spec": {"taints": taints}}))
+        (
+            NODES,
+            json!({"apiVersion": "v1", "kind": "Node", "metadata": {"name": name, "uid": name}, "spec": {"taints": taints}}),
+        )
     }
 
     #[test]
@@ -379,7 +408,10 @@ mod tests {
         let world = vec![
             (DAEMON_SETS, set),
             node("a", json!([])),
-            node("b", json!([{"key": "node.kubernetes.io/unschedulable", "effect": "NoSchedule"}])),
+            node(
+                "b",
+                json!([{"key": "node.kubernetes.io/unschedulable", "effect": "NoSchedule"}]),
+            ),
             node("c", json!([{"key": "mine", "effect": "NoSchedule"}])),
         ];
         let view = View::of(world, &claim_indexes());
@@ -388,7 +420,9 @@ mod tests {
             .actions
             .iter()
             .filter_map(|action| match action {
-                Action::Create { target, object, .. } if target.resource == PODS => Some(node_of(&Object::new(object, 1))),
+                Action::Create { target, object, .. } if target.resource == PODS => {
+                    Some(node_of(&Object::new(object, 1)))
+                }
                 _ => None,
             })
             .collect();

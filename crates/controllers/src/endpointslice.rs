@@ -290,7 +290,10 @@ mod tests {
         let sizes: Vec<_> = made.iter().map(|s| s["endpoints"].items().len()).collect();
         assert_eq!(sizes, [100, 20]);
         assert_eq!(made[0]["ports"][0]["port"].as_i64(), Some(8080));
-        assert_eq!(made[0]["endpoints"][0]["conditions"], json!({"ready": false, "serving": false, "terminating": false}));
+        assert_eq!(
+            made[0]["endpoints"][0]["conditions"],
+            json!({"ready": false, "serving": false, "terminating": false})
+        );
     }
 
     #[test]
@@ -299,9 +302,22 @@ mod tests {
         let mut slice = made.remove(0);
         slice.metadata_mut().insert("name", "web-x");
         slice.metadata_mut().insert("uid", "x");
-        assert!(run(vec![(SERVICES, service()), (PODS, pod(1, true)), (ENDPOINT_SLICES, slice.clone())]).is_empty());
+        assert!(
+            run(vec![
+                (SERVICES, service()),
+                (PODS, pod(1, true)),
+                (ENDPOINT_SLICES, slice.clone())
+            ])
+            .is_empty()
+        );
         let replaced = run(vec![(SERVICES, service()), (ENDPOINT_SLICES, slice)]);
-        assert!(replaced[0]["endpoints"].items().is_empty() && replaced[0]["ports"].items().is_empty());
-        assert_eq!(replaced.len(), 2, "the empty one replaces the other: {replaced:?}");
+        assert!(
+            replaced[0]["endpoints"].items().is_empty() && replaced[0]["ports"].items().is_empty()
+        );
+        assert_eq!(
+            replaced.len(),
+            2,
+            "the empty one replaces the other: {replaced:?}"
+        );
     }
 }

@@ -332,35 +332,74 @@ mod tests {
     fn dependents_of_absent_owners_go() {
         assert!(matches!(
             plan(vec![object("a", &["gone"], json!({}))], "a")[0],
-            Action::Delete { propagation: Propagation::Background, .. }
+            Action::Delete {
+                propagation: Propagation::Background,
+                ..
+            }
         ));
-        assert!(plan(vec![object("o", &[], json!({})), object("a", &["o"], json!({}))], "a").is_empty());
-        let half = plan(vec![object("o", &[], json!({})), object("a", &["o", "gone"], json!({}))], "a");
-        let Action::Patch { patch, .. } = &half[0] else { panic!("{half:?}") };
+        assert!(
+            plan(
+                vec![object("o", &[], json!({})), object("a", &["o"], json!({}))],
+                "a"
+            )
+            .is_empty()
+        );
+        let half = plan(
+            vec![
+                object("o", &[], json!({})),
+                object("a", &["o", "gone"], json!({})),
+            ],
+            "a",
+        );
+        let Action::Patch { patch, .. } = &half[0] else {
+            panic!("{half:?}")
+        };
         assert_eq!(patch["metadata"]["ownerReferences"].items().len(), 1);
     }
 
     #[test]
     fn foreground_waits_for_blocking_dependents() {
-        let world = vec![object("o", &[], deleting(FOREGROUND)), object("a", &["o"], json!({}))];
+        let world = vec![
+            object("o", &[], deleting(FOREGROUND)),
+            object("a", &["o"], json!({})),
+        ];
         assert!(plan(world.clone(), "o").is_empty());
         assert!(matches!(plan(world, "a")[0], Action::Delete { .. }));
         let alone = plan(vec![object("o", &[], deleting(FOREGROUND))], "o");
-        assert!(matches!(&alone[0], Action::Patch { patch, .. } if patch["metadata"]["finalizers"].items().is_empty()));
+        assert!(
+            matches!(&alone[0], Action::Patch { patch, .. } if patch["metadata"]["finalizers"].items().is_empty())
+        );
     }
 
     #[test]
     fn orphans_lose_their_owner_before_it_goes() {
-        let actions = plan(vec![object("o", &[], deleting(ORPHAN)), object("a", &["o"], json!({}))], "o");
+        let actions = plan(
+            vec![
+                object("o", &[], deleting(ORPHAN)),
+                object("a", &["o"], json!({})),
+            ],
+            "o",
+        );
         assert!(matches!(&actions[0], Action::Patch { target, .. } if target.name == "a"));
         assert!(matches!(&actions[1], Action::Patch { target, .. } if target.name == "o"));
     }
 
     #[test]
     fn a_foreground_cycle_is_broken() {
-        let world = vec![object("a", &["b"], deleting(FOREGROUND)), object("b", &["a"], json!({}))];
+        let world = vec![
+            object("a", &["b"], deleting(FOREGROUND)),
+            object("b", &["a"], json!({})),
+        ];
         let actions = plan(world, "b");
-        assert!(matches!(&actions[0], Action::Patch { patch, .. } if patch["metadata"]["ownerReferences"][0]["blockOwnerDeletion"] == Value::Bool(false)));
-        assert!(matches!(actions[1], Action::Delete { propagation: Propagation::Foreground, .. }));
+        assert!(
+            matches!(&actions[0], Action::Patch { patch, .. } if patch["metadata"]["ownerReferences"][0]["blockOwnerDeletion"] == Value::Bool(false))
+        );
+        assert!(matches!(
+            actions[1],
+            Action::Delete {
+                propagation: Propagation::Foreground,
+                ..
+            }
+        ));
     }
 }

@@ -40,7 +40,11 @@ pub fn history<'a>(view: &'a View, owner: &Object, plan: &mut Plan) -> History<'
     known.sort_by_key(|one| (one.at("revision").i64(), one.name().to_owned()));
     let data = data(owner);
     let last = known.last().map_or(0, |one| one.at("revision").i64());
-    if let Some(same) = known.iter().rev().find(|one| one.at("data").to_value() == data) {
+    if let Some(same) = known
+        .iter()
+        .rev()
+        .find(|one| one.at("data").to_value() == data)
+    {
         if same.at("revision").i64() != last && !owner.is_deleting() {
             plan.push(patch(
                 CONTROLLER_REVISIONS,

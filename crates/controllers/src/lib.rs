@@ -6,8 +6,10 @@
 mod cluster_role_aggregation;
 mod common;
 mod crd;
+mod cronjob;
 mod daemonset;
 mod deployment;
+mod disruption;
 mod endpoints;
 mod endpointslice;
 mod garbage;
@@ -21,6 +23,7 @@ mod node_lifecycle;
 mod ownership;
 mod podgc;
 mod pods;
+mod quota;
 mod replicaset;
 mod serviceaccount;
 mod services;
@@ -51,6 +54,9 @@ pub fn all(config: ControllersConfig) -> Vec<Box<dyn Controller>> {
         Box::new(statefulset::StatefulSet),
         Box::new(daemonset::DaemonSet),
         Box::new(job::Job),
+        Box::new(cronjob::CronJob),
+        Box::new(disruption::Disruption),
+        Box::new(quota::ResourceQuota),
         Box::new(endpointslice::EndpointSlice),
         Box::new(endpoints::Endpoints),
         Box::new(serviceaccount::ServiceAccount),

@@ -65,7 +65,11 @@ impl Controller for Namespace {
 
 fn wake_terminating(view: &View, change: &Change, wake: &mut Vec<Target>) {
     let name = &change.key.namespace;
-    if !name.is_empty() && view.get(NAMESPACES, "", name).is_some_and(|n| n.is_deleting()) {
+    if !name.is_empty()
+        && view
+            .get(NAMESPACES, "", name)
+            .is_some_and(|n| n.is_deleting())
+    {
         wake.push(Target::new(NAMESPACES, "", name));
     }
 }
@@ -135,18 +139,51 @@ fn report(namespace: &Object, content: &Content<'_>, now: Time) -> Option<Action
     );
     let mut status = namespace.at("status").to_value();
     let finalizing = if held.is_empty() {
-        ("False", "ContentHasNoFinalizers", "All content-preserving finalizers finished")
+        (
+            "False",
+            "ContentHasNoFinalizers",
+            "All content-preserving finalizers finished",
+        )
     } else {
         ("True", "SomeFinalizersRemain", held_text.as_str())
     };
     for (kind, (state, reason, message)) in [
-        ("NamespaceDeletionDiscoveryFailure", ("False", "ResourcesDiscovered", "All resources successfully discovered")),
-        ("NamespaceDeletionGroupVersionParsingFailure", ("False", "ParsedGroupVersions", "All legacy kube types successfully parsed")),
-        ("NamespaceDeletionContentFailure", ("False", "ContentDeleted", "All content successfully deleted, may be waiting on finalization")),
-        ("NamespaceContentRemaining", ("True", "SomeResourcesRemain", remaining.as_str())),
+        (
+            "NamespaceDeletionDiscoveryFailure",
+            (
+                "False",
+                "ResourcesDiscovered",
+                "All resources successfully discovered",
+            ),
+        ),
+        (
+            "NamespaceDeletionGroupVersionParsingFailure",
+            (
+                "False",
+                "ParsedGroupVersions",
+                "All legacy kube types successfully parsed",
+            ),
+        ),
+        (
+            "NamespaceDeletionContentFailure",
+            (
+                "False",
+                "ContentDeleted",
+                "All content successfully deleted, may be waiting on finalization",
+            ),
+        ),
+        (
+            "NamespaceContentRemaining",
+            ("True", "SomeResourcesRemain", remaining.as_str()),
+        ),
         ("NamespaceFinalizersRemaining", finalizing),
     ] {
-        let condition = Condition { kind, status: state, reason, message };
+        let condition = Condition {
+            kind,
+            status: state,
+            reason,
+            message,
+        };
         set_condition(&mut status, condition, now);
     }
     write_status(NAMESPACES, namespace, status)
@@ -171,20 +208,37 @@ mod tests {
     }
 
     fn plan(content: Vec<(&'static str, Value)>) -> Plan {
-        let view = View::of([(NAMESPACES, terminating())].into_iter().chain(content), &[]);
+        let view = View::of(
+            [(NAMESPACES, terminating())].into_iter().chain(content),
+            &[],
+        );
         Namespace.reconcile(&view, &Target::new(NAMESPACES, "", "n"), Time(0))
     }
 
     #[test]
     fn pods_go_first_and_the_finalizer_last() {
-        let both = plan(vec![("pods", object("Pod", false)), ("configmaps", object("ConfigMap", false))]);
+        let both = plan(vec![
+            ("pods", object("Pod", false)),
+            ("configmaps", object("ConfigMap", false)),
+        ]);
         assert_eq!(both.actions.len(), 1);
-        assert!(matches!(&both.actions[0], Action::Delete { target, .. } if target.resource == "pods"));
-        let waiting = plan(vec![("pods", object("Pod", true)), ("configmaps", object("ConfigMap", false))]);
-        let Action::Update { object, .. } = &waiting.actions[0] else { panic!() };
-        assert_eq!(object["status"]["conditions"][3]["message"].str(),
-            "Some resources are remaining: configmaps. has 1 resource instances, pods. has 1 resource instances");
+        assert!(
+            matches!(&both.actions[0], Action::Delete { target, .. } if target.resource == "pods")
+        );
+        let waiting = plan(vec![
+            ("pods", object("Pod", true)),
+            ("configmaps", object("ConfigMap", false)),
+        ]);
+        let Action::Update { object, .. } = &waiting.actions[0] else {
+            panic!()
+        };
+        assert_eq!(
+            object["status"]["conditions"][3]["message"].str(),
+            "Some resources are remaining: configmaps. has 1 resource instances, pods. has 1 resource instances"
+        );
         let done = plan(vec![]);
-        assert!(matches!(&done.actions[0], Action::Update { subresource: "finalize", object, .. } if object["spec"]["finalizers"].items().is_empty()));
+        assert!(
+            matches!(&done.actions[0], Action::Update { subresource: "finalize", object, .. } if object["spec"]["finalizers"].items().is_empty())
+        );
     }
 }

@@ -4,7 +4,9 @@
 //! plane forgets nothing. Upstream counterpart: `pkg/controller/nodelifecycle`.
 
 use crate::{
-    common::{Condition, condition, created, event, patch, set_condition, text, time, write_status},
+    common::{
+        Condition, condition, created, event, patch, set_condition, text, time, write_status,
+    },
     names::{LEASES, NODES, PODS},
 };
 use env::Time;
@@ -225,11 +227,24 @@ mod tests {
         assert!(calm.actions.is_empty());
         assert_eq!(calm.again_at.map(Time::unix_seconds), Some(150));
         let lease = json!({"apiVersion": "coordination.k8s.io/v1", "kind": "Lease", "metadata": {"name": "a", "namespace": LEASE_NAMESPACE, "uid": "l"}, "spec": {"renewTime": "1970-01-01T00:03:00.000000Z"}});
-        assert!(run(vec![(NODES, node("True", 100)), (LEASES, lease)], 200).actions.is_empty());
+        assert!(
+            run(vec![(NODES, node("True", 100)), (LEASES, lease)], 200)
+                .actions
+                .is_empty()
+        );
         let lost = run(vec![(NODES, node("True", 100))], 151);
-        assert!(matches!(&lost.actions[0], Action::Update { subresource: "status", .. }));
+        assert!(matches!(
+            &lost.actions[0],
+            Action::Update {
+                subresource: "status",
+                ..
+            }
+        ));
         let tainted = run(vec![(NODES, node("Unknown", 100))], 152);
-        assert!(matches!(&tainted.actions[0], Action::Update { .. }), "the other conditions become unknown first");
+        assert!(
+            matches!(&tainted.actions[0], Action::Update { .. }),
+            "the other conditions become unknown first"
+        );
     }
 
     #[test]
@@ -237,8 +252,21 @@ mod tests {
         let mut value = node("False", 100);
         value.set_at(&["spec", "taints"], json!([{"key": "mine", "effect": "NoSchedule"}, {"key": UNREACHABLE, "effect": "NoSchedule"}]));
         let plan = run(vec![(NODES, value)], 110);
-        let Action::Patch { patch, .. } = &plan.actions[0] else { panic!() };
-        let keys: Vec<_> = patch["spec"]["taints"].items().iter().map(|t| (t["key"].str(), t["effect"].str())).collect();
-        assert_eq!(keys, [("mine", "NoSchedule"), (NOT_READY, "NoSchedule"), (NOT_READY, "NoExecute")]);
+        let Action::Patch { patch, .. } = &plan.actions[0] else {
+            panic!()
+        };
+        let keys: Vec<_> = patch["spec"]["taints"]
+            .items()
+            .iter()
+            .map(|t| (t["key"].str(), t["effect"].str()))
+            .collect();
+        assert_eq!(
+            keys,
+            [
+                ("mine", "NoSchedule"),
+                (NOT_READY, "NoSchedule"),
+                (NOT_READY, "NoExecute")
+            ]
+        );
     }
 }

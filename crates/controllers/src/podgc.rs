@@ -4,9 +4,7 @@
 //! Upstream counterpart: `pkg/controller/podgc`.
 
 use crate::{
-    common::{
-        Condition, condition, created, delete, set_condition, target, time, write_status,
-    },
+    common::{Condition, condition, created, delete, set_condition, target, time, write_status},
     names::{NODES, PODS},
     node_lifecycle::PODS_BY_NODE,
     pods,
@@ -95,7 +93,10 @@ fn wake_pod(view: &View, change: &Change, wake: &mut Vec<Target>) {
 }
 
 fn wake_bound(view: &View, change: &Change, wake: &mut Vec<Target>) {
-    let troubled = change.new.as_ref().is_none_or(|node| is_out_of_service(node));
+    let troubled = change
+        .new
+        .as_ref()
+        .is_none_or(|node| is_out_of_service(node));
     if troubled {
         let pods = view.indexed(&PODS_BY_NODE, &change.key.name);
         wake.extend(pods.map(|(resource, pod)| target(resource, pod)));

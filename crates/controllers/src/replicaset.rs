@@ -15,9 +15,7 @@ use crate::{
 };
 use env::Time;
 use machinery::{LabelSelector, Object, Status, Value};
-use reconcile::{
-    Action, BY_OWNER, Change, Controller, Index, Plan, Target, View, Watch, itself,
-};
+use reconcile::{Action, BY_OWNER, Change, Controller, Index, Plan, Target, View, Watch, itself};
 use std::sync::Arc;
 
 /// The controller of ReplicaSets.
@@ -31,8 +29,14 @@ impl Controller for ReplicaSet {
     }
     fn watches(&self) -> Vec<Watch> {
         vec![
-            Watch { resource: REPLICA_SETS, wakes: itself },
-            Watch { resource: PODS, wakes: wake_sets },
+            Watch {
+                resource: REPLICA_SETS,
+                wakes: itself,
+            },
+            Watch {
+                resource: PODS,
+                wakes: wake_sets,
+            },
         ]
     }
     fn indexes(&self) -> Vec<Index> {
@@ -52,8 +56,14 @@ impl Controller for ReplicationController {
     }
     fn watches(&self) -> Vec<Watch> {
         vec![
-            Watch { resource: REPLICATION_CONTROLLERS, wakes: itself },
-            Watch { resource: PODS, wakes: wake_replication_controllers },
+            Watch {
+                resource: REPLICATION_CONTROLLERS,
+                wakes: itself,
+            },
+            Watch {
+                resource: PODS,
+                wakes: wake_replication_controllers,
+            },
         ]
     }
     fn indexes(&self) -> Vec<Index> {
@@ -73,7 +83,12 @@ fn wake_sets(view: &View, change: &Change, wake: &mut Vec<Target>) {
 }
 
 fn wake_replication_controllers(view: &View, change: &Change, wake: &mut Vec<Target>) {
-    wake_controller(change, "ReplicationController", REPLICATION_CONTROLLERS, wake);
+    wake_controller(
+        change,
+        "ReplicationController",
+        REPLICATION_CONTROLLERS,
+        wake,
+    );
     wake_selecting(view, change, REPLICATION_CONTROLLERS, wake);
 }
 
@@ -91,7 +106,8 @@ fn sync(view: &View, key: &Target, now: Time) -> Plan {
     pods.retain(|pod| pods::is_active(pod));
     let wanted = set.at("spec.replicas").as_i64().unwrap_or(1).max(0) as usize;
     let status = status(set, &pods, terminating, wanted, now, &mut plan);
-    plan.actions.extend(write_status(&key.resource, set, status));
+    plan.actions
+        .extend(write_status(&key.resource, set, status));
     if set.is_deleting() {
         return plan;
     }
@@ -126,7 +142,11 @@ fn grow(view: &View, set: &Object, missing: usize, plan: &mut Plan) {
         pod.metadata_mut().insert("generateName", prefix.as_str());
         pod.metadata_mut().insert("name", name.as_str());
         plan.push(create(PODS, pod, false));
-        plan.push(event(set, "SuccessfulCreate", format!("Created pod: {name}")));
+        plan.push(event(
+            set,
+            "SuccessfulCreate",
+            format!("Created pod: {name}"),
+        ));
     }
 }
 
@@ -179,7 +199,10 @@ fn status(
     let min_ready = set.at("spec.minReadySeconds").i64();
     let labels = LabelSelector::from_map(set.at("spec.template.metadata.labels"));
     let mut available = 0;
-    for from in pods.iter().filter_map(|pod| pods::available_from(pod, min_ready)) {
+    for from in pods
+        .iter()
+        .filter_map(|pod| pods::available_from(pod, min_ready))
+    {
         if from <= now {
             available += 1;
         } else {
@@ -224,7 +247,8 @@ fn report_failure(view: &View, key: &Target, failure: (&Action, &Status), now: T
         message: &message,
     };
     set_condition(&mut status, condition, now);
-    plan.actions.extend(write_status(&key.resource, set, status));
+    plan.actions
+        .extend(write_status(&key.resource, set, status));
     plan
 }
 
@@ -250,7 +274,13 @@ mod tests {
 
     fn run(objects: Vec<(&'static str, Value)>) -> Vec<Action> {
         let view = View::of(objects, &claim_indexes());
-        ReplicaSet.reconcile(&view, &Target::new(REPLICA_SETS, "n", "web"), Time::from_unix_seconds(1_800_000_000)).actions
+        ReplicaSet
+            .reconcile(
+                &view,
+                &Target::new(REPLICA_SETS, "n", "web"),
+                Time::from_unix_seconds(1_800_000_000),
+            )
+            .actions
     }
 
     #[test]
@@ -264,8 +294,13 @@ mod tests {
             })
             .collect();
         assert_eq!(names.len(), 3);
-        let Action::Update { object, .. } = &actions[0] else { panic!() };
-        assert_eq!(object["status"], json!({"replicas": 0, "observedGeneration": 1, "terminatingReplicas": 0}));
+        let Action::Update { object, .. } = &actions[0] else {
+            panic!()
+        };
+        assert_eq!(
+            object["status"],
+            json!({"replicas": 0, "observedGeneration": 1, "terminatingReplicas": 0})
+        );
     }
 
     #[test]
@@ -292,6 +327,12 @@ mod tests {
     fn nothing_to_do_is_nothing_done() {
         let mut settled = set(1);
         settled["status"] = json!({"replicas": 1, "readyReplicas": 1, "availableReplicas": 1, "fullyLabeledReplicas": 1, "observedGeneration": 1, "terminatingReplicas": 0});
-        assert!(run(vec![(REPLICA_SETS, settled), (PODS, pod("good", true, true, "a"))]).is_empty());
+        assert!(
+            run(vec![
+                (REPLICA_SETS, settled),
+                (PODS, pod("good", true, true, "a"))
+            ])
+            .is_empty()
+        );
     }
 }

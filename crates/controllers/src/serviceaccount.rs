@@ -43,9 +43,7 @@ impl Controller for ServiceAccount {
 
     fn reconcile(&self, view: &View, key: &Target, _: Time) -> Plan {
         let mut plan = Plan::nothing();
-        if is_active(view, &key.name)
-            && view.get(SERVICE_ACCOUNTS, &key.name, ACCOUNT).is_none()
-        {
+        if is_active(view, &key.name) && view.get(SERVICE_ACCOUNTS, &key.name, ACCOUNT).is_none() {
             let account = json!({"apiVersion": "v1", "kind": "ServiceAccount", "metadata": {"name": ACCOUNT, "namespace": &key.name}});
             plan.push(create(SERVICE_ACCOUNTS, account, true));
         }

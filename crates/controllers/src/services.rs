@@ -19,8 +19,8 @@ pub const HEADLESS: &str = "service.kubernetes.io/headless";
 /// The selector of a Service that has endpoints of its own.
 pub fn service_selector(service: &Object) -> Option<LabelSelector> {
     let selector = service.at("spec.selector");
-    let published = selector.entries().next().is_some()
-        && service.at("spec.type").str() != "ExternalName";
+    let published =
+        selector.entries().next().is_some() && service.at("spec.type").str() != "ExternalName";
     published.then(|| LabelSelector::from_map(selector))
 }
 

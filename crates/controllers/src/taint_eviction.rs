@@ -125,7 +125,11 @@ fn evict(pod: &Object, now: Time, plan: &mut Plan) {
         message: "Taint manager: deleting due to NoExecute taint",
     };
     set_condition(&mut status, condition, now);
-    let text = format!("Marking for deletion Pod {}/{}", pod.namespace(), pod.name());
+    let text = format!(
+        "Marking for deletion Pod {}/{}",
+        pod.namespace(),
+        pod.name()
+    );
     plan.push(event(pod, "TaintManagerEviction", text));
     plan.actions.extend(write_status(PODS, pod, status));
     plan.push(delete(PODS, pod));
@@ -142,7 +146,11 @@ mod tests {
         let pod = json!({"apiVersion": "v1", "kind": "Pod", "metadata": {"name": "p", "namespace": "n", "uid": "p"},
             "spec": {"nodeName": "a", "tolerations": tolerations}});
         let view = View::of([(NODES, node), (PODS, pod)], &[PODS_BY_NODE]);
-        TaintEviction.reconcile(&view, &Target::new(PODS, "n", "p"), Time::from_unix_seconds(seconds))
+        TaintEviction.reconcile(
+            &view,
+            &Target::new(PODS, "n", "p"),
+            Time::from_unix_seconds(seconds),
+        )
     }
 
     #[test]

@@ -180,11 +180,7 @@ fn wake_pods(view: &View, change: &Change, wake: &mut Vec<Target>) {
             .filter(|owner| owner.kind() == "ReplicaSet")
             .and_then(|owner| view.get(REPLICA_SETS, pod.namespace(), owner.name()));
         if let Some(deployment) = owner.and_then(|set| set.controller()) {
-            wake.push(Target::new(
-                DEPLOYMENTS,
-                pod.namespace(),
-                deployment.name(),
-            ));
+            wake.push(Target::new(DEPLOYMENTS, pod.namespace(), deployment.name()));
         }
     }
 }

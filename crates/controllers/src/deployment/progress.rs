@@ -6,9 +6,7 @@ use super::{
     TIMED_OUT, plain,
     sets::{Rollout, available, leeway, size, total},
 };
-use crate::common::{
-    Condition, condition, conditions_mut, remove_condition, set_count, text,
-};
+use crate::common::{Condition, condition, conditions_mut, remove_condition, set_count, text};
 use env::Time;
 use machinery::{Object, Value, json, parse_time};
 use std::time::Duration;
@@ -65,9 +63,7 @@ pub fn counts(rollout: &Rollout<'_>) -> Value {
     let all = rollout.all();
     let sum = |field: &str| -> i64 { all.iter().map(|set| set.at(field).i64()).sum() };
     let serving: i64 = all.iter().map(|set| available(set)).sum();
-    let updated = rollout
-        .new
-        .map_or(0, |set| set.at("status.replicas").i64());
+    let updated = rollout.new.map_or(0, |set| set.at("status.replicas").i64());
     let mut status = deployment.at("status").to_value();
     status.make_object();
     for (key, count) in [

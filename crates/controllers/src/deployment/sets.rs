@@ -303,8 +303,7 @@ impl<'a> Rollout<'a> {
             return false;
         }
         let annotations: Value = Value::Object(marks.into_iter().collect());
-        let change =
-            json!({"metadata": {"annotations": annotations}, "spec": {"replicas": to}});
+        let change = json!({"metadata": {"annotations": annotations}, "spec": {"replicas": to}});
         self.actions.push(patch(REPLICA_SETS, set, change));
         if from != to {
             let direction = if to > from { "up" } else { "down" };

@@ -54,10 +54,18 @@ fn the_first_set_is_made_whole_with_revision_one() {
     };
     assert_eq!(object.at(&["spec", "replicas"]).as_i64(), Some(3));
     assert_eq!(object.at(&["metadata", "annotations", REVISION]).str(), "1");
-    let hash = object.at(&["metadata", "labels", "pod-template-hash"]).str();
+    let hash = object
+        .at(&["metadata", "labels", "pod-template-hash"])
+        .str();
     assert_eq!(object.name(), format!("web-{hash}"));
     assert_eq!(
-        object.at(&["metadata", "annotations", "deployment.kubernetes.io/max-replicas"]).str(),
+        object
+            .at(&[
+                "metadata",
+                "annotations",
+                "deployment.kubernetes.io/max-replicas"
+            ])
+            .str(),
         "4"
     );
 }
@@ -109,7 +117,14 @@ fn going_back_takes_the_next_revision() {
 #[test]
 fn scaling_amid_a_rollout_is_proportional() {
     let actions = run(vec![
-        (DEPLOYMENTS, deployment("b", 20, json!({"strategy": {"rollingUpdate": {"maxSurge": 0, "maxUnavailable": 2}}}))),
+        (
+            DEPLOYMENTS,
+            deployment(
+                "b",
+                20,
+                json!({"strategy": {"rollingUpdate": {"maxSurge": 0, "maxUnavailable": 2}}}),
+            ),
+        ),
         (REPLICA_SETS, set("a", 6, 6, 1, (10, 10))),
         (REPLICA_SETS, set("b", 4, 2, 2, (10, 10))),
     ]);
@@ -131,7 +146,9 @@ fn recreate_waits_for_the_old_to_be_gone() {
         (DEPLOYMENTS, recreate),
         (REPLICA_SETS, set("a", 0, 0, 1, (2, 2))),
     ]);
-    assert!(matches!(&up[0], Action::Create { object, .. } if object.at(&["spec", "replicas"]).as_i64() == Some(2)));
+    assert!(
+        matches!(&up[0], Action::Create { object, .. } if object.at(&["spec", "replicas"]).as_i64() == Some(2))
+    );
 }
 
 #[test]
@@ -149,8 +166,15 @@ fn completion_is_told_and_then_left_alone() {
         panic!("{actions:?}")
     };
     let conditions = &object["status"]["conditions"];
-    assert_eq!(progress::find(&object["status"], "Progressing")["reason"].str(), "NewReplicaSetAvailable", "{conditions:?}");
-    assert_eq!(progress::find(&object["status"], "Available")["reason"].str(), "MinimumReplicasAvailable");
+    assert_eq!(
+        progress::find(&object["status"], "Progressing")["reason"].str(),
+        "NewReplicaSetAvailable",
+        "{conditions:?}"
+    );
+    assert_eq!(
+        progress::find(&object["status"], "Available")["reason"].str(),
+        "MinimumReplicasAvailable"
+    );
     done["status"] = object["status"].clone();
     assert!(run(world(&done)).is_empty());
 }

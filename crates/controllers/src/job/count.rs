@@ -150,7 +150,11 @@ impl<'a> Counts<'a> {
     /// Indexes that want a pod, lowest first; `None` if the Job has no indexes.
     pub fn free_indexes(&self, job: &Object, limit: usize) -> Option<Vec<i64>> {
         let done = self.indexes.as_ref()?;
-        let running: BTreeSet<i64> = self.active.iter().filter_map(|pod| pod::index(pod)).collect();
+        let running: BTreeSet<i64> = self
+            .active
+            .iter()
+            .filter_map(|pod| pod::index(pod))
+            .collect();
         let all = 0..job.at("spec.completions").i64();
         let free = all.filter(|index| !done.contains(index) && !running.contains(index));
         Some(free.take(limit).collect())

@@ -62,6 +62,7 @@ impl Controller for Job {
     fn reconcile(&self, view: &View, key: &Target, now: Time) -> Plan {
         let mut plan = Plan::nothing();
         let Some(job) = view.get(JOBS, &key.namespace, &key.name) else {
+            free_orphans(view, key, &mut plan);
             return plan;
         };
         let pods: Vec<_> = view
@@ -81,6 +82,18 @@ impl Controller for Job {
         sync(view, job, &counts, now, &mut plan);
         plan
     }
+}
+
+/// Pods of a Job that is gone are counted by nobody: nothing may hold them.
+fn free_orphans(view: &View, key: &Target, plan: &mut Plan) {
+    let held = view.list(PODS, Some(&key.namespace)).filter(|pod| {
+        crate::common::has_finalizer(pod, TRACKING)
+            && pod
+                .controller()
+                .is_some_and(|owner| owner.kind() == "Job" && owner.name() == key.name)
+    });
+    plan.actions
+        .extend(held.map(|pod| remove_finalizer(PODS, pod, TRACKING)));
 }
 
 fn finished_at(job: &Object) -> Option<Time> {

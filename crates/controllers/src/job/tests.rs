@@ -37,8 +37,14 @@ fn run(job: Value, phase: &str) -> (Value, usize) {
                     job = object;
                 }
                 Action::Patch { target, patch, .. } => {
-                    let pod = pods.iter_mut().find(|pod| pod.name() == target.name).unwrap();
-                    pod.set_at(&["metadata", "finalizers"], patch.at(&["metadata", "finalizers"]));
+                    let pod = pods
+                        .iter_mut()
+                        .find(|pod| pod.name() == target.name)
+                        .unwrap();
+                    pod.set_at(
+                        &["metadata", "finalizers"],
+                        patch.at(&["metadata", "finalizers"]),
+                    );
                 }
                 _ => {}
             }
@@ -53,13 +59,20 @@ fn counts_each_success_once() {
     let (job, made) = run(job(json!({})), "Succeeded");
     assert_eq!(made, 3);
     assert_eq!(job["status"]["succeeded"].as_i64(), Some(3));
-    let kinds: Vec<_> = job["status"]["conditions"].items().iter().map(|c| c["type"].str()).collect();
+    let kinds: Vec<_> = job["status"]["conditions"]
+        .items()
+        .iter()
+        .map(|c| c["type"].str())
+        .collect();
     assert_eq!(kinds, ["SuccessCriteriaMet", "Complete"]);
 }
 
 #[test]
 fn indexes_are_each_completed() {
-    let (job, made) = run(job(json!({"completionMode": "Indexed", "completions": 4})), "Succeeded");
+    let (job, made) = run(
+        job(json!({"completionMode": "Indexed", "completions": 4})),
+        "Succeeded",
+    );
     assert_eq!(made, 4);
     assert_eq!(job["status"]["completedIndexes"].str(), "0-3");
 }
@@ -68,7 +81,10 @@ fn indexes_are_each_completed() {
 fn gives_up_beyond_the_backoff_limit() {
     let (job, made) = run(job(json!({"backoffLimit": 2, "parallelism": 1})), "Failed");
     assert_eq!(made, 3);
-    assert_eq!(job["status"]["conditions"][1]["reason"].str(), "BackoffLimitExceeded");
+    assert_eq!(
+        job["status"]["conditions"][1]["reason"].str(),
+        "BackoffLimitExceeded"
+    );
     assert_eq!(job["status"]["failed"].as_i64(), Some(3));
 }
 
@@ -84,4 +100,15 @@ fn indexes_are_spelled_as_ranges() {
     for words in ["", "3", "0-2,4", "1,2,5-9"] {
         assert_eq!(spell(&read(words)), words);
     }
+}
+
+#[test]
+fn pods_of_a_gone_job_are_freed() {
+    let pod = json!({"apiVersion": "v1", "kind": "Pod", "metadata": {"name": "p", "namespace": "n", "uid": "p", "finalizers": [TRACKING],
+        "ownerReferences": [{"apiVersion": "batch/v1", "kind": "Job", "name": "j", "uid": "old", "controller": true}]}});
+    let view = View::of([(PODS, pod)], &[BY_OWNER]);
+    let plan = Job.reconcile(&view, &Target::new(JOBS, "n", "j"), Time(0));
+    assert!(
+        matches!(&plan.actions[0], Action::Patch { patch, .. } if patch.at(&["metadata", "finalizers"]).items().is_empty())
+    );
 }

@@ -66,7 +66,9 @@ pub fn claims(set: &Object, ordinal: i64, owned: bool) -> Vec<Value> {
                 labels.insert(key, value.str());
             }
             if owned {
-                claim.metadata_mut().insert("ownerReferences", vec![owner(set)]);
+                claim
+                    .metadata_mut()
+                    .insert("ownerReferences", vec![owner(set)]);
             }
             claim
         })

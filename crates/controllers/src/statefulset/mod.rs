@@ -10,7 +10,7 @@ mod tests;
 
 use crate::{
     common::{create, delete, event, patch, warning, write_status},
-    history::{History, HASH_LABEL, history, trim},
+    history::{HASH_LABEL, History, history, trim},
     names::{NAMESPACES, PODS, PVCS, STATEFUL_SETS},
     ownership::{Claimed, claim, claim_indexes, selector, wake_controller, wake_selecting},
     pods,
@@ -66,7 +66,10 @@ impl Controller for StatefulSet {
         if set.is_deleting() || namespace.is_some_and(|namespace| namespace.is_deleting()) {
             return plan;
         }
-        let mut live: Vec<&str> = pods.values().filter_map(|pod| pod.label(HASH_LABEL)).collect();
+        let mut live: Vec<&str> = pods
+            .values()
+            .filter_map(|pod| pod.label(HASH_LABEL))
+            .collect();
         live.push(&current);
         trim(set, &history, &live, &mut plan);
         let work = Work {
@@ -125,7 +128,11 @@ impl Work<'_> {
             return false;
         }
         let start = range(self.set).0;
-        match self.set.at("spec.updateStrategy.rollingUpdate.partition").as_i64() {
+        match self
+            .set
+            .at("spec.updateStrategy.rollingUpdate.partition")
+            .as_i64()
+        {
             Some(partition) if partition > 0 => ordinal < start + partition,
             _ => ordinal < start + self.current_replicas,
         }
@@ -234,7 +241,11 @@ impl Work<'_> {
             let scaled_away = known.owner_references().any(|one| one.kind() == "Pod");
             if ours != owned || scaled_away {
                 let owners = identity::claim_owners(self.set, known, owned);
-                plan.push(patch(PVCS, known, json!({"metadata": {"ownerReferences": owners}})));
+                plan.push(patch(
+                    PVCS,
+                    known,
+                    json!({"metadata": {"ownerReferences": owners}}),
+                ));
             }
         }
     }
@@ -263,8 +274,13 @@ impl Work<'_> {
             let Some(known) = self.view.get(PVCS, self.set.namespace(), claim.name()) else {
                 continue;
             };
-            let owner = json!({"apiVersion": "v1", "kind": "Pod", "name": pod.name(), "uid": pod.uid()});
-            plan.push(patch(PVCS, known, json!({"metadata": {"ownerReferences": [owner]}})));
+            let owner =
+                json!({"apiVersion": "v1", "kind": "Pod", "name": pod.name(), "uid": pod.uid()});
+            plan.push(patch(
+                PVCS,
+                known,
+                json!({"metadata": {"ownerReferences": [owner]}}),
+            ));
         }
     }
 
@@ -282,7 +298,10 @@ impl Work<'_> {
     /// above it are healthy.
     fn roll(&self, plan: &mut Plan) {
         let (start, replicas) = range(self.set);
-        let partition = self.set.at("spec.updateStrategy.rollingUpdate.partition").i64();
+        let partition = self
+            .set
+            .at("spec.updateStrategy.rollingUpdate.partition")
+            .i64();
         for ordinal in (start + partition..start + replicas).rev() {
             let Some(pod) = self.pods.get(&ordinal) else {
                 return;

@@ -23,7 +23,9 @@ fn run(world: &[(&'static str, Value)]) -> Vec<Action> {
 fn apply(world: &mut Vec<(&'static str, Value)>, actions: Vec<Action>) {
     for action in actions {
         match action {
-            Action::Create { target, mut object, .. } => {
+            Action::Create {
+                target, mut object, ..
+            } => {
                 let resource = [PODS, PVCS, CONTROLLER_REVISIONS]
                     .into_iter()
                     .find(|known| target.resource == *known)
@@ -104,10 +106,15 @@ fn a_partition_keeps_the_lower_numbers() {
     assert_eq!(settle(&mut world), ["+db-0", "+db-1", "+db-2"]);
     let new = set(3, "two", "Parallel");
     world[0].1["spec"] = new["spec"].clone();
-    world[0].1.set_at(&["spec", "updateStrategy", "rollingUpdate", "partition"], 2);
+    world[0]
+        .1
+        .set_at(&["spec", "updateStrategy", "rollingUpdate", "partition"], 2);
     assert_eq!(settle(&mut world), ["-db-2", "+db-2"]);
     world.retain(|(_, object)| object.name() != "db-0");
     settle(&mut world);
-    let again = world.iter().find(|(_, object)| object.name() == "db-0").unwrap();
+    let again = world
+        .iter()
+        .find(|(_, object)| object.name() == "db-0")
+        .unwrap();
     assert_eq!(again.1["spec"]["containers"][0]["image"].str(), "one");
 }

@@ -3,8 +3,7 @@
 //! Upstream counterpart: `pkg/controller/volume/persistentvolume`.
 
 use super::{
-    BY_CLAIM, SELECTED_NODE, claimed_by, class, class_name, storage, waits_for_consumer,
-    wake_claim,
+    BY_CLAIM, SELECTED_NODE, claimed_by, class, class_name, storage, waits_for_consumer, wake_claim,
 };
 use crate::{
     common::{event, patch, warning, write_status},
@@ -80,7 +79,11 @@ fn wake_volume(view: &View, change: &Change, wake: &mut Vec<Target>) {
 fn wake_claims(view: &View, change: &Change, wake: &mut Vec<Target>) {
     itself(view, change, wake);
     wake_claim(view, change, wake);
-    if let Some(volume) = change.new.as_ref().filter(|v| v.at("spec.claimRef").is_null()) {
+    if let Some(volume) = change
+        .new
+        .as_ref()
+        .filter(|v| v.at("spec.claimRef").is_null())
+    {
         wake_unbound(view, Some(class_name(volume)), wake);
     }
 }
@@ -197,7 +200,8 @@ fn unbound(view: &View, claim: &Arc<Object>, plan: &mut Plan) {
             plan.push(take(volume, claim));
         }
         let marks = json!({(COMPLETED): "yes", (BY_CONTROLLER): "yes"});
-        let bind = json!({"metadata": {"annotations": marks}, "spec": {"volumeName": volume.name()}});
+        let bind =
+            json!({"metadata": {"annotations": marks}, "spec": {"volumeName": volume.name()}});
         plan.push(patch(PVCS, claim, bind));
         return;
     }
@@ -222,9 +226,16 @@ fn default_class(view: &View) -> Option<&Arc<Object>> {
 fn explain(claim: &Object, class: Option<&Arc<Object>>, waits: bool, plan: &mut Plan) {
     let Some(class) = class else {
         plan.push(if class_name(claim).is_empty() {
-            event(claim, "FailedBinding", "no persistent volumes available for this claim and no storage class is set")
+            event(
+                claim,
+                "FailedBinding",
+                "no persistent volumes available for this claim and no storage class is set",
+            )
         } else {
-            let text = format!("storageclass.storage.k8s.io {:?} not found", class_name(claim));
+            let text = format!(
+                "storageclass.storage.k8s.io {:?} not found",
+                class_name(claim)
+            );
             warning(claim, "ProvisioningFailed", text)
         });
         return;
@@ -240,7 +251,9 @@ fn explain(claim: &Object, class: Option<&Arc<Object>>, waits: bool, plan: &mut 
         let mark = json!({"metadata": {"annotations": {(PROVISIONER): provisioner}}});
         plan.push(patch(PVCS, claim, mark));
     } else if provisioner != super::DIRECTORY {
-        let text = format!("Waiting for a volume to be created either by the external provisioner '{provisioner}' or manually by the system administrator. If volume creation is delayed, please verify that the provisioner is running and correctly registered.");
+        let text = format!(
+            "Waiting for a volume to be created either by the external provisioner '{provisioner}' or manually by the system administrator. If volume creation is delayed, please verify that the provisioner is running and correctly registered."
+        );
         plan.push(event(claim, "ExternalProvisioning", text));
     }
 }
