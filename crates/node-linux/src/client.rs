@@ -3,6 +3,7 @@
 //! Upstream counterpart: containerd's shim client.
 
 use crate::{
+    layout::Layout,
     spec::{ContainerRecord, Request, Response, SandboxRecord},
     sys,
     wire::{self, HEADER, Kind},
@@ -16,7 +17,11 @@ use std::{
         unix::net::UnixStream,
     },
     path::{Path, PathBuf},
-    process::{Command, Stdio},
+    process::{Child, Command, Stdio},
+    sync::{
+        Arc, Mutex, PoisonError,
+        atomic::{AtomicBool, Ordering},
+    },
     thread,
     time::Duration,
 };
@@ -37,6 +42,17 @@ pub struct Stream {
 #[derive(Clone, Debug)]
 pub struct SupervisorClient {
     socket: PathBuf,
+    revival: Option<Arc<Revival>>,
+}
+
+/// How to start a supervisor again that has died.
+#[derive(Debug)]
+struct Revival {
+    command: Vec<String>,
+    state: PathBuf,
+    /// It was asked to end, so nobody may bring it back.
+    ended: AtomicBool,
+    one_at_a_time: Mutex<()>,
 }
 
 /// Reasons of the supervisor as the constants that errors carry.
@@ -72,6 +88,7 @@ impl SupervisorClient {
     pub fn new(socket: impl Into<PathBuf>) -> Self {
         Self {
             socket: socket.into(),
+            revival: None,
         }
     }
 
@@ -114,12 +131,25 @@ impl SupervisorClient {
         }
     }
 
+    /// Connects, starting the supervisor again if it has died: its containers are lost then, and
+    /// the new one records that.
+    fn connect(&self) -> io::Result<UnixStream> {
+        use io::ErrorKind::{ConnectionRefused, NotFound};
+        match (UnixStream::connect(&self.socket), &self.revival) {
+            (Err(error), Some(revival)) if matches!(error.kind(), ConnectionRefused | NotFound) => {
+                revival.revive(&self.socket)?;
+                UnixStream::connect(&self.socket)
+            }
+            (connected, _) => connected,
+        }
+    }
+
     fn exchange(
         &self,
         request: &Request,
         fds: &[BorrowedFd<'_>],
     ) -> io::Result<(Response, Stream)> {
-        let mut socket = UnixStream::connect(&self.socket)?;
+        let mut socket = self.connect()?;
         let bytes = wire::frame(Kind::Message, &serde_json::to_vec(request)?);
         let mut sent = sys::send(socket.as_fd(), &bytes, fds)?;
         while sent < bytes.len() {
@@ -142,11 +172,15 @@ impl SupervisorClient {
 
     /// Whether a supervisor answers.
     pub fn is_alive(&self) -> bool {
-        self.call(&Request::Ping).is_ok()
+        let plain = Self::new(&self.socket);
+        plain.call(&Request::Ping).is_ok()
     }
 
     /// Asks the supervisor to kill and remove everything and end; waits until it has.
     pub fn shutdown(&self) -> RuntimeResult<()> {
+        if let Some(revival) = &self.revival {
+            revival.ended.store(true, Ordering::Release);
+        }
         let (_, mut stream) = self.open(&Request::Shutdown, &[])?;
         let mut rest = Vec::new();
         // The connection closes with the process; how it closes does not matter.
@@ -155,18 +189,45 @@ impl SupervisorClient {
     }
 }
 
+impl Revival {
+    fn revive(&self, socket: &Path) -> io::Result<()> {
+        if self.ended.load(Ordering::Acquire) {
+            return Err(io::Error::other("the supervisor was shut down"));
+        }
+        let _turn = self
+            .one_at_a_time
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
+        if SupervisorClient::new(socket).is_alive() {
+            return Ok(());
+        }
+        start_process(&self.command, socket, &self.state)
+    }
+}
+
 /// Starts a supervisor for a state directory unless one answers already. `command` is the program
 /// (normally the own executable) with the arguments that make it call
-/// [`supervisor_main`](crate::supervisor_main); socket and state directory are appended.
+/// [`supervisor_main`](crate::supervisor_main); socket and state directory are appended. The
+/// client starts it again should it die.
 pub fn spawn_supervisor(
     command: &[&str],
     socket: &Path,
     state: &Path,
 ) -> io::Result<SupervisorClient> {
-    let client = SupervisorClient::new(socket);
-    if client.is_alive() {
-        return Ok(client);
-    }
+    let revival = Revival {
+        command: command.iter().map(|word| word.to_string()).collect(),
+        state: state.to_owned(),
+        ended: AtomicBool::new(false),
+        one_at_a_time: Mutex::new(()),
+    };
+    revival.revive(socket)?;
+    Ok(SupervisorClient {
+        socket: socket.to_owned(),
+        revival: Some(Arc::new(revival)),
+    })
+}
+
+fn start_process(command: &[String], socket: &Path, state: &Path) -> io::Result<()> {
     let [program, leading @ ..] = command else {
         return Err(io::Error::new(
             io::ErrorKind::InvalidInput,
@@ -174,8 +235,8 @@ pub fn spawn_supervisor(
         ));
     };
     fs::create_dir_all(state)?;
-    let journal = crate::layout::Layout::new(state).journal();
-    let journal = File::options().create(true).append(true).open(journal)?;
+    let path = Layout::new(state).journal();
+    let journal = File::options().create(true).append(true).open(&path)?;
     let mut child = Command::new(program)
         .args(leading)
         .args([socket, state])
@@ -184,17 +245,17 @@ pub fn spawn_supervisor(
         .stdout(journal.try_clone()?)
         .stderr(journal)
         .spawn()?;
+    let client = SupervisorClient::new(socket);
     for _ in 0..START_ATTEMPTS {
         if client.is_alive() {
-            return Ok(client);
+            reap_later(child);
+            return Ok(());
         }
         if let Some(status) = child.try_wait()? {
-            let journal = crate::layout::Layout::new(state).journal();
-            let text = fs::read_to_string(journal).unwrap_or_default();
+            let text = fs::read_to_string(&path).unwrap_or_default();
             let last = text.lines().last().unwrap_or_default();
-            return Err(io::Error::other(format!(
-                "the supervisor ended ({status}): {last}"
-            )));
+            let text = format!("the supervisor ended ({status}): {last}");
+            return Err(io::Error::other(text));
         }
         thread::sleep(START_PAUSE);
     }
@@ -202,4 +263,13 @@ pub fn spawn_supervisor(
         io::ErrorKind::TimedOut,
         "the supervisor does not answer",
     ))
+}
+
+/// Keeps an ended supervisor from staying in the process table.
+fn reap_later(mut child: Child) {
+    let name = "supervisor-reaper".to_owned();
+    // Without the thread a dead entry stays until the agent ends: harmless.
+    let _ = thread::Builder::new()
+        .name(name)
+        .spawn(move || child.wait());
 }

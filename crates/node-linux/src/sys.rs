@@ -1,4 +1,4 @@
-//! Thin, typed wrappers of the system calls this crate needs; all `unsafe` of the runtime is here.
+//! Thin, typed wrappers of the system calls the runtime needs, with all their `unsafe`.
 //!
 //! Must not know what containers are. Upstream counterpart: `golang.org/x/sys/unix`.
 

@@ -111,17 +111,20 @@ fn set_up(spec: &SandboxSpec) -> io::Result<()> {
     if spec.shared_network.is_none() {
         sys::raise_loopback().context(|| "raising the loopback interface".into())?;
     }
-    let own_network = spec.shared_network.is_none();
-    let defaults = OWN_NETWORK_SYSCTLS.iter().filter(|_| own_network);
-    let wanted = spec
-        .sysctls
-        .iter()
-        .map(|(name, value)| (name.as_str(), value.as_str()));
-    for (name, value) in defaults.copied().chain(wanted) {
-        let path = Path::new("/proc/sys").join(name.replace('.', "/"));
-        fs::write(&path, value).context(|| format!("setting sysctl {name}"))?;
+    if spec.shared_network.is_none() {
+        // Where /proc/sys cannot be written, pods do without this convenience.
+        OWN_NETWORK_SYSCTLS
+            .iter()
+            .for_each(|(name, value)| drop(set_parameter(name, value)));
     }
-    Ok(())
+    spec.sysctls
+        .iter()
+        .try_for_each(|(name, value)| set_parameter(name, value))
+}
+
+fn set_parameter(name: &str, value: &str) -> io::Result<()> {
+    let path = Path::new("/proc/sys").join(name.replace('.', "/"));
+    fs::write(&path, value).context(|| format!("setting sysctl {name}"))
 }
 
 fn wait_ready(sync: &OwnedFd) -> io::Result<()> {

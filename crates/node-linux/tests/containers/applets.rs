@@ -28,6 +28,7 @@ pub fn run(arguments: &[String]) -> ExitCode {
             Ok(bytes) => io::stdout().write_all(&bytes).expect("stdout"),
             Err(error) => return fail(&error),
         },
+        ["link", path] => println!("{}", fs::read_link(path).expect("a link").display()),
         ["write", path, text] => match fs::write(path, text) {
             Ok(()) => println!("written"),
             Err(error) => return fail(&error),
