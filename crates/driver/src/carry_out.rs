@@ -4,24 +4,34 @@ use crate::events::Recorder;
 use auth::User;
 use machinery::{Status, Value};
 use reconcile::{Action, Preconditions, Propagation, Target};
-use registry::{Body, Call, Door, PatchKind, Verb};
+use registry::{Body, Call, Door, PatchKind, Reply, Verb};
 use std::sync::Arc;
 
-/// The identity under which a brain acts.
+/// Someone who acts through the door: a brain, a node.
 #[derive(Clone)]
-pub(crate) struct Hands {
-    pub door: Door,
-    pub user: Arc<User>,
-    pub name: &'static str,
-    pub recorder: Arc<Recorder>,
+pub struct Actor {
+    door: Door,
+    user: Arc<User>,
+    name: &'static str,
+    recorder: Arc<Recorder>,
 }
 
-impl Hands {
+impl Actor {
+    /// An actor with its identity; `name` is its field manager and the source of its events.
+    pub fn new(door: &Door, user: Arc<User>, name: &'static str, recorder: &Arc<Recorder>) -> Self {
+        Self { door: door.clone(), user, name, recorder: recorder.clone() }
+    }
+
+    /// Its name.
+    pub fn name(&self) -> &'static str {
+        self.name
+    }
+
     /// Carries out actions in order until one fails; the revision of the last write made.
     pub async fn carry_out(&self, actions: Vec<Action>) -> Result<u64, Status> {
         let mut revision = 0;
         for action in actions {
-            revision = revision.max(self.act(action).await?);
+            revision = revision.max(self.perform(action).await?.map_or(0, |reply| reply.revision));
         }
         Ok(revision)
     }
@@ -39,7 +49,8 @@ impl Hands {
         Ok(call)
     }
 
-    async fn act(&self, action: Action) -> Result<u64, Status> {
+    /// Carries out one action; `None` where nothing needed doing or nothing is answered.
+    pub async fn perform(&self, action: Action) -> Result<Option<Reply>, Status> {
         match action {
             Action::Create {
                 target,
@@ -52,8 +63,8 @@ impl Hands {
                     .on(subresource)
                     .with_object(object);
                 match self.door.call(call).await {
-                    Err(status) if existing_is_fine && status.is_already_exists() => Ok(0),
-                    outcome => outcome.map(|reply| reply.revision),
+                    Err(status) if existing_is_fine && status.is_already_exists() => Ok(None),
+                    outcome => outcome.map(Some),
                 }
             }
             Action::Update {
@@ -65,7 +76,7 @@ impl Hands {
                     .call(Verb::Update, &target)?
                     .on(subresource)
                     .with_object(object);
-                self.door.call(call).await.map(|reply| reply.revision)
+                self.door.call(call).await.map(Some)
             }
             Action::Patch {
                 target,
@@ -75,7 +86,7 @@ impl Hands {
             } => {
                 let call = self.call(Verb::Patch, &target)?.on(subresource);
                 let call = call.with_patch(PatchKind::Merge, conditional(patch, &when));
-                self.door.call(call).await.map(|reply| reply.revision)
+                self.door.call(call).await.map(Some)
             }
             Action::Delete {
                 target,
@@ -87,7 +98,7 @@ impl Hands {
                 self.recorder
                     .record(&self.door, &self.user, self.name, event)
                     .await;
-                Ok(0)
+                Ok(None)
             }
         }
     }
@@ -98,7 +109,7 @@ impl Hands {
         when: Preconditions,
         grace_seconds: Option<i64>,
         propagation: Propagation,
-    ) -> Result<u64, Status> {
+    ) -> Result<Option<Reply>, Status> {
         let mut call = self.call(Verb::Delete, target)?;
         call.body = Body::None;
         let options = &mut call.options.delete;
@@ -107,18 +118,17 @@ impl Hands {
         options.revision = when.revision;
         options.propagation = match propagation {
             Propagation::Default => None,
-            Propagation::Background => Some(kinds_propagation::Background),
-            Propagation::Foreground => Some(kinds_propagation::Foreground),
-            Propagation::Orphan => Some(kinds_propagation::Orphan),
+            Propagation::Background => Some(registry::Propagation::Background),
+            Propagation::Foreground => Some(registry::Propagation::Foreground),
+            Propagation::Orphan => Some(registry::Propagation::Orphan),
         };
         match self.door.call(call).await {
-            Err(status) if status.is_not_found() => Ok(0),
-            outcome => outcome.map(|reply| reply.revision),
+            Err(status) if status.is_not_found() => Ok(None),
+            outcome => outcome.map(Some),
         }
     }
 }
 
-use registry::Propagation as kinds_propagation;
 
 /// The patch with its preconditions in `metadata`.
 fn conditional(mut patch: Value, when: &Preconditions) -> Value {

@@ -21,8 +21,9 @@ const BURST: u32 = 25;
 /// One further event per object and source is let through this often (upstream's rate).
 const REFILL: Duration = Duration::from_secs(300);
 
+/// Remembers which events were recorded, to count repetitions and cut floods.
 #[derive(Default)]
-pub(crate) struct Recorder {
+pub struct Recorder {
     state: Mutex<State>,
 }
 

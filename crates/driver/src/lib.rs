@@ -9,5 +9,7 @@ mod events;
 mod run;
 mod workqueue;
 
+pub use carry_out::Actor;
+pub use events::Recorder;
 pub use run::*;
 pub use workqueue::*;

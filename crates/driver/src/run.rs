@@ -1,6 +1,6 @@
 //! The loop: changes in, decisions out, outcomes back.
 
-use crate::{carry_out::Hands, events::Recorder};
+use crate::{carry_out::Actor, events::Recorder};
 use auth::User;
 use env::Time;
 use futures::{FutureExt, StreamExt, channel::mpsc, select_biased};
@@ -14,7 +14,7 @@ type Outcome = (usize, u64, Result<u64, Status>);
 
 struct Slot {
     brain: Box<dyn Brain>,
-    hands: Hands,
+    hands: Actor,
     everything: bool,
     resources: Vec<machinery::SmolStr>,
     /// Whether something happened since its last decision.
@@ -66,12 +66,7 @@ pub fn drive(door: &Door, brains: Vec<Box<dyn Brain>>) -> Result<(), Status> {
 fn slot(door: &Door, brain: Box<dyn Brain>, recorder: &Arc<Recorder>) -> Slot {
     let name = brain.name();
     let user = User::component(&format!("system:serviceaccount:kube-system:{name}"));
-    let hands = Hands {
-        door: door.clone(),
-        user: Arc::new(user),
-        name,
-        recorder: recorder.clone(),
-    };
+    let hands = Actor::new(door, Arc::new(user), name, recorder);
     let resources = brain.resources();
     let everything = resources.iter().any(|resource| resource == "*");
     Slot {
@@ -186,7 +181,7 @@ impl Driver {
             slot.again_at = decision.again_at;
             for Work { id, actions } in decision.work {
                 let (hands, sender) = (slot.hands.clone(), self.sender.clone());
-                self.door.world().spawn(slot.hands.name, async move {
+                self.door.world().spawn(slot.hands.name(), async move {
                     let result = hands.carry_out(actions).await;
                     // The driver outlives its work except at shutdown, when nobody listens.
                     let _ = sender.unbounded_send((at, id, result));

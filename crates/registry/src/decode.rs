@@ -68,12 +68,8 @@ pub(crate) fn conform(
     duplicates: &[String],
 ) -> Result<(), Status> {
     let kind = context.kind.clone();
-    let unknown = if kind.custom {
-        schema::prune(value, &kind.type_ref)
-    } else {
-        schema::decode(value, &kind.type_ref)
-            .map_err(|why| schema::decode_error(&kind.gvk.kind, &kind.gvk.version, &why))?
-    };
+    let unknown = schema::decode(value, &kind.type_ref)
+        .map_err(|why| schema::decode_error(&kind.gvk.kind, &kind.gvk.version, &why))?;
     report_unknown(context, duplicates, &unknown)?;
     kind.apply_defaults(value);
     Ok(())

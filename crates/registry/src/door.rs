@@ -101,6 +101,12 @@ impl Door {
             .map_err(|why| Status::expired(why.to_string()))
     }
 
+    /// The log of one resource after `revision`.
+    pub fn subscribe_to(&self, resource: &str, revision: u64) -> Result<Subscription, Status> {
+        let subscribed = self.0.store.subscribe_resource(resource, revision);
+        subscribed.map_err(|why| Status::expired(why.to_string()))
+    }
+
     /// Which kinds there are.
     pub fn catalogue(&self) -> Arc<Catalogue> {
         self.0

@@ -83,7 +83,9 @@ impl Door {
             world.uuid(),
             &world.name_suffix(SUFFIX_LENGTH),
         )?;
-        value.metadata_mut().remove("managedFields");
+        if !managed::applies(context) {
+            value.metadata_mut().remove("managedFields");
+        }
         let key = Key::new(value.namespace(), value.name());
         if !key.name.is_empty() && self.inner().store.head(&kind.storage, &key).is_some() {
             return Err(Status::already_exists(

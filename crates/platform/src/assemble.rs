@@ -1,0 +1,118 @@
+//! Puts the control plane together.
+
+use crate::{custom, pods::PodRouter, services::ServiceNet};
+use auth::{TokenKey, User};
+use controllers::ControllersConfig;
+use driver::{Recorder, Workqueue, drive};
+use env::{Disk, World};
+use kinds::Catalogue;
+use machinery::Status;
+use reconcile::Brain;
+use registry::{Door, DoorConfig, Verb};
+use std::{fmt, sync::Arc};
+use store::{OpenError, Store, StoreOptions};
+
+/// What a cluster is told about itself.
+pub struct PlatformConfig {
+    /// Signs service-account tokens.
+    pub tokens: Arc<TokenKey>,
+    /// PEM text of the CA that clients check the server with.
+    pub root_ca: String,
+    /// Domain of the cluster's names.
+    pub cluster_domain: String,
+    /// Directory (on each node) that directory volumes live below.
+    pub volume_directory: String,
+    /// Admission.
+    pub admission: admission::AdmissionConfig,
+    /// First objects.
+    pub bootstrap: admission::bootstrap::BootstrapConfig,
+    /// The store's sizes.
+    pub store: StoreOptions,
+}
+
+/// A running control plane.
+pub struct Platform {
+    /// The door.
+    pub door: Door,
+    /// Services and names.
+    pub services: Arc<ServiceNet>,
+    /// Counts events for all nodes.
+    pub recorder: Arc<Recorder>,
+    /// The store, for its end.
+    pub store: Arc<Store>,
+    pub(crate) pods: Arc<PodRouter>,
+}
+
+/// Why a control plane could not be put together.
+#[derive(Debug)]
+pub enum AssembleError {
+    /// The store could not be opened.
+    Store(OpenError),
+    /// A first object was refused.
+    Bootstrap {
+        /// Which.
+        object: String,
+        /// Why.
+        status: Status,
+    },
+    /// A part could not start.
+    Start(Status),
+}
+
+impl fmt::Display for AssembleError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Store(why) => write!(f, "{why}"),
+            Self::Bootstrap { object, status } => write!(f, "{object} was refused: {status}"),
+            Self::Start(status) => write!(f, "{status}"),
+        }
+    }
+}
+impl std::error::Error for AssembleError {}
+
+/// Builds the control plane in a world, on a disk: store, door, first objects, controllers, scheduler.
+pub async fn assemble(world: &World, disk: Arc<dyn Disk>, config: PlatformConfig) -> Result<Platform, AssembleError> {
+    let store = Store::open(world, disk, config.store).await.map_err(AssembleError::Store)?;
+    let builtin = Catalogue::builtin();
+    let catalogue = custom::catalogue(&builtin, &store.snapshot());
+    let door = Door::new(DoorConfig {
+        world: world.clone(),
+        store: store.clone(),
+        catalogue,
+        admission: admission::chain(config.admission),
+        tokens: config.tokens,
+    });
+    custom::follow(&door, builtin).map_err(AssembleError::Start)?;
+    bootstrap(&door, config.bootstrap).await?;
+    let services = ServiceNet::start(&door, &config.cluster_domain).map_err(AssembleError::Start)?;
+    let pods = PodRouter::start(&door).map_err(AssembleError::Start)?;
+    let controllers = ControllersConfig { root_ca: config.root_ca, volume_directory: config.volume_directory };
+    let mut brains: Vec<Box<dyn Brain>> = controllers::all(controllers)
+        .into_iter()
+        .map(|controller| Box::new(Workqueue::new(controller)) as Box<dyn Brain>)
+        .collect();
+    brains.push(Box::new(scheduler::Scheduler::default()));
+    drive(&door, brains).map_err(AssembleError::Start)?;
+    Ok(Platform { door, services, recorder: Arc::default(), store, pods })
+}
+
+/// Creates the objects every cluster begins with; those that exist stay as they are.
+async fn bootstrap(door: &Door, config: admission::bootstrap::BootstrapConfig) -> Result<(), AssembleError> {
+    let user = Arc::new(User::component("system:apiserver"));
+    for (resource, object) in admission::bootstrap::objects(config) {
+        let name = format!("{resource} {}", object.name());
+        let refuse = |status| AssembleError::Bootstrap { object: name.clone(), status };
+        let namespace = object.namespace().to_owned();
+        let exists = door.snapshot().get(resource, &registry::Key::new(&namespace, object.name())).is_some();
+        if exists {
+            continue;
+        }
+        let mut call = door.component_call(&user, Verb::Create, resource, &namespace, "").map_err(refuse)?.with_object(object);
+        call.options.field_manager = "xebec".into();
+        match door.call(call).await {
+            Err(status) if !status.is_already_exists() => return Err(refuse(status)),
+            _ => {}
+        }
+    }
+    Ok(())
+}
