@@ -238,7 +238,12 @@ fn builtin_kinds() -> Vec<Kind> {
     kinds
 }
 
-fn parse_kind(row: &str, version: &GroupVersion, prefix: &str, schema: &Arc<Schema>) -> Kind {
+fn parse_kind(
+    row: &'static str,
+    version: &GroupVersion,
+    prefix: &str,
+    schema: &Arc<Schema>,
+) -> Kind {
     let fields: Vec<&str> = row.split(' ').collect();
     let [plural, kind, scope, verbs, short, categories, hash] = fields[..] else {
         panic!("a row of the discovery table has seven fields: {row}")
@@ -260,8 +265,8 @@ fn parse_kind(row: &str, version: &GroupVersion, prefix: &str, schema: &Arc<Sche
         plural: plural.into(),
         singular: kind.to_ascii_lowercase().into(),
         list_kind: format_smolstr!("{kind}List"),
-        short_names: list(Box::leak(short.to_owned().into_boxed_str())),
-        categories: list(Box::leak(categories.to_owned().into_boxed_str())),
+        short_names: list(short),
+        categories: list(categories),
         namespaced: scope == "N",
         verbs: Verbs::parse(verbs),
         subresources: Vec::new(),

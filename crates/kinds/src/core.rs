@@ -405,7 +405,13 @@ fn node_roles(o: &Object) -> Value {
 
 fn event(o: &Value) -> Errors {
     let mut errors = Errors::new();
-    let (namespace, involved) = (o.namespace(), o.at(&["involvedObject", "namespace"]).str());
+    // Both versions are stored as one kind; only the name of the field differs.
+    let field = if o["apiVersion"].str() == "v1" {
+        "involvedObject"
+    } else {
+        "regarding"
+    };
+    let (namespace, involved) = (o.namespace(), o.at(&[field, "namespace"]).str());
     // Events of cluster-scoped objects are kept in the default namespace.
     let fits = if involved.is_empty() {
         matches!(namespace, "default" | "kube-system")
@@ -415,7 +421,7 @@ fn event(o: &Value) -> Errors {
     if !fits {
         let why = "does not match event.namespace";
         errors.push(FieldError::invalid(
-            "involvedObject.namespace",
+            format!("{field}.namespace"),
             involved,
             why,
         ));

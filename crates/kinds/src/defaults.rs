@@ -10,7 +10,7 @@ mod workload;
 
 use crate::Kind;
 use machinery::{Map, Value};
-use schema::Visitor;
+use schema::{TypeRef, Visitor};
 use std::sync::OnceLock;
 
 /// Sets defaults of one value of a type.
@@ -48,15 +48,20 @@ fn table() -> &'static Table {
 
 /// Defaults of an object of `kind`.
 pub(crate) fn apply(object: &mut Value, kind: &Kind) {
-    schema::apply_defaults(object, &kind.type_ref);
-    if !kind.custom {
-        let table = table();
-        table
-            .visitor
-            .visit(object, kind.type_ref.id, &mut |at, map| {
-                table.hooks[at](map)
-            });
+    if kind.custom {
+        schema::apply_defaults(object, &kind.type_ref);
+    } else {
+        apply_builtin(object, &kind.type_ref);
     }
+}
+
+/// Defaults of a value of a built-in type, such as the body of a subresource.
+pub fn apply_builtin(object: &mut Value, of: &TypeRef) {
+    schema::apply_defaults(object, of);
+    let table = table();
+    table
+        .visitor
+        .visit(object, of.id, &mut |at, map| table.hooks[at](map));
 }
 
 /// Sets `key` where absent or null (a nil pointer).

@@ -303,12 +303,17 @@ impl Kind {
     pub fn validate_status_update(&self, new: &Value, old: &Value) -> Vec<FieldError> {
         let mut errors = meta::validate_update(new, old, self);
         errors.extend((self.strategy.validate_status_update)(new, old));
+        if self.custom {
+            errors.extend(schema::validate(new, &self.type_ref));
+        }
         errors
     }
 
     fn validate_body(&self, object: &Value) -> Vec<FieldError> {
         let mut errors = (self.strategy.validate)(object);
-        if !self.custom {
+        if self.custom {
+            errors.extend(schema::validate(object, &self.type_ref));
+        } else {
             required::validate(object, &self.type_ref, &mut errors);
         }
         errors

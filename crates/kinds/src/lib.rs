@@ -31,11 +31,13 @@ mod volume;
 pub use catalogue::*;
 pub use columns::*;
 pub use crd::kinds_of_crd;
+pub use defaults::apply_builtin;
 pub use kind::*;
 pub use path::Path;
 pub use pod::qos_class;
 pub use resources::*;
 pub use strategy::*;
+pub use subresource::body_type;
 
 use std::{collections::BTreeMap, sync::OnceLock};
 

@@ -14,7 +14,10 @@ const ANNOTATIONS_MAX: usize = 256 * 1024;
 pub(crate) fn validate(object: &Value, kind: &Kind) -> Errors {
     let mut errors = Errors::new();
     let metadata = &object["metadata"];
-    names(&mut errors, metadata, kind);
+    // Reviews and the like are answered, not kept: they need no name.
+    if kind.stored {
+        names(&mut errors, metadata, kind);
+    }
     common(&mut errors, metadata);
     errors
 }

@@ -392,7 +392,7 @@ fn autoscaler(o: &Value) -> Errors {
             _ => continue,
         };
         if metric[field].is_null() {
-            let why = format!("must populate information for the given metric source");
+            let why = "must populate information for the given metric source";
             errors.push(FieldError::required(format!("{path}.{field}"), why));
         } else if check::is_empty(&metric[field]["target"]) {
             let why = "must specify either a target raw value or a target utilization";

@@ -4,7 +4,8 @@
 //! `scaleFromX` functions.
 
 use crate::Kind;
-use machinery::{LabelSelector, Ref, Value, flat, json};
+use machinery::{GroupVersionKind, LabelSelector, Ref, Value, flat, json};
+use schema::TypeRef;
 
 /// Subresource and the paths it may write.
 const WRITABLE: [(&str, &[&[&str]]); 4] = [
@@ -13,6 +14,15 @@ const WRITABLE: [(&str, &[&[&str]]); 4] = [
     ("finalize", &[&["spec", "finalizers"]]),
     ("status", &[&["status"]]),
 ];
+
+/// The built-in type of that name, such as that of a subresource's body.
+pub fn body_type(gvk: &GroupVersionKind) -> Option<TypeRef> {
+    let group = match gvk.group.split('.').next() {
+        None | Some("") => "core",
+        Some(group) => group,
+    };
+    schema::builtin_type(&format!("io.k8s.api.{group}.{}.{}", gvk.version, gvk.kind))
+}
 
 impl Kind {
     /// Readies an update through a subresource that writes a part of the object: everything

@@ -561,6 +561,49 @@ fn a_node_registers_with_its_status_but_updates_without() {
 }
 
 #[test]
+fn bodies_of_subresources_have_types_and_defaults() {
+    for (kind, sub) in [
+        ("ServiceAccount", "token"),
+        ("Pod", "eviction"),
+        ("Pod", "binding"),
+    ] {
+        let kind = self::kind("v1", kind);
+        let body = kinds::body_type(&kind.subresource(sub).unwrap().gvk);
+        assert!(body.is_some(), "{sub}");
+    }
+    let gvk = GroupVersionKind::new("authentication.k8s.io", "v1", "TokenRequest");
+    let mut request = json!({"spec": {"audiences": ["a"]}});
+    kinds::apply_builtin(&mut request, &kinds::body_type(&gvk).unwrap());
+    assert_eq!(request["spec"]["expirationSeconds"].as_i64(), Some(3600));
+}
+
+#[test]
+fn reviews_need_no_name_and_new_events_name_what_they_regard() {
+    let spec = json!({"resourceAttributes": {"verb": "get"}});
+    let review = json!({"apiVersion": "authorization.k8s.io/v1", "kind": "SelfSubjectAccessReview", "spec": spec});
+    assert_eq!(created(review).1, [""; 0]);
+    for (version, field) in [("v1", "involvedObject"), ("events.k8s.io/v1", "regarding")] {
+        let about = json!({"kind": "Pod", "name": "p", "namespace": "default"});
+        let event = changed(named(version, "Event", Value::object()), &[field], about);
+        assert_eq!(created(event.clone()).1, [""; 0], "{version}");
+        let stray = changed(event, &[field, "namespace"], "other");
+        assert!(created(stray).1[0].starts_with(&format!("{field}.namespace: Invalid value")));
+    }
+}
+
+#[test]
+fn custom_objects_are_checked_against_their_schema() {
+    let (crd, _) = created(definition());
+    let bytes = flat::encode(&crd);
+    let widget = &kinds_of_crd(machinery::Ref::new(&bytes)).unwrap()[0];
+    let mut object = named("example.com/v1", "Widget", json!({"spec": {"size": "big"}}));
+    object.metadata_mut().insert("namespace", "default");
+    let errors = widget.validate(&object);
+    assert_eq!(errors.len(), 1);
+    assert_eq!(errors[0].field, "spec.size");
+}
+
+#[test]
 fn a_wrong_definition_is_refused() {
     let twice = {
         let mut crd = definition();

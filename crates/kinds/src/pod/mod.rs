@@ -100,7 +100,7 @@ fn class_of<'a>(all: impl Iterator<Item = &'a Value>) -> &'static str {
 }
 
 /// Adds cpu and memory of a resource list to sums and returns how many of them it sets.
-fn add<'a>(sums: &mut BTreeMap<&'a str, Quantity>, list: &Value) -> usize {
+fn add(sums: &mut BTreeMap<&str, Quantity>, list: &Value) -> usize {
     let mut found = 0;
     for name in ["cpu", "memory"] {
         let amount = check::text_of(&list[name])

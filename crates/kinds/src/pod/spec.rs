@@ -10,12 +10,15 @@ use machinery::{FieldError, Value, dns1123_label, dns1123_subdomain};
 const NAMESERVERS_MAX: usize = 3;
 const SEARCHES_MAX: usize = 32;
 
+/// A check of a text's syntax.
+type Syntax = fn(&str) -> Vec<String>;
+
 /// Checks a pod template: labels, annotations and specification.
 pub(crate) fn template(errors: &mut Errors, path: &str, template: &Value) {
     labels(
         errors,
         &format!("{path}.metadata.labels"),
-        &template.at(&["metadata", "labels"]).clone(),
+        template.at(&["metadata", "labels"]),
     );
     validate_spec(errors, &format!("{path}.spec"), &template["spec"]);
     if !template
@@ -61,7 +64,7 @@ pub(crate) fn validate_spec(errors: &mut Errors, path: &str, spec: &Value) {
 }
 
 fn names(errors: &mut Errors, path: &str, spec: &Value) {
-    let optional: [(&str, fn(&str) -> Vec<String>); 6] = [
+    let optional: [(&str, Syntax); 6] = [
         ("serviceAccountName", dns1123_subdomain),
         ("nodeName", dns1123_subdomain),
         ("priorityClassName", dns1123_subdomain),

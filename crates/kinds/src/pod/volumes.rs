@@ -44,10 +44,8 @@ fn sources(errors: &mut Errors, path: &str, volume: &Value) {
 
 fn one(errors: &mut Errors, path: &str, kind: &str, source: &Value) {
     match kind {
-        "emptyDir" => {
-            if !source["sizeLimit"].is_null() {
-                quantity(errors, &format!("{path}.sizeLimit"), &source["sizeLimit"]);
-            }
+        "emptyDir" if !source["sizeLimit"].is_null() => {
+            quantity(errors, &format!("{path}.sizeLimit"), &source["sizeLimit"]);
         }
         "hostPath" => host_path(errors, path, source),
         "secret" => {
