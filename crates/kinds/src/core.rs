@@ -92,7 +92,7 @@ pub(crate) const PARTS: &[Part] = &[
         ..Part::plain(crate::NODES)
     },
     Part {
-        heads: &["Name", "Secrets:integer", "Age"],
+        heads: &["Name", "Secrets", "Age"],
         row: Some(|o, now| vec![name(o), o.at("secrets").items().count().into(), age(o, now)]),
         ..Part::plain(crate::SERVICE_ACCOUNTS)
     },

@@ -14,7 +14,11 @@ pub fn human_duration(micros: i64) -> String {
     }
     let (minutes, hours) = (seconds / 60, seconds / 3_600);
     let pair = |big: i64, big_unit: &str, small: i64, small_unit: &str| {
-        if small == 0 { format!("{big}{big_unit}") } else { format!("{big}{big_unit}{small}{small_unit}") }
+        if small == 0 {
+            format!("{big}{big_unit}")
+        } else {
+            format!("{big}{big_unit}{small}{small_unit}")
+        }
     };
     match () {
         () if seconds < 120 => format!("{seconds}s"),
@@ -36,10 +40,24 @@ mod tests {
     #[test]
     fn reads_like_upstream() {
         for (seconds, text) in [
-            (-2, "<invalid>"), (-1, "0s"), (0, "0s"), (119, "119s"), (120, "2m"), (250, "4m10s"),
-            (600, "10m"), (3 * 3600 - 1, "179m"), (3 * 3600, "3h"), (8 * 3600, "8h"),
-            (3 * 3600 + 300, "3h5m"), (47 * 3600, "47h"), (53 * 3600, "2d5h"), (8 * 86400, "8d"),
-            (729 * 86400, "729d"), (730 * 86400, "2y"), (1100 * 86400, "3y5d"), (3000 * 86400, "8y"),
+            (-2, "<invalid>"),
+            (-1, "0s"),
+            (0, "0s"),
+            (119, "119s"),
+            (120, "2m"),
+            (250, "4m10s"),
+            (600, "10m"),
+            (3 * 3600 - 1, "179m"),
+            (3 * 3600, "3h"),
+            (8 * 3600, "8h"),
+            (3 * 3600 + 300, "3h5m"),
+            (47 * 3600, "47h"),
+            (53 * 3600, "2d5h"),
+            (8 * 86400, "8d"),
+            (729 * 86400, "729d"),
+            (730 * 86400, "2y"),
+            (1100 * 86400, "3y5d"),
+            (3000 * 86400, "8y"),
         ] {
             assert_eq!(human_duration(seconds * 1_000_000), text, "{seconds}");
         }
