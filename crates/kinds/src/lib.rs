@@ -15,6 +15,7 @@ mod convert;
 mod core;
 mod crd;
 mod defaults;
+mod fields;
 mod kind;
 mod meta;
 mod path;

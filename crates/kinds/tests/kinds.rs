@@ -604,6 +604,42 @@ fn custom_objects_are_checked_against_their_schema() {
 }
 
 #[test]
+fn selectors_see_what_is_absent_as_upstream_does() {
+    for (object, selector, wanted) in [
+        (
+            named("v1", "Node", json!({"spec": {}})),
+            "spec.unschedulable=false",
+            true,
+        ),
+        (
+            named("v1", "Node", json!({"spec": {"unschedulable": true}})),
+            "spec.unschedulable=false",
+            false,
+        ),
+        (
+            pod(json!({"nodeName": "n"})),
+            "spec.nodeName=n,metadata.name=a",
+            true,
+        ),
+        (pod(json!({})), "spec.nodeName!=", false),
+        (
+            named("v1", "Event", json!({"source": {"component": "k"}})),
+            "source=k",
+            true,
+        ),
+        (
+            named("batch/v1", "Job", json!({"status": {"succeeded": 1_i64}})),
+            "status.successful=1",
+            true,
+        ),
+    ] {
+        let parsed = machinery::FieldSelector::parse(selector).unwrap();
+        let found = of(&object).matches_fields(&parsed, Object::new(&object, 1).root());
+        assert_eq!(found, wanted, "{selector}");
+    }
+}
+
+#[test]
 fn a_wrong_definition_is_refused() {
     let twice = {
         let mut crd = definition();

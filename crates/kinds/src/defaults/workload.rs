@@ -49,8 +49,11 @@ pub(super) const ROWS: Rows = &[
 fn stateful_set_spec(spec: &mut Map) {
     fill(spec, "podManagementPolicy", "OrderedReady");
     let strategy = member(spec, "updateStrategy");
-    fill(strategy, "type", "RollingUpdate");
-    if text(strategy, "type") == "RollingUpdate" {
+    if text(strategy, "type").is_empty() {
+        strategy.insert("type", "RollingUpdate");
+        member(strategy, "rollingUpdate");
+    }
+    if text(strategy, "type") == "RollingUpdate" && strategy.contains_key("rollingUpdate") {
         set(member(strategy, "rollingUpdate"), "partition", 0_i64);
     }
     let retention = member(spec, "persistentVolumeClaimRetentionPolicy");
