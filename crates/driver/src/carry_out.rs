@@ -19,7 +19,12 @@ pub struct Actor {
 impl Actor {
     /// An actor with its identity; `name` is its field manager and the source of its events.
     pub fn new(door: &Door, user: Arc<User>, name: &'static str, recorder: &Arc<Recorder>) -> Self {
-        Self { door: door.clone(), user, name, recorder: recorder.clone() }
+        Self {
+            door: door.clone(),
+            user,
+            name,
+            recorder: recorder.clone(),
+        }
     }
 
     /// Its name.
@@ -27,13 +32,25 @@ impl Actor {
         self.name
     }
 
-    /// Carries out actions in order until one fails; the revision of the last write made.
-    pub async fn carry_out(&self, actions: Vec<Action>) -> Result<u64, Status> {
+    /// Carries out actions in order until one fails; the revision of the last write made, or
+    /// the action that failed and why.
+    pub async fn carry_out(&self, actions: Vec<Action>) -> Result<u64, Box<(Action, Status)>> {
         let mut revision = 0;
         for action in actions {
-            revision = revision.max(self.perform(action).await?.map_or(0, |reply| reply.revision));
+            match self.perform(action.clone()).await {
+                Ok(reply) => revision = revision.max(reply.map_or(0, |reply| reply.revision)),
+                Err(status) => return Err(Box::new((action, status))),
+            }
         }
         Ok(revision)
+    }
+
+    /// Carries out all actions whatever becomes of each.
+    pub async fn try_each(&self, actions: Vec<Action>) {
+        for action in actions {
+            // Reports are a courtesy; the failure they are about is handled elsewhere.
+            let _ = self.perform(action).await;
+        }
     }
 
     fn call(&self, verb: Verb, target: &Target) -> Result<Call, Status> {
@@ -128,7 +145,6 @@ impl Actor {
         }
     }
 }
-
 
 /// The patch with its preconditions in `metadata`.
 fn conditional(mut patch: Value, when: &Preconditions) -> Value {

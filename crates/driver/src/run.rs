@@ -5,12 +5,12 @@ use auth::User;
 use env::Time;
 use futures::{FutureExt, StreamExt, channel::mpsc, select_biased};
 use machinery::Status;
-use reconcile::{BY_OWNER, Brain, Change, View, Work};
+use reconcile::{Action, BY_OWNER, Brain, Change, View, Work};
 use registry::{Door, Subscription};
 use std::sync::Arc;
 
 /// A finished unit of work: which brain, which unit, how it went.
-type Outcome = (usize, u64, Result<u64, Status>);
+type Outcome = (usize, u64, Result<u64, Box<(Action, Status)>>);
 
 struct Slot {
     brain: Box<dyn Brain>,
@@ -154,8 +154,21 @@ impl Driver {
         let Some((at, id, result)) = outcome else {
             return;
         };
+        let now = self.door.now();
         let slot = &mut self.slots[at];
-        slot.brain.finished(id, result, self.door.now());
+        let result = result.map_err(|failure| {
+            let (action, status) = *failure;
+            let reports = slot.brain.report(&self.view, id, (&action, &status), now);
+            if !reports.is_empty() {
+                let hands = slot.hands.clone();
+                self.door.world().spawn(
+                    slot.hands.name(),
+                    async move { hands.try_each(reports).await },
+                );
+            }
+            status
+        });
+        slot.brain.finished(id, result, now);
         slot.dirty = true;
     }
 

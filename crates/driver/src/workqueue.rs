@@ -6,7 +6,7 @@
 use env::Time;
 use machinery::{SmolStr, Status};
 use reconcile::{
-    Brain, Change, Controller, Decision, Index, Plan, Target, View, Watch, Work, backoff,
+    Action, Brain, Change, Controller, Decision, Index, Plan, Target, View, Watch, Work, backoff,
 };
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -183,6 +183,13 @@ impl Brain for Workqueue {
         Decision {
             work,
             again_at: self.timers.first().map(|(time, _)| *time),
+        }
+    }
+
+    fn report(&self, view: &View, id: u64, failure: (&Action, &Status), now: Time) -> Vec<Action> {
+        match self.working.get(&id) {
+            Some(key) => self.controller.failed(view, key, failure, now).actions,
+            None => Vec::new(),
         }
     }
 

@@ -71,8 +71,14 @@ impl fmt::Display for AssembleError {
 impl std::error::Error for AssembleError {}
 
 /// Builds the control plane in a world, on a disk: store, door, first objects, controllers, scheduler.
-pub async fn assemble(world: &World, disk: Arc<dyn Disk>, config: PlatformConfig) -> Result<Platform, AssembleError> {
-    let store = Store::open(world, disk, config.store).await.map_err(AssembleError::Store)?;
+pub async fn assemble(
+    world: &World,
+    disk: Arc<dyn Disk>,
+    config: PlatformConfig,
+) -> Result<Platform, AssembleError> {
+    let store = Store::open(world, disk, config.store)
+        .await
+        .map_err(AssembleError::Store)?;
     let builtin = Catalogue::builtin();
     let catalogue = custom::catalogue(&builtin, &store.snapshot());
     let door = Door::new(DoorConfig {
@@ -84,30 +90,52 @@ pub async fn assemble(world: &World, disk: Arc<dyn Disk>, config: PlatformConfig
     });
     custom::follow(&door, builtin).map_err(AssembleError::Start)?;
     bootstrap(&door, config.bootstrap).await?;
-    let services = ServiceNet::start(&door, &config.cluster_domain).map_err(AssembleError::Start)?;
+    let services =
+        ServiceNet::start(&door, &config.cluster_domain).map_err(AssembleError::Start)?;
     let pods = PodRouter::start(&door).map_err(AssembleError::Start)?;
-    let controllers = ControllersConfig { root_ca: config.root_ca, volume_directory: config.volume_directory };
+    let controllers = ControllersConfig {
+        root_ca: config.root_ca,
+        volume_directory: config.volume_directory,
+    };
     let mut brains: Vec<Box<dyn Brain>> = controllers::all(controllers)
         .into_iter()
         .map(|controller| Box::new(Workqueue::new(controller)) as Box<dyn Brain>)
         .collect();
     brains.push(Box::new(scheduler::Scheduler::default()));
     drive(&door, brains).map_err(AssembleError::Start)?;
-    Ok(Platform { door, services, recorder: Arc::default(), store, pods })
+    Ok(Platform {
+        door,
+        services,
+        recorder: Arc::default(),
+        store,
+        pods,
+    })
 }
 
 /// Creates the objects every cluster begins with; those that exist stay as they are.
-async fn bootstrap(door: &Door, config: admission::bootstrap::BootstrapConfig) -> Result<(), AssembleError> {
+async fn bootstrap(
+    door: &Door,
+    config: admission::bootstrap::BootstrapConfig,
+) -> Result<(), AssembleError> {
     let user = Arc::new(User::component("system:apiserver"));
     for (resource, object) in admission::bootstrap::objects(config) {
         let name = format!("{resource} {}", object.name());
-        let refuse = |status| AssembleError::Bootstrap { object: name.clone(), status };
+        let refuse = |status| AssembleError::Bootstrap {
+            object: name.clone(),
+            status,
+        };
         let namespace = object.namespace().to_owned();
-        let exists = door.snapshot().get(resource, &registry::Key::new(&namespace, object.name())).is_some();
+        let exists = door
+            .snapshot()
+            .get(resource, &registry::Key::new(&namespace, object.name()))
+            .is_some();
         if exists {
             continue;
         }
-        let mut call = door.component_call(&user, Verb::Create, resource, &namespace, "").map_err(refuse)?.with_object(object);
+        let mut call = door
+            .component_call(&user, Verb::Create, resource, &namespace, "")
+            .map_err(refuse)?
+            .with_object(object);
         call.options.field_manager = "xebec".into();
         match door.call(call).await {
             Err(status) if !status.is_already_exists() => return Err(refuse(status)),

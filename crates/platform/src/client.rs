@@ -22,14 +22,24 @@ pub(crate) struct NodeClient {
 impl NodeClient {
     /// A client that acts as `system:node:<node>`.
     pub fn new(door: &Door, node: &str, pods: &Arc<PodRouter>, recorder: &Arc<Recorder>) -> Self {
-        let user = User::new(&format!("system:node:{node}"), &["system:nodes", auth::MASTERS]);
+        let user = User::new(
+            &format!("system:node:{node}"),
+            &["system:nodes", auth::MASTERS],
+        );
         let user = Arc::new(user);
         let actor = Actor::new(door, user.clone(), "kubelet", recorder);
-        Self { door: door.clone(), user, actor, pods: pods.clone() }
+        Self {
+            door: door.clone(),
+            user,
+            actor,
+            pods: pods.clone(),
+        }
     }
 
     fn check(&self, verb: Verb, resource: &str, namespace: &str, name: &str) -> Result<(), Status> {
-        let call = self.door.component_call(&self.user, verb, resource, namespace, name)?;
+        let call = self
+            .door
+            .component_call(&self.user, verb, resource, namespace, name)?;
         let asked = auth::Attributes {
             verb: verb.name().into(),
             group: call.resource.group,
@@ -44,21 +54,43 @@ impl NodeClient {
 }
 
 impl ApiClient for NodeClient {
-    fn get<'a>(&'a self, resource: &'a str, namespace: &'a str, name: &'a str) -> BoxFuture<'a, Result<Arc<Object>, Status>> {
+    fn get<'a>(
+        &'a self,
+        resource: &'a str,
+        namespace: &'a str,
+        name: &'a str,
+    ) -> BoxFuture<'a, Result<Arc<Object>, Status>> {
         async move {
             self.check(Verb::Get, resource, namespace, name)?;
-            let found = self.door.snapshot().get(resource, &Key::new(namespace, name)).cloned();
-            let plural = resource.split_once('.').map_or((resource, ""), |(plural, group)| (plural, group));
-            found.ok_or_else(|| Status::not_found(&machinery::GroupResource::new(plural.1, plural.0), name))
+            let found = self
+                .door
+                .snapshot()
+                .get(resource, &Key::new(namespace, name))
+                .cloned();
+            let plural = resource
+                .split_once('.')
+                .map_or((resource, ""), |(plural, group)| (plural, group));
+            found.ok_or_else(|| {
+                Status::not_found(&machinery::GroupResource::new(plural.1, plural.0), name)
+            })
         }
         .boxed()
     }
 
-    fn list<'a>(&'a self, resource: &'a str, namespace: &'a str) -> BoxFuture<'a, Result<Vec<Arc<Object>>, Status>> {
+    fn list<'a>(
+        &'a self,
+        resource: &'a str,
+        namespace: &'a str,
+    ) -> BoxFuture<'a, Result<Vec<Arc<Object>>, Status>> {
         async move {
             self.check(Verb::List, resource, namespace, "")?;
             let namespace = (!namespace.is_empty()).then_some(namespace);
-            Ok(self.door.snapshot().list(resource, namespace).cloned().collect())
+            Ok(self
+                .door
+                .snapshot()
+                .list(resource, namespace)
+                .cloned()
+                .collect())
         }
         .boxed()
     }
@@ -73,11 +105,13 @@ impl ApiClient for NodeClient {
 
     fn perform(&self, action: Action) -> BoxFuture<'_, Result<Value, Status>> {
         async move {
-            Ok(match self.actor.perform(action).await?.map(|reply| reply.answer) {
-                Some(Answer::Object(_, object)) => object.to_value(),
-                Some(Answer::Value(value)) => value,
-                _ => Value::Null,
-            })
+            Ok(
+                match self.actor.perform(action).await?.map(|reply| reply.answer) {
+                    Some(Answer::Object(_, object)) => object.to_value(),
+                    Some(Answer::Value(value)) => value,
+                    _ => Value::Null,
+                },
+            )
         }
         .boxed()
     }

@@ -17,12 +17,23 @@ pub struct NodeHands {
 
 impl Platform {
     /// Adds a node to the cluster and starts its agent.
-    pub async fn start_node(&self, config: KubeletConfig, hands: NodeHands) -> Result<Arc<Kubelet>, env::RuntimeError> {
+    pub async fn start_node(
+        &self,
+        config: KubeletConfig,
+        hands: NodeHands,
+    ) -> Result<Arc<Kubelet>, env::RuntimeError> {
         if let Some(net) = hands.net {
-            self.services.add_node(&config.node_name, &config.zone, net, hands.fixed_services).await?;
+            self.services
+                .add_node(&config.node_name, &config.zone, net, hands.fixed_services)
+                .await?;
         }
         let client = NodeClient::new(&self.door, &config.node_name, &self.pods, &self.recorder);
         let world = self.door.world().clone();
-        Ok(Kubelet::start(world, config, Arc::new(client), hands.containers))
+        Ok(Kubelet::start(
+            world,
+            config,
+            Arc::new(client),
+            hands.containers,
+        ))
     }
 }

@@ -31,7 +31,12 @@ impl PodRouter {
     pub fn start(door: &Door) -> Result<Arc<Self>, Status> {
         let pods = door.snapshot();
         let mut subscription = door.subscribe_to(PODS, pods.revision)?;
-        let router = Arc::new(Self { state: Mutex::new(State { pods, nodes: BTreeMap::new() }) });
+        let router = Arc::new(Self {
+            state: Mutex::new(State {
+                pods,
+                nodes: BTreeMap::new(),
+            }),
+        });
         let (routing, door_again) = (router.clone(), door.clone());
         door.world().spawn("pod-router", async move {
             loop {
@@ -60,13 +65,20 @@ impl PodRouter {
         for change in changes {
             state.pods.apply(change);
             let place = |object: &Option<Arc<machinery::Object>>| {
-                object.as_ref().map(|pod| pod.at("spec.nodeName").str().to_owned()).unwrap_or_default()
+                object
+                    .as_ref()
+                    .map(|pod| pod.at("spec.nodeName").str().to_owned())
+                    .unwrap_or_default()
             };
             let (before, after) = (place(&change.old), place(&change.new));
             if let Some(pod) = change.new.as_ref().filter(|_| !after.is_empty()) {
                 state.tell(&after, PodChange::Is(pod.clone()));
             }
-            if let Some(pod) = change.old.as_ref().filter(|_| !before.is_empty() && before != after) {
+            if let Some(pod) = change
+                .old
+                .as_ref()
+                .filter(|_| !before.is_empty() && before != after)
+            {
                 state.tell(&before, PodChange::Gone(pod.clone()));
             }
         }
@@ -76,7 +88,10 @@ impl PodRouter {
     pub fn watch(&self, node: &str) -> Arc<dyn PodWatch> {
         let (sender, receiver) = mpsc::unbounded();
         let mut state = self.state.lock().expect("routing does not panic");
-        let own = state.pods.list(PODS, None).filter(|pod| pod.at("spec.nodeName").str() == node);
+        let own = state
+            .pods
+            .list(PODS, None)
+            .filter(|pod| pod.at("spec.nodeName").str() == node);
         // The receiver is in hand, so nothing sent here is lost.
         own.for_each(|pod| drop(sender.unbounded_send(PodChange::Is(pod.clone()))));
         let _ = sender.unbounded_send(PodChange::Synced);

@@ -76,11 +76,28 @@ impl ServiceNet {
     }
 
     /// Adds a node's kernel and loads its complete table.
-    pub async fn add_node(&self, name: &str, zone: &str, net: Arc<dyn KernelNet>, fixed: ServiceTable) -> Result<(), env::RuntimeError> {
+    pub async fn add_node(
+        &self,
+        name: &str,
+        zone: &str,
+        net: Arc<dyn KernelNet>,
+        fixed: ServiceTable,
+    ) -> Result<(), env::RuntimeError> {
         let table = {
-            let mut state = self.state.lock().expect("following services does not panic");
-            let view = NodeView { name: name.into(), zone: zone.into() };
-            let mut node = NodeNet { view, net: net.clone(), fixed, entries: BTreeMap::new() };
+            let mut state = self
+                .state
+                .lock()
+                .expect("following services does not panic");
+            let view = NodeView {
+                name: name.into(),
+                zone: zone.into(),
+            };
+            let mut node = NodeNet {
+                view,
+                net: net.clone(),
+                fixed,
+                entries: BTreeMap::new(),
+            };
             let keys: Vec<Key> = state.services.keys().cloned().collect();
             for key in keys {
                 let entries = state.compile(&key, &node.view);
@@ -95,7 +112,10 @@ impl ServiceNet {
 
     fn present(&self, snapshot: &Snapshot) {
         {
-            let mut state = self.state.lock().expect("following services does not panic");
+            let mut state = self
+                .state
+                .lock()
+                .expect("following services does not panic");
             state.services.clear();
             state.slices.clear();
         }
@@ -109,10 +129,17 @@ impl ServiceNet {
 
     async fn reload(&self) {
         let tables: Vec<_> = {
-            let mut state = self.state.lock().expect("following services does not panic");
+            let mut state = self
+                .state
+                .lock()
+                .expect("following services does not panic");
             let keys: Vec<Key> = state.services.keys().cloned().collect();
             state.recompute(keys.iter());
-            state.nodes.values().map(|node| (node.net.clone(), node.table())).collect()
+            state
+                .nodes
+                .values()
+                .map(|node| (node.net.clone(), node.table()))
+                .collect()
         };
         for (net, table) in tables {
             // The next change tries again; a kernel that refuses is reported by the node's conditions.
@@ -131,7 +158,10 @@ impl ServiceNet {
             return;
         }
         let wanted = {
-            let mut state = self.state.lock().expect("following services does not panic");
+            let mut state = self
+                .state
+                .lock()
+                .expect("following services does not panic");
             state.recompute(touched.iter())
         };
         for (net, change) in wanted {
@@ -144,7 +174,10 @@ impl ServiceNet {
     /// Takes in one object; the Service whose entries may differ now, if any.
     fn learn(&self, resource: &str, key: &Key, object: Option<&Arc<Object>>) -> Option<Key> {
         let mut zone = self.zone.write().expect("the zone's readers do not panic");
-        let mut state = self.state.lock().expect("following services does not panic");
+        let mut state = self
+            .state
+            .lock()
+            .expect("following services does not panic");
         match resource {
             NAMESPACES => {
                 match object {
@@ -185,39 +218,66 @@ impl ServiceNet {
 
 impl State {
     fn learn_slice(&mut self, key: &Key, object: Option<&Arc<Object>>) -> Option<Key> {
-        let owner = self.slices.iter().find(|(_, slices)| slices.contains_key(key)).map(|(owner, _)| owner.clone());
+        let owner = self
+            .slices
+            .iter()
+            .find(|(_, slices)| slices.contains_key(key))
+            .map(|(owner, _)| owner.clone());
         if let Some(slices) = owner.as_ref().and_then(|owner| self.slices.get_mut(owner)) {
             slices.remove(key);
         }
         let Some(object) = object else { return owner };
-        let service = Key::new(&key.namespace, object.label(kube_proxy::SERVICE_NAME_LABEL)?);
+        let service = Key::new(
+            &key.namespace,
+            object.label(kube_proxy::SERVICE_NAME_LABEL)?,
+        );
         if let Ok(view) = object.root().read() {
-            self.slices.entry(service.clone()).or_default().insert(key.clone(), view);
+            self.slices
+                .entry(service.clone())
+                .or_default()
+                .insert(key.clone(), view);
         }
         Some(service)
     }
 
     fn compile(&self, key: &Key, node: &NodeView) -> ServiceTable {
-        let Some(service) = self.services.get(key) else { return ServiceTable::new() };
-        let slices: Vec<&EndpointSliceView> = self.slices.get(key).into_iter().flat_map(|slices| slices.values()).collect();
+        let Some(service) = self.services.get(key) else {
+            return ServiceTable::new();
+        };
+        let slices: Vec<&EndpointSliceView> = self
+            .slices
+            .get(key)
+            .into_iter()
+            .flat_map(|slices| slices.values())
+            .collect();
         compile_service(service, &slices, node)
     }
 
     /// Recomputes the entries of some Services; what each node's kernel must change.
-    fn recompute<'a>(&mut self, keys: impl Iterator<Item = &'a Key> + Clone) -> Vec<(Arc<dyn KernelNet>, ServiceChange)> {
+    fn recompute<'a>(
+        &mut self,
+        keys: impl Iterator<Item = &'a Key> + Clone,
+    ) -> Vec<(Arc<dyn KernelNet>, ServiceChange)> {
         let mut nodes = std::mem::take(&mut self.nodes);
         let mut wanted = Vec::new();
         for node in nodes.values_mut() {
             let mut change = ServiceChange::default();
             for key in keys.clone() {
                 let new = self.compile(key, &node.view);
-                let old = node.entries.insert(key.clone(), new.clone()).unwrap_or_default();
+                let old = node
+                    .entries
+                    .insert(key.clone(), new.clone())
+                    .unwrap_or_default();
                 let part = diff(&old, &new);
                 change.set.extend(part.set);
                 change.remove.extend(part.remove);
             }
-            change.set.retain(|frontend, _| !node.fixed.contains_key(frontend));
-            change.remove.retain(|frontend| !node.fixed.contains_key(frontend));
+            change
+                .set
+                .retain(|frontend, _| !node.fixed.contains_key(frontend));
+            change
+                .remove
+                .retain(|frontend| !node.fixed.contains_key(frontend));
             if !change.set.is_empty() || !change.remove.is_empty() {
                 wanted.push((node.net.clone(), change));
             }
@@ -229,8 +289,17 @@ impl State {
 
 impl NodeNet {
     fn table(&self) -> ServiceTable {
-        let mut table: ServiceTable = self.entries.values().flatten().map(|(frontend, entry)| (*frontend, entry.clone())).collect();
-        table.extend(self.fixed.iter().map(|(frontend, entry)| (*frontend, entry.clone())));
+        let mut table: ServiceTable = self
+            .entries
+            .values()
+            .flatten()
+            .map(|(frontend, entry)| (*frontend, entry.clone()))
+            .collect();
+        table.extend(
+            self.fixed
+                .iter()
+                .map(|(frontend, entry)| (*frontend, entry.clone())),
+        );
         table
     }
 }

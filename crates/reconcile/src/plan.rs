@@ -245,6 +245,11 @@ pub trait Brain: Send {
     fn observe(&mut self, view: &View, change: &Change);
     /// Decides. Called after changes, after finished work, and when due.
     fn decide(&mut self, view: &View, now: Time) -> Decision;
+    /// What to report (events, conditions) about an action of this work that failed. Carried out
+    /// once, failures ignored, before [`Brain::finished`].
+    fn report(&self, _: &View, _id: u64, _: (&Action, &Status), _: Time) -> Vec<Action> {
+        Vec::new()
+    }
     /// Work ended: with the revision its last write made, or the first failure.
     fn finished(&mut self, id: u64, result: Result<u64, Status>, now: Time);
 }
