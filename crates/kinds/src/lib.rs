@@ -5,6 +5,7 @@
 //! file of its group. Knows no store, transport or clock. Upstream counterparts: `pkg/apis/*`,
 //! `pkg/registry/*/strategy.go`, `pkg/printers/internalversion`.
 
+mod access;
 mod apps;
 mod batch;
 mod catalogue;
@@ -18,6 +19,7 @@ mod defaults;
 mod fields;
 mod kind;
 mod meta;
+mod network;
 mod path;
 mod pod;
 mod policy;
@@ -42,19 +44,22 @@ pub use subresource::body_type;
 
 use std::{collections::BTreeMap, sync::OnceLock};
 
+const FILES: [&[Part]; 10] = [
+    &[pod::PART],
+    core::PARTS,
+    service::PARTS,
+    volume::PARTS,
+    apps::PARTS,
+    batch::PARTS,
+    policy::PARTS,
+    access::PARTS,
+    network::PARTS,
+    cluster::PARTS,
+];
+
 /// The parts of built-in kinds by resource in the store.
 pub(crate) fn parts() -> &'static BTreeMap<&'static str, Part> {
     static PARTS: OnceLock<BTreeMap<&'static str, Part>> = OnceLock::new();
-    const FILES: [&[Part]; 8] = [
-        &[pod::PART],
-        core::PARTS,
-        service::PARTS,
-        volume::PARTS,
-        apps::PARTS,
-        batch::PARTS,
-        policy::PARTS,
-        cluster::PARTS,
-    ];
     PARTS.get_or_init(|| {
         FILES
             .into_iter()
@@ -62,4 +67,29 @@ pub(crate) fn parts() -> &'static BTreeMap<&'static str, Part> {
             .map(|part| (part.storage, *part))
             .collect()
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_part_belongs_to_a_kind_and_its_heads_fit() {
+        let catalogue = Catalogue::builtin();
+        let rows: usize = FILES.iter().map(|file| file.len()).sum();
+        assert_eq!(parts().len(), rows, "two parts of one kind");
+        for (storage, part) in parts() {
+            let kind = catalogue.by_storage(storage).expect(storage);
+            assert_eq!(part.heads.is_empty(), part.row.is_none(), "{storage}");
+            let status = kind.subresource("status").is_some();
+            let expected = status && *storage != NODES;
+            assert_eq!(part.strategy.has_status, expected, "{storage}");
+        }
+        for kind in catalogue
+            .iter()
+            .filter(|kind| kind.subresource("status").is_some())
+        {
+            assert!(parts().contains_key(kind.storage.as_str()), "{kind:?}");
+        }
+    }
 }

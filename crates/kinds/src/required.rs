@@ -60,8 +60,8 @@ fn check_field(schema: &Schema, field: &Field, value: &Value, path: &str, errors
 }
 
 fn is_missing(schema: &Schema, field: &Field, found: &Value) -> bool {
-    // An empty header or kernel parameter value is a value; messages may be empty.
-    if matches!(field.name.as_str(), "value" | "message") {
+    // An empty header, kernel parameter or audience is one; messages may be empty.
+    if matches!(field.name.as_str(), "value" | "message" | "audience") {
         return false;
     }
     match schema.node(field.node).shape {
