@@ -55,7 +55,8 @@ impl Cgroups for V1 {
             // Absent without swap accounting; then there is nothing to limit.
             let _ = self.set("memory", path, "memory.memsw.limit_in_bytes", memory);
         }
-        self.set("cpu", path, "cpu.shares", shares(limits.cpu_request_milli))?;
+        // A share is a wish: without the controller it has no meaning.
+        let _ = self.set("cpu", path, "cpu.shares", shares(limits.cpu_request_milli));
         if let Some(milli) = limits.cpu_milli {
             self.set("cpu", path, "cpu.cfs_period_us", CPU_PERIOD)?;
             self.set("cpu", path, "cpu.cfs_quota_us", quota(milli))?;

@@ -18,9 +18,12 @@ impl V2 {
     /// Enables our controllers for the children of `directory`.
     fn delegate(&self, directory: &Path) -> io::Result<()> {
         let file = directory.join("cgroup.subtree_control");
-        let present = fs::read_to_string(&file)?;
+        let enabled = fs::read_to_string(&file)?;
+        let offered = fs::read_to_string(directory.join("cgroup.controllers"))?;
+        let lists = |text: &str, name| text.split_whitespace().any(|word| word == name);
         for name in CONTROLLERS {
-            if present.split_whitespace().any(|word| word == name) {
+            // One that is not offered matters only to those who ask for its limits.
+            if lists(&enabled, name) || !lists(&offered, name) {
                 continue;
             }
             match write(&file, format!("+{name}")) {
@@ -71,7 +74,8 @@ impl Cgroups for V2 {
             // Absent without swap accounting; then there is nothing to limit.
             let _ = self.set(path, "memory.swap.max", 0);
         }
-        self.set(path, "cpu.weight", weight(shares(limits.cpu_request_milli)))?;
+        // A share is a wish: without the controller it has no meaning.
+        let _ = self.set(path, "cpu.weight", weight(shares(limits.cpu_request_milli)));
         if let Some(milli) = limits.cpu_milli {
             self.set(path, "cpu.max", format!("{} {CPU_PERIOD}", quota(milli)))?;
         }
@@ -128,6 +132,10 @@ mod tests {
         fs::create_dir_all(root.join("a/b")).expect("created");
         fs::write(root.join("cgroup.subtree_control"), "cpu memory\n").expect("written");
         fs::write(root.join("a/cgroup.subtree_control"), "cpu memory pids\n").expect("written");
+        for place in ["", "a/"] {
+            let file = root.join(format!("{place}cgroup.controllers"));
+            fs::write(file, "cpuset cpu memory pids\n").expect("written");
+        }
         let limits = Limits {
             memory: Some(1 << 20),
             cpu_milli: Some(1500),

@@ -15,7 +15,7 @@ use std::{
     io,
     os::{
         fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd},
-        unix::fs::{FileTypeExt, MetadataExt, OpenOptionsExt, symlink},
+        unix::fs::{FileTypeExt, MetadataExt, OpenOptionsExt, PermissionsExt, symlink},
     },
     path::{Path, PathBuf},
 };
@@ -312,6 +312,9 @@ fn open_sub_path(volume: OwnedFd, path: &Path) -> io::Result<OwnedFd> {
                 .filter(|parent| !parent.as_os_str().is_empty());
             let parent = look(volume.as_fd(), parent.unwrap_or(Path::new(".")).as_os_str())?;
             sys::make_directory(parent.as_fd(), part, mode)?;
+            // Exactly the volume's mode: the file creation mask took something away.
+            let made = look(volume.as_fd(), built.as_os_str())?;
+            fs::set_permissions(handle(&made), fs::Permissions::from_mode(mode))?;
         }
     }
     look(volume.as_fd(), path.as_os_str()).context(|| format!("subPath {path:?}"))

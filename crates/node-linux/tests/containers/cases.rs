@@ -12,13 +12,15 @@ pub type Case = (&'static str, fn());
 pub const ALL: &[Case] = &[
     ("exit_codes_and_logs", exit_codes_and_logs),
     ("environment_and_identity", environment_and_identity),
-    ("files_and_mounts", files_and_mounts),
+    ("volumes", volumes),
+    ("root_file_system", root_file_system),
     ("start_errors", start_errors),
     ("security", security),
     ("memory_limit", memory_limit),
     ("stop_with_grace", stop_with_grace),
     ("many_at_once", many_at_once),
     ("commands", commands),
+    ("sessions", sessions),
     ("attach_to_input", attach_to_input),
     ("shared_process_namespace", shared_process_namespace),
     ("host_namespaces", host_namespaces),
@@ -140,89 +142,78 @@ fn environment_and_identity() {
     house.close();
 }
 
-fn files_and_mounts() {
-    let house = House::new("files");
-    let pod = house.sandbox("u1");
-    let volume = |name: &str, source: &VolumeSource, group| {
-        house
-            .block(house.containers.prepare_volume("u1", name, source, group))
-            .expect("prepared")
-    };
-    let config_map = files(&[("key", "value"), ("dir/deep", "below")]);
-    let config_map = volume("config", &config_map, None);
-    let memory = VolumeSource::EmptyDir {
-        memory: true,
-        size_limit: Some(1 << 20),
-    };
-    let memory = volume("memory", &memory, Some(2000));
-    let scratch = volume(
-        "scratch",
-        &VolumeSource::EmptyDir {
-            memory: false,
-            size_limit: None,
-        },
-        None,
-    );
-    let mount = |host: &str, target: &str, sub: &str, read_only| Mount {
+fn mount(host: &str, target: &str, sub: &str, read_only: bool) -> Mount {
+    Mount {
         container_path: target.into(),
         host_path: host.into(),
         sub_path: sub.into(),
         read_only,
+    }
+}
+
+/// Runs an applet with changes to its container: exit code and log.
+fn run_with(
+    house: &House,
+    pod: &str,
+    (name, words): (&str, &[&str]),
+    edit: impl FnOnce(&mut ContainerConfig),
+) -> (i32, String) {
+    let mut config = applet(name, words);
+    edit(&mut config);
+    let id = house.start(pod, config);
+    let code = house.wait(&id).0;
+    (code, house.log(&id))
+}
+
+fn volumes() {
+    let house = House::new("volumes");
+    let pod = house.sandbox("u1");
+    let volume = |name: &str, source: VolumeSource, group| {
+        let prepared = house.containers.prepare_volume("u1", name, &source, group);
+        house.block(prepared).expect("prepared")
     };
-    let run = |name: &str, words: &[&str], edit: fn(&mut ContainerConfig)| {
-        let mut config = applet(name, words);
-        config.mounts = vec![
-            mount(&config_map, "/config", "", true),
-            mount(&memory, "/memory", "", false),
-            mount(&scratch, "/scratch/sub", "made/for/you", false),
-            mount(&config_map, "/one/file", "key", true),
-        ];
-        edit(&mut config);
-        let id = house.start(&pod.id, config);
-        let code = house.wait(&id).0;
-        (code, house.log(&id))
+    let scratch = |memory, size_limit| VolumeSource::EmptyDir { memory, size_limit };
+    let config = volume(
+        "config",
+        files(&[("key", "value"), ("dir/deep", "below")]),
+        None,
+    );
+    let memory = volume("memory", scratch(true, Some(1 << 20)), Some(2000));
+    let disk = volume("disk", scratch(false, None), None);
+    let run = |name: &str, words: &[&str]| {
+        run_with(&house, &pod.id, (name, words), |container| {
+            container.mounts = vec![
+                mount(&config, "/config", "", true),
+                mount(&memory, "/memory", "", false),
+                mount(&disk, "/disk/sub", "made/for/you", false),
+                mount(&config, "/one/file", "key", true),
+            ];
+            container.security.run_as_user = Some(1000);
+            container.security.supplemental_groups = vec![2000];
+        })
     };
-    let plain: fn(&mut ContainerConfig) = |_| ();
-    assert_eq!(
-        run("a", &["cat", "/config/dir/deep"], plain),
-        (0, "below\n".into())
-    );
-    assert_eq!(
-        run("b", &["cat", "/one/file"], plain),
-        (0, "value\n".into())
-    );
-    assert_eq!(run("c", &["write", "/config/key", "x"], plain).0, 1);
-    assert_eq!(run("d", &["write", "/scratch/sub/file", "x"], plain).0, 0);
-    assert_eq!(
-        fs::read_to_string(format!("{scratch}/made/for/you/file")).expect("there"),
-        "x"
-    );
-    let as_user: fn(&mut ContainerConfig) = |config| {
-        config.security.run_as_user = Some(1000);
-        config.security.supplemental_groups = vec![2000];
-    };
-    assert_eq!(run("e", &["write", "/memory/file", "x"], as_user).0, 0);
-    assert_eq!(run("f", &["write", "/etc/file", "x"], as_user).0, 1);
-    let read_only: fn(&mut ContainerConfig) = |config| config.security.read_only_root = true;
-    let (code, log) = run("g", &["write", "/tmp/file", "x"], read_only);
-    assert!(
-        code == 1 && log.contains("Read-only file system"),
-        "{log:?}"
-    );
-    assert_eq!(run("h", &["write", "/memory/other", "x"], read_only).0, 0);
-    let (_, hosts) = run("i", &["cat", "/etc/hosts"], plain);
-    assert!(hosts.contains("127.0.0.1\tpod-u1"), "{hosts:?}");
-    assert_eq!(
-        run("j", &["cat", "/etc/resolv.conf"], plain).1,
-        "nameserver 10.0.0.10\n"
-    );
-    let work: fn(&mut ContainerConfig) = |config| config.working_dir = "/new/place".into();
-    assert_eq!(run("k", &["write", "here", "x"], work).0, 0);
-    std::os::unix::fs::symlink("/etc", format!("{scratch}/out")).expect("a link");
-    let mut config = applet("escape", &["env"]);
-    config.mounts = vec![mount(&scratch, "/x", "out/passwd", false)];
+    let cases: [(&str, &[&str], i32, &str); 5] = [
+        ("a", &["cat", "/config/dir/deep"], 0, "below\n"),
+        ("b", &["cat", "/one/file"], 0, "value\n"),
+        (
+            "c",
+            &["write", "/config/key", "x"],
+            1,
+            "Read-only file system (os error 30)\n",
+        ),
+        ("d", &["write", "/disk/sub/file", "x"], 0, "written\n"),
+        ("e", &["write", "/memory/file", "x"], 0, "written\n"),
+    ];
+    for (name, words, code, log) in cases {
+        assert_eq!(run(name, words), (code, log.to_owned()), "{words:?}");
+    }
+    let written = fs::read_to_string(format!("{disk}/made/for/you/file"));
+    assert_eq!(written.expect("there"), "x");
+    std::os::unix::fs::symlink("/etc", format!("{disk}/out")).expect("a link");
+    let mut escape = applet("escape", &["env"]);
+    escape.mounts = vec![mount(&disk, "/x", "out/passwd", false)];
     let id = house
-        .block(house.containers.create(&pod.id, &config))
+        .block(house.containers.create(&pod.id, &escape))
         .expect("created");
     assert!(
         house.block(house.containers.start(&id)).is_err(),
@@ -235,6 +226,47 @@ fn files_and_mounts() {
         .block(house.containers.release_volumes("u1"))
         .expect("released");
     assert!(!house.state.join("pods/u1").exists());
+    house.close();
+}
+
+fn root_file_system() {
+    let house = House::new("root");
+    let pod = house.sandbox("u1");
+    let run = |name: &str, words: &[&str], edit: fn(&mut ContainerConfig)| {
+        run_with(&house, &pod.id, (name, words), edit)
+    };
+    let plain: fn(&mut ContainerConfig) = |_| ();
+    let read_only: fn(&mut ContainerConfig) = |config| config.security.read_only_root = true;
+    let (code, log) = run("a", &["write", "/tmp/file", "x"], read_only);
+    assert!(
+        code == 1 && log.contains("Read-only file system"),
+        "{log:?}"
+    );
+    assert_eq!(run("b", &["write", "/dev/shm/file", "x"], read_only).0, 0);
+    assert_eq!(
+        run("c", &["cat", "/dev/shm/file"], plain),
+        (0, "x\n".into()),
+        "pods share it"
+    );
+    let as_user: fn(&mut ContainerConfig) = |config| config.security.run_as_user = Some(1000);
+    assert_eq!(run("d", &["write", "/etc/file", "x"], as_user).0, 1);
+    let (_, hosts) = run("e", &["cat", "/etc/hosts"], plain);
+    assert!(hosts.contains("127.0.0.1\tpod-u1"), "{hosts:?}");
+    assert_eq!(
+        run("f", &["cat", "/etc/resolv.conf"], plain).1,
+        "nameserver 10.0.0.10\n"
+    );
+    assert_eq!(run("g", &["cat", "/etc/hostname"], plain).1, "pod-u1\n");
+    let work: fn(&mut ContainerConfig) = |config| config.working_dir = "/new/place".into();
+    assert_eq!(run("h", &["write", "here", "x"], work).0, 0);
+    let message: fn(&mut ContainerConfig) = |config| {
+        config.mounts = vec![mount("", "/var/log/last", "", false)];
+        config.security.run_as_user = Some(1000);
+    };
+    let mut config = applet("i", &["write", "/var/log/last", "words"]);
+    message(&mut config);
+    let id = house.start(&pod.id, config);
+    assert_eq!(house.wait(&id).2, "words");
     house.close();
 }
 
@@ -538,6 +570,13 @@ fn commands() {
     let late = exec(&["app", "applet", "sleep"], Duration::from_millis(200)).expect_err("late");
     assert_eq!(late.reason, "DeadlineExceeded");
     await_processes(&house.cgroup, 1);
+    house.close();
+}
+
+fn sessions() {
+    let house = House::new("session");
+    let pod = house.sandbox("u1");
+    let id = house.start(&pod.id, applet("main", &["sleep"]));
     house.block(async {
         let options = StreamOptions {
             stdin: true,
