@@ -33,6 +33,15 @@ pub fn run(arguments: &[String]) -> ExitCode {
             Ok(()) => println!("written"),
             Err(error) => return fail(&error),
         },
+        ["threads"] => {
+            let thread = thread::spawn(|| println!("from a thread"));
+            thread.join().expect("a thread");
+        }
+        ["unshare"] => {
+            // SAFETY: integer.
+            let result = unsafe { libc::unshare(libc::CLONE_NEWUSER) };
+            println!("{result} {}", io::Error::last_os_error());
+        }
         ["eat"] => eat(),
         ["echo"] => {
             for line in io::stdin().lock().lines() {

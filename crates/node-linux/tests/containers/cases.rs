@@ -16,6 +16,7 @@ pub const ALL: &[Case] = &[
     ("root_file_system", root_file_system),
     ("start_errors", start_errors),
     ("security", security),
+    ("system_call_filter", system_call_filter),
     ("memory_limit", memory_limit),
     ("stop_with_grace", stop_with_grace),
     ("many_at_once", many_at_once),
@@ -382,6 +383,30 @@ fn security() {
         .0,
         1
     );
+    house.close();
+}
+
+fn system_call_filter() {
+    let house = House::new("seccomp");
+    let pod = house.sandbox("u1");
+    let run = |name: &str, words: &[&str], seccomp, escalation| {
+        run_with(&house, &pod.id, (name, words), |config| {
+            config.security.seccomp = seccomp;
+            config.security.allow_privilege_escalation = escalation;
+        })
+    };
+    let filter = Seccomp::RuntimeDefault;
+    assert_eq!(
+        run("a", &["threads"], filter, true),
+        (0, "from a thread\n".into())
+    );
+    assert_eq!(
+        run("b", &["threads"], filter, false),
+        (0, "from a thread\n".into())
+    );
+    let refused = (0, "-1 Operation not permitted (os error 1)\n".to_owned());
+    assert_eq!(run("c", &["unshare"], filter, true), refused);
+    assert_ne!(run("d", &["unshare"], Seccomp::Unconfined, true), refused);
     house.close();
 }
 
