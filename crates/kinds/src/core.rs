@@ -59,6 +59,10 @@ pub(crate) const PARTS: &[Part] = &[
                 let held = old.at(&["spec", "finalizers"]).clone();
                 new.set_at(&["spec", "finalizers"], held);
             },
+            prepare_delete: |o| {
+                o.set_at(&["status", "phase"], "Terminating");
+                !o.at(&["spec", "finalizers"]).items().is_empty()
+            },
             ..Strategy::PLAIN
         },
         heads: &["Name", "Status", "Age"],

@@ -187,6 +187,7 @@ pub(crate) struct Filter {
     name: Option<machinery::SmolStr>,
     labels: machinery::LabelSelector,
     fields: machinery::FieldSelector,
+    kind: Arc<kinds::Kind>,
 }
 
 impl Filter {
@@ -200,6 +201,7 @@ impl Filter {
             name: own(&call.name).or_else(|| fields.required("metadata.name").map(Into::into)),
             labels: call.options.labels.clone(),
             fields: fields.clone(),
+            kind: context.kind.clone(),
         }
     }
 
@@ -219,7 +221,7 @@ impl Filter {
     pub fn accepts(&self, object: &Object) -> bool {
         self.name.as_ref().is_none_or(|name| name == object.name())
             && (self.labels.is_everything() || self.labels.matches_object(object))
-            && self.fields.matches(object.root())
+            && (self.fields.is_everything() || self.kind.matches_fields(&self.fields, object.root()))
     }
 
     /// Objects in the filter's place, in key order, after `start`.

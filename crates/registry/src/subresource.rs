@@ -7,21 +7,6 @@ use kinds::{ScalePaths, SubKind};
 use machinery::{FieldError, LabelSelector, Object, Ref, Status, Value, json};
 use std::sync::Arc;
 
-/// What each partial subresource takes from a submitted object; everything else stays.
-const PARTS: [(&str, &[&[&str]]); 4] = [
-    ("finalize", &[&["spec", "finalizers"]]),
-    ("ephemeralcontainers", &[&["spec", "ephemeralContainers"]]),
-    (
-        "resize",
-        &[
-            &["spec", "containers"],
-            &["spec", "initContainers"],
-            &["spec", "resources"],
-        ],
-    ),
-    ("approval", &[&["status", "conditions"]]),
-];
-
 impl Door {
     pub(crate) async fn subresource(&self, context: Context<'_>) -> Result<Reply, Status> {
         let found = context
@@ -62,7 +47,7 @@ impl Door {
                     }
                     _ => return Err(Status::bad_request("a body is required")),
                 };
-                Ok(take_part(&context.call.subresource, live, new))
+                Ok(take_part(context, live, new))
             })
             .await?;
         let kind = context.kind.clone();
@@ -112,26 +97,15 @@ impl Door {
 }
 
 /// The live object with the part that the subresource owns taken from `new`.
-fn take_part(subresource: &str, live: &Arc<Object>, new: Value) -> Value {
-    let Some((_, parts)) = PARTS.iter().find(|(name, _)| *name == subresource) else {
-        return new;
-    };
-    let mut value = live.root().to_value();
-    for path in *parts {
-        let part = new.at(path);
-        if part.is_null() {
-            value.remove_at(path);
-        } else {
-            value.set_at(path, part);
+fn take_part(context: &Context<'_>, live: &Arc<Object>, mut new: Value) -> Value {
+    if context.call.subresource != "status" {
+        let uid = new.at(&["metadata", "uid"]).clone();
+        context.kind.prepare_part_update(&context.call.subresource, &mut new, &live.root().to_value());
+        if !uid.is_null() {
+            new.set_at(&["metadata", "uid"], uid);
         }
     }
-    for field in ["resourceVersion", "uid", "managedFields"] {
-        let sent = new.at(&["metadata", field]);
-        if !sent.is_null() {
-            value.set_at(&["metadata", field], sent);
-        }
-    }
-    value
+    new
 }
 
 fn split(path: &str) -> Vec<&str> {
