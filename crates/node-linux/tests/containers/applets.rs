@@ -3,7 +3,7 @@
 use std::{
     fs,
     io::{self, BufRead, Read, Write},
-    net::TcpListener,
+    net::{TcpListener, TcpStream},
     process::ExitCode,
     thread,
     time::Duration,
@@ -51,6 +51,7 @@ pub fn run(arguments: &[String]) -> ExitCode {
         ["term"] => handle_signal(),
         ["fork"] => return fork(),
         ["serve", port] => serve(port),
+        ["ask", address] => return ask(address),
         ["open-device"] => return open_device(),
         _ => return fail(&format!("unknown applet {words:?}")),
     }
@@ -126,6 +127,22 @@ fn serve(port: &str) {
         // A client may have gone; there will be others.
         let _ = write!(stream, "HTTP/1.1 {status}\r\nContent-Length: 2\r\n\r\nhi");
     }
+}
+
+/// Prints the first line of the answer.
+fn ask(address: &str) -> ExitCode {
+    let answer = TcpStream::connect(address).and_then(|mut stream| {
+        stream.write_all(b"GET /good HTTP/1.0\r\n\r\n")?;
+        let mut line = String::new();
+        io::BufReader::new(stream)
+            .read_line(&mut line)
+            .map(|_| line)
+    });
+    match answer {
+        Ok(line) => println!("{}", line.trim_end()),
+        Err(error) => return fail(&error),
+    }
+    ExitCode::SUCCESS
 }
 
 /// A device node made by the container must not open a host's device.

@@ -3,7 +3,8 @@
 use crate::archives;
 use crate::house::{House, applet, cgroups_named, files, words};
 use env::*;
-use std::{fs, time::Duration};
+use node_linux::net::{Vpc, VpcConfig};
+use std::{fs, sync::Arc, time::Duration};
 
 /// A named case.
 pub type Case = (&'static str, fn());
@@ -26,6 +27,7 @@ pub const ALL: &[Case] = &[
     ("shared_process_namespace", shared_process_namespace),
     ("host_namespaces", host_namespaces),
     ("probes_and_connections", probes_and_connections),
+    ("pods_on_a_vpc", pods_on_a_vpc),
     ("agent_restart", agent_restart),
     ("supervisor_crash", supervisor_crash),
     ("cleanup_after_crash", cleanup_after_crash),
@@ -818,6 +820,54 @@ fn probes_and_connections() {
     });
     drop(inside);
     house.close();
+}
+
+fn pods_on_a_vpc() {
+    let house = House::new("vpc");
+    let directory = std::env::temp_dir().join(format!("xebec-vpc-{}", std::process::id()));
+    let vpc = Vpc::create(&directory, VpcConfig::default()).expect("a VPC");
+    let node = |name: &str, zone: &str| {
+        house.neighbour(name, Arc::new(vpc.add_node(name, zone).expect("a node")))
+    };
+    let (one, two) = (node("one", "local-1a"), node("two", "local-1b"));
+    let (server, client) = (one.sandbox("u1"), two.sandbox("u2"));
+    let host = server.ips[0];
+    let serve = one.start(&server.id, applet("serve", &["serve", "80"]));
+    one.await_log(&serve, "serving");
+    let address = format!("{host}:80");
+    let ask = two.start(&client.id, applet("ask", &["ask", &address]));
+    assert_eq!(two.wait(&ask).0, 0, "{}", two.log(&ask));
+    assert_eq!(two.log(&ask), "HTTP/1.1 200 OK\n");
+    let (_, hosts) = run_with(&two, &client.id, ("hosts", &["cat", "/etc/hosts"]), |_| ());
+    assert!(
+        hosts.contains(&format!("{}\tpod-u2", client.ips[0])),
+        "{hosts:?}"
+    );
+    let path = "/good".into();
+    let probe = Probe::Http {
+        host,
+        port: 80,
+        path,
+        https: false,
+        headers: Vec::new(),
+    };
+    let probed = one.containers.probe(&probe, Duration::from_secs(2));
+    assert_eq!(one.block(probed), Ok(()), "from the pod's own node");
+    let seen = two.block(two.containers.observe()).expect("observed");
+    assert!(
+        seen.containers
+            .iter()
+            .all(|container| container.pod_uid == "u2"),
+        "nodes are apart"
+    );
+    one.block(one.containers.remove_sandbox(&server.id))
+        .expect("removed");
+    two.block(two.containers.remove_sandbox(&client.id))
+        .expect("removed");
+    drop((one, two));
+    house.close();
+    Vpc::cleanup(&directory).expect("cleaned");
+    let _ = fs::remove_dir_all(directory);
 }
 
 fn agent_restart() {

@@ -129,6 +129,15 @@ impl House {
     }
 
     pub fn open(state: PathBuf, cgroup: String, node_netns: PathBuf) -> Self {
+        Self::on_node(state, cgroup, "node-1", Arc::new(Loopback(node_netns)))
+    }
+
+    /// The runtime of another node on the same supervisor.
+    pub fn neighbour(&self, node: &str, network: Arc<dyn PodNetwork>) -> Self {
+        Self::on_node(self.state.clone(), self.cgroup.clone(), node, network)
+    }
+
+    fn on_node(state: PathBuf, cgroup: String, node: &str, network: Arc<dyn PodNetwork>) -> Self {
         let runtime = tokio::runtime::Builder::new_multi_thread()
             .worker_threads(2)
             .enable_all()
@@ -143,12 +152,11 @@ impl House {
             tasks: Arc::new(TokioTasks),
         };
         let config = RuntimeConfig {
-            node: "node-1".into(),
+            node: node.into(),
             state: state.clone(),
             cgroup: cgroup.clone(),
         };
         let guard = runtime.enter();
-        let network = Arc::new(Loopback(node_netns));
         let containers = LinuxContainers::new(world, config, client.clone(), network);
         drop(guard);
         Self {
