@@ -25,7 +25,7 @@ pub struct PlatformConfig {
     /// Admission.
     pub admission: admission::AdmissionConfig,
     /// First objects.
-    pub bootstrap: admission::bootstrap::BootstrapConfig,
+    pub bootstrap: admission::bootstrap::Config,
     /// The store's sizes.
     pub store: StoreOptions,
 }
@@ -113,12 +113,9 @@ pub async fn assemble(
 }
 
 /// Creates the objects every cluster begins with; those that exist stay as they are.
-async fn bootstrap(
-    door: &Door,
-    config: admission::bootstrap::BootstrapConfig,
-) -> Result<(), AssembleError> {
+async fn bootstrap(door: &Door, config: admission::bootstrap::Config) -> Result<(), AssembleError> {
     let user = Arc::new(User::component("system:apiserver"));
-    for (resource, object) in admission::bootstrap::objects(config) {
+    for (resource, object) in admission::bootstrap::objects(&config) {
         let name = format!("{resource} {}", object.name());
         let refuse = |status| AssembleError::Bootstrap {
             object: name.clone(),

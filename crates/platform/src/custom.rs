@@ -19,13 +19,13 @@ pub(crate) fn catalogue(builtin: &Catalogue, snapshot: &Snapshot) -> Catalogue {
 
 /// Follows definitions until the store stops.
 pub(crate) fn follow(door: &Door, builtin: Catalogue) -> Result<(), machinery::Status> {
-    let mut revision = door.snapshot().revision;
-    let mut subscription = door.subscribe_to(kinds::CUSTOM_RESOURCE_DEFINITIONS, revision)?;
+    let mut subscription =
+        door.subscribe_to(kinds::CUSTOM_RESOURCE_DEFINITIONS, door.snapshot().revision)?;
     let followed = door.clone();
     door.world().spawn("catalogue", async move {
         loop {
             if subscription.next().await.is_err() {
-                revision = followed.snapshot().revision;
+                let revision = followed.snapshot().revision;
                 match followed.subscribe_to(kinds::CUSTOM_RESOURCE_DEFINITIONS, revision) {
                     Ok(renewed) => subscription = renewed,
                     Err(_) => return,
