@@ -2,17 +2,19 @@
 //!
 //! Upstream counterpart: `Kubelet` and its streaming server.
 
-use crate::{ApiClient, KubeletConfig};
+use crate::{ApiClient, KubeletConfig, agent::Agent, context::Context};
 use env::{
-    ByteStream, ContainerUsage, Containers, LogOptions, LogReader, RuntimeError, RuntimeResult,
-    Session, StreamOptions, World,
+    ByteStream, ContainerStatus, ContainerUsage, Containers, LogOptions, LogReader, RuntimeError,
+    RuntimeResult, Session, StreamOptions, World,
 };
+use futures::channel::mpsc::{UnboundedSender, unbounded};
 use std::sync::Arc;
 
-/// A running node agent; dropping it does not stop it, [`Kubelet::stop`] does.
+/// A running node agent; dropping the last handle or [`Kubelet::stop`] ends it.
 pub struct Kubelet {
-    config: KubeletConfig,
+    config: Arc<KubeletConfig>,
     containers: Arc<dyn Containers>,
+    stop: UnboundedSender<()>,
 }
 
 impl Kubelet {
@@ -23,12 +25,28 @@ impl Kubelet {
         api: Arc<dyn ApiClient>,
         containers: Arc<dyn Containers>,
     ) -> Arc<Self> {
-        drop((world, api));
-        Arc::new(Self { config, containers })
+        let (stop, stopped) = unbounded();
+        let config = Arc::new(config);
+        let context = Context {
+            world: world.clone(),
+            config: config.clone(),
+            api,
+            containers: containers.clone(),
+            tokens: Arc::default(),
+        };
+        world.spawn("kubelet", Agent::new(context).run(stopped));
+        Arc::new(Self {
+            config,
+            containers,
+            stop,
+        })
     }
 
     /// Ends the agent's activities; its containers keep running.
-    pub fn stop(&self) {}
+    pub fn stop(&self) {
+        // An agent that has ended already is as stopped as can be.
+        let _ = self.stop.unbounded_send(());
+    }
 
     /// Name of its node.
     pub fn node_name(&self) -> &str {
@@ -44,11 +62,26 @@ impl Kubelet {
         container: &str,
         previous: bool,
     ) -> RuntimeResult<String> {
-        let _ = (namespace, pod, previous);
-        Err(RuntimeError::new(
-            "NotFound",
-            format!("container {container} not found"),
-        ))
+        let seen = self.containers.observe().await?;
+        let sandboxes = seen.sandboxes.iter();
+        let ours = sandboxes.filter(|one| one.pod_namespace == namespace && one.pod_name == pod);
+        let ids: Vec<&str> = ours.map(|sandbox| sandbox.id.as_str()).collect();
+        let containers = seen.containers.iter();
+        let mut instances: Vec<&ContainerStatus> = containers
+            .filter(|one| one.name == container && ids.contains(&one.sandbox_id.as_str()))
+            .collect();
+        instances.sort_by_key(|instance| instance.attempt);
+        match instances.iter().rev().nth(usize::from(previous)) {
+            Some(instance) => Ok(instance.id.clone()),
+            None if previous => Err(RuntimeError::new(
+                "NotFound",
+                format!("previous terminated container {container:?} in pod {pod:?} not found"),
+            )),
+            None => Err(RuntimeError::new(
+                "NotFound",
+                format!("container {container} in pod {pod} is not available"),
+            )),
+        }
     }
 
     /// Runs a command in a container with streams.
@@ -92,11 +125,18 @@ impl Kubelet {
         pod: &str,
         port: u16,
     ) -> RuntimeResult<Arc<dyn ByteStream>> {
-        let _ = (namespace, port);
-        Err(RuntimeError::new(
-            "NotFound",
-            format!("pod {pod} has no running sandbox"),
-        ))
+        let seen = self.containers.observe().await?;
+        let sandbox = seen
+            .sandboxes
+            .iter()
+            .find(|one| one.ready && one.pod_namespace == namespace && one.pod_name == pod);
+        match sandbox {
+            Some(sandbox) => self.containers.connect(&sandbox.id, port).await,
+            None => Err(RuntimeError::new(
+                "NotFound",
+                format!("pod {pod} has no running sandbox"),
+            )),
+        }
     }
 
     /// Resource use of all running containers.

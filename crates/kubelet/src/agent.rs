@@ -1,0 +1,861 @@
+//! The loop of one kubelet: a single task that owns all its pods, waits for anything to
+//! happen, lets each pod's worker decide, and carries the steps out concurrently.
+//!
+//! Nothing here decides about containers, and nothing outside touches a worker. Upstream
+//! counterpart: `syncLoop`.
+
+use crate::{
+    api::{PodChange, PodWatch},
+    container::{self, PodContext},
+    context::Context,
+    environment::Downward,
+    node,
+    spec::{ProbeKind, Role},
+    status::pod_status,
+    volumes::{self, HOSTS_VOLUME},
+    worker::{Life, Observed, Ready, StartError, Step, Worker},
+};
+use env::{BoxFuture, NodeContainers, RuntimeResult, SandboxConfig, Time};
+use futures::{
+    FutureExt, StreamExt,
+    channel::mpsc::UnboundedReceiver,
+    future::{Fuse, join_all},
+    select_biased,
+    stream::FuturesUnordered,
+};
+use machinery::{Object, SmolStr, Status, Value, json};
+use reconcile::{Action, Preconditions, Propagation, Target};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+    time::Duration,
+};
+
+/// Delay before something that failed against the API is tried again.
+const API_RETRY: Duration = Duration::from_secs(1);
+/// Delay before the runtime is asked again after it failed.
+const RUNTIME_RETRY: Duration = Duration::from_secs(1);
+/// Time far away: nothing to wait for.
+const NEVER: Time = Time(u64::MAX);
+/// Results taken in before workers decide, so that a burst is one round.
+const BURST: usize = 256;
+
+type Uid = SmolStr;
+
+/// What an activity reports.
+enum Done {
+    Registered(Result<(), Status>),
+    Lease,
+    Reported,
+    Watching(Result<Arc<dyn PodWatch>, Status>),
+    Changes(Option<Vec<PodChange>>),
+    RuntimeChanged,
+    Observed(u64, RuntimeResult<NodeContainers>),
+    SetUp(Uid, Result<Ready, String>),
+    Started(Uid, SmolStr, Result<(), StartError>),
+    Killed(Uid, Option<SmolStr>),
+    Released(Uid, bool),
+    Deleted(Uid, Result<Value, Status>),
+    Probed(Uid, SmolStr, (String, ProbeKind), Result<(), String>),
+    Written(Uid, Value, Result<Value, Status>),
+    Refreshed,
+    Nothing,
+}
+
+type Activity = BoxFuture<'static, Done>;
+
+/// The loop's state.
+pub struct Agent {
+    context: Context,
+    workers: BTreeMap<Uid, Worker>,
+    /// Pods seen on the node whose objects are gone.
+    orphans: BTreeSet<Uid>,
+    activities: FuturesUnordered<Activity>,
+    synced: bool,
+    /// UIDs present in the watch being synced.
+    syncing: BTreeSet<Uid>,
+    watch: Option<Arc<dyn PodWatch>>,
+    /// Finished steps, and whether the runtime must be asked.
+    steps: u64,
+    observing: bool,
+    stale: bool,
+    observed_once: bool,
+    dirty: BTreeSet<Uid>,
+    /// When each worker wants to decide again.
+    timers: BTreeSet<(Time, Uid)>,
+    due: BTreeMap<Uid, Time>,
+    lease_at: Time,
+    report_at: Time,
+    refresh_at: Time,
+    observe_at: Time,
+}
+
+impl Agent {
+    /// An agent that has not begun.
+    pub fn new(context: Context) -> Self {
+        Self {
+            context,
+            workers: BTreeMap::new(),
+            orphans: BTreeSet::new(),
+            activities: FuturesUnordered::new(),
+            synced: false,
+            syncing: BTreeSet::new(),
+            watch: None,
+            steps: 0,
+            observing: false,
+            stale: true,
+            observed_once: false,
+            dirty: BTreeSet::new(),
+            timers: BTreeSet::new(),
+            due: BTreeMap::new(),
+            lease_at: NEVER,
+            report_at: NEVER,
+            refresh_at: NEVER,
+            observe_at: NEVER,
+        }
+    }
+
+    /// Runs until `stop` ends.
+    pub async fn run(mut self, mut stop: UnboundedReceiver<()>) {
+        self.register(Duration::ZERO);
+        self.await_runtime();
+        self.round();
+        loop {
+            let clock = self.context.world.clock.clone();
+            let mut timer: Fuse<BoxFuture<'static, ()>> =
+                clock.sleep_until(self.next_time()).fuse();
+            select_biased! {
+                _ = stop.next() => return,
+                done = self.activities.select_next_some() => self.take_in(done),
+                () = timer => {}
+            }
+            for _ in 0..BURST {
+                match self.activities.next().now_or_never() {
+                    Some(Some(done)) => self.take_in(done),
+                    _ => break,
+                }
+            }
+            self.round();
+        }
+    }
+
+    fn next_time(&self) -> Time {
+        let worker = self.timers.first().map_or(NEVER, |(at, _)| *at);
+        [
+            worker,
+            self.lease_at,
+            self.report_at,
+            self.refresh_at,
+            self.observe_at,
+        ]
+        .into_iter()
+        .min()
+        .unwrap_or(NEVER)
+    }
+
+    fn spawn(&mut self, activity: impl Future<Output = Done> + Send + 'static) {
+        self.activities.push(Box::pin(activity));
+    }
+
+    fn register(&mut self, after: Duration) {
+        let context = self.context.clone();
+        self.spawn(async move {
+            if !after.is_zero() {
+                context.world.sleep(after).await;
+            }
+            Done::Registered(node::register(&context).await)
+        });
+    }
+
+    fn await_runtime(&mut self) {
+        let containers = self.context.containers.clone();
+        self.spawn(async move {
+            containers.changed().await;
+            Done::RuntimeChanged
+        });
+    }
+
+    fn open_watch(&mut self, after: Duration) {
+        let context = self.context.clone();
+        self.spawn(async move {
+            if !after.is_zero() {
+                context.world.sleep(after).await;
+            }
+            Done::Watching(context.api.watch_pods(&context.config.node_name).await)
+        });
+    }
+
+    fn await_changes(&mut self) {
+        if let Some(watch) = self.watch.clone() {
+            self.spawn(async move { Done::Changes(watch.next().await) });
+        }
+    }
+
+    fn now(&self) -> Time {
+        self.context.world.now()
+    }
+
+    fn take_in(&mut self, done: Done) {
+        let now = self.now();
+        match done {
+            Done::Registered(Ok(())) => {
+                (self.lease_at, self.refresh_at) = (now, now + self.context.config.refresh_period);
+                self.report_at = now + self.context.config.status_period;
+                self.open_watch(Duration::ZERO);
+            }
+            Done::Registered(Err(_)) => self.register(API_RETRY),
+            Done::Lease => self.lease_at = now + self.context.config.lease_period,
+            Done::Reported => self.report_at = now + self.context.config.status_period,
+            Done::Refreshed => self.refresh_at = now + self.context.config.refresh_period,
+            Done::Watching(Ok(watch)) => {
+                self.watch = Some(watch);
+                self.syncing.clear();
+                self.await_changes();
+            }
+            Done::Watching(Err(_)) => self.open_watch(API_RETRY),
+            Done::Changes(Some(changes)) => {
+                changes
+                    .into_iter()
+                    .for_each(|change| self.pod_changed(change, now));
+                self.await_changes();
+            }
+            Done::Changes(None) => {
+                self.watch = None;
+                self.open_watch(API_RETRY);
+            }
+            Done::RuntimeChanged => {
+                self.stale = true;
+                self.await_runtime();
+            }
+            Done::Observed(includes, result) => self.observed(includes, result, now),
+            Done::Nothing => {}
+            about_a_pod => self.step_ended(about_a_pod, now),
+        }
+    }
+
+    /// A step of a pod ended: the runtime must be looked at again before its worker decides.
+    fn step_ended(&mut self, done: Done, now: Time) {
+        let uid = match &done {
+            Done::SetUp(uid, _)
+            | Done::Started(uid, ..)
+            | Done::Killed(uid, _)
+            | Done::Released(uid, _)
+            | Done::Deleted(uid, _)
+            | Done::Probed(uid, ..)
+            | Done::Written(uid, ..) => uid.clone(),
+            _ => return,
+        };
+        let touches_runtime = matches!(
+            done,
+            Done::SetUp(..) | Done::Started(..) | Done::Killed(..) | Done::Released(..)
+        );
+        if touches_runtime {
+            self.steps += 1;
+            self.stale = true;
+        }
+        self.dirty.insert(uid.clone());
+        let (steps, context) = (self.steps, self.context.clone());
+        let Some(worker) = self.workers.get_mut(&uid) else {
+            return;
+        };
+        if touches_runtime {
+            worker.acted(steps);
+        }
+        match done {
+            Done::SetUp(_, Ok(ready)) => worker.set_up(Some(ready), now),
+            Done::SetUp(_, Err(message)) => {
+                worker.set_up(None, now);
+                let (pod, context) = (worker.pod.clone(), context);
+                self.spawn(async move {
+                    let what = message
+                        .split_once(": ")
+                        .filter(|(reason, _)| !reason.contains(' '));
+                    let (reason, text) = what.unwrap_or(("FailedMount", &message));
+                    context
+                        .event(&pod, "", true, (reason, text.to_owned()))
+                        .await;
+                    Done::Nothing
+                });
+            }
+            Done::Started(_, name, result) => worker.start_ended(&name, result, now),
+            Done::Killed(_, Some(name)) => worker.tracked(&name).busy = false,
+            // Containers that still run are killed again.
+            Done::Killed(_, None) => {}
+            Done::Released(_, true) => worker.life = Life::Released,
+            Done::Released(_, false) => worker.releasing = false,
+            Done::Deleted(_, Err(status)) if !status.is_not_found() && !status.is_conflict() => {
+                worker.deleting = false;
+            }
+            Done::Probed(_, name, key, result) => self.probed(&uid, &name, (key, result), now),
+            Done::Written(_, status, Ok(_)) => {
+                (worker.writing, worker.written) = (false, Some(status));
+            }
+            Done::Written(_, _, Err(_)) => {
+                worker.writing = false;
+                self.wake(&uid, now + API_RETRY);
+            }
+            _ => {}
+        }
+    }
+
+    fn probed(
+        &mut self,
+        uid: &str,
+        name: &str,
+        ((id, kind), result): ((String, ProbeKind), Result<(), String>),
+        now: Time,
+    ) {
+        let Some(worker) = self.workers.get_mut(uid) else {
+            return;
+        };
+        worker.probed(name, (&id, kind), result.is_ok(), now);
+        let Err(output) = result else { return };
+        let Some(field) = worker
+            .container(name)
+            .map(|container| container.field_path())
+        else {
+            return;
+        };
+        let (context, pod) = (self.context.clone(), worker.pod.clone());
+        let text = format!("{} probe failed: {output}", kind.word());
+        self.spawn(async move {
+            context.event(&pod, &field, true, ("Unhealthy", text)).await;
+            Done::Nothing
+        });
+    }
+
+    fn pod_changed(&mut self, change: PodChange, now: Time) {
+        match change {
+            PodChange::Is(pod) => {
+                let uid = Uid::new(pod.uid());
+                self.syncing.insert(uid.clone());
+                self.dirty.insert(uid.clone());
+                match self.workers.get_mut(&uid) {
+                    Some(worker) => worker.update(pod),
+                    None => self.add_pod(uid, pod, now),
+                }
+            }
+            PodChange::Gone(pod) => self.pod_gone(pod.uid()),
+            PodChange::Synced => {
+                self.synced = true;
+                let lost = |uid: &&Uid| !self.syncing.contains(*uid);
+                let lost: Vec<Uid> = self.workers.keys().filter(lost).cloned().collect();
+                lost.iter().for_each(|uid| self.pod_gone(uid));
+                self.stale = true;
+            }
+        }
+    }
+
+    fn pod_gone(&mut self, uid: &str) {
+        if let Some(worker) = self.workers.get_mut(uid) {
+            worker.gone = true;
+            self.dirty.insert(uid.into());
+        }
+    }
+
+    fn add_pod(&mut self, uid: Uid, pod: Arc<Object>, now: Time) {
+        let mut worker = Worker::new(pod, now);
+        let phase = worker.pod.at("status.phase").str();
+        if ["Succeeded", "Failed"].contains(&phase) {
+            // Over before this agent began; only what is left on the node remains to be done.
+            worker.written = Some(worker.pod.at("status").to_value());
+            worker.life = Life::Ended;
+        } else if worker.pod.at("status.startTime").is_null() && !worker.pod.is_deleting() {
+            let active = self
+                .workers
+                .values()
+                .filter(|other| other.life == Life::Alive);
+            let others = active.map(|other| other.pod.as_ref());
+            worker.failed =
+                crate::admission::admit(&worker.pod, others, &self.context.config).err();
+        }
+        if let Some((reason, message)) = worker.failed.clone() {
+            let (context, pod) = (self.context.clone(), worker.pod.clone());
+            self.spawn(async move {
+                context.event(&pod, "", true, (&reason, message)).await;
+                Done::Nothing
+            });
+        }
+        self.workers.insert(uid, worker);
+        self.stale = true;
+    }
+
+    fn observed(&mut self, includes: u64, result: RuntimeResult<NodeContainers>, now: Time) {
+        self.observing = false;
+        let Ok(seen) = result else {
+            self.observe_at = now + RUNTIME_RETRY;
+            return;
+        };
+        self.observed_once = true;
+        let mut by_pod: BTreeMap<Uid, Observed> = BTreeMap::new();
+        for sandbox in seen.sandboxes {
+            let pod = by_pod.entry(sandbox.pod_uid.as_str().into()).or_default();
+            pod.sandboxes.push(sandbox.id.clone());
+            if pod
+                .sandbox
+                .as_ref()
+                .is_none_or(|known| known.attempt <= sandbox.attempt)
+            {
+                pod.sandbox = Some(sandbox);
+            }
+        }
+        for container in seen.containers {
+            let pod = by_pod.entry(container.pod_uid.as_str().into()).or_default();
+            pod.containers
+                .entry(container.name.as_str().into())
+                .or_default()
+                .push(container);
+        }
+        for pod in by_pod.values_mut() {
+            for instances in pod.containers.values_mut() {
+                instances.sort_by_key(|instance| instance.attempt);
+            }
+        }
+        for (uid, worker) in &mut self.workers {
+            let mut now_seen = by_pod.remove(uid).unwrap_or_default();
+            now_seen.includes = includes;
+            let same = worker.observed.sandbox == now_seen.sandbox
+                && worker.observed.containers == now_seen.containers;
+            if !same || worker.observed.includes < includes {
+                self.dirty.insert(uid.clone());
+            }
+            worker.observed = now_seen;
+        }
+        if self.synced {
+            by_pod
+                .into_iter()
+                .for_each(|(uid, left)| self.clear_orphan(uid, left));
+        }
+    }
+
+    /// Something runs for a pod that no longer exists.
+    fn clear_orphan(&mut self, uid: Uid, left: Observed) {
+        if !self.orphans.insert(uid.clone()) {
+            return;
+        }
+        let containers = self.context.containers.clone();
+        self.spawn(async move {
+            for id in &left.sandboxes {
+                // What cannot be removed now is found again by a later agent.
+                let _ = containers.stop_sandbox(id).await;
+                let _ = containers.remove_sandbox(id).await;
+            }
+            let _ = containers.release_volumes(&uid).await;
+            Done::Nothing
+        });
+    }
+
+    fn wake(&mut self, uid: &Uid, at: Time) {
+        if let Some(known) = self.due.get(uid).copied() {
+            if known <= at {
+                return;
+            }
+            self.timers.remove(&(known, uid.clone()));
+        }
+        self.due.insert(uid.clone(), at);
+        self.timers.insert((at, uid.clone()));
+    }
+
+    /// Everything that is due: heartbeats, an observation, and the workers' decisions.
+    fn round(&mut self) {
+        let now = self.now();
+        self.heartbeats(now);
+        while let Some((at, uid)) = self.timers.first().cloned().filter(|(at, _)| *at <= now) {
+            self.timers.remove(&(at, uid.clone()));
+            self.due.remove(&uid);
+            self.dirty.insert(uid);
+        }
+        if self.observe_at <= now {
+            (self.observe_at, self.stale) = (NEVER, true);
+        }
+        if self.stale && !self.observing {
+            (self.stale, self.observing) = (false, true);
+            let (containers, includes) = (self.context.containers.clone(), self.steps);
+            self.spawn(async move { Done::Observed(includes, containers.observe().await) });
+        }
+        if !self.observed_once || !self.synced {
+            return;
+        }
+        for uid in std::mem::take(&mut self.dirty) {
+            self.decide(&uid, now);
+        }
+    }
+
+    fn heartbeats(&mut self, now: Time) {
+        if self.lease_at <= now {
+            self.lease_at = NEVER;
+            let context = self.context.clone();
+            self.spawn(async move {
+                // A failed renewal is followed by the next one.
+                let _ = node::renew_lease(&context).await;
+                Done::Lease
+            });
+        }
+        if self.report_at <= now {
+            self.report_at = NEVER;
+            let context = self.context.clone();
+            self.spawn(async move {
+                if node::report(&context)
+                    .await
+                    .is_err_and(|status| status.is_not_found())
+                {
+                    // Someone deleted the Node: it comes back as upstream's does.
+                    let _ = node::register(&context).await;
+                }
+                Done::Reported
+            });
+        }
+        if self.refresh_at <= now {
+            self.refresh_at = NEVER;
+            self.refresh();
+        }
+    }
+
+    /// Brings mounted configuration and tokens of all pods up to date.
+    fn refresh(&mut self) {
+        let pods: Vec<PodContext> = self
+            .workers
+            .values()
+            .filter_map(|worker| {
+                let alive = worker.life == Life::Alive && !worker.setup_busy;
+                let changes = worker
+                    .pod
+                    .at("spec.volumes")
+                    .items()
+                    .any(volumes::refreshes);
+                (alive && changes).then(|| pod_context(&self.context, worker))?
+            })
+            .collect();
+        self.spawn(async move {
+            for pod in pods {
+                for volume in pod
+                    .pod
+                    .at("spec.volumes")
+                    .items()
+                    .filter(|one| volumes::refreshes(*one))
+                {
+                    // A source that vanished leaves the old content in place, as upstream.
+                    let _ = volumes::prepare(&pod.context, &pod.downward(), volume).await;
+                }
+            }
+            Done::Refreshed
+        });
+    }
+
+    fn decide(&mut self, uid: &Uid, now: Time) {
+        let Some(worker) = self.workers.get_mut(uid) else {
+            return;
+        };
+        let mut again = NEVER;
+        let steps = worker.plan(now, &mut again);
+        let probes = worker.due_probes(now, &mut again);
+        for step in steps {
+            self.carry_out(uid, step);
+        }
+        for (name, kind) in probes {
+            self.probe(uid, name, kind);
+        }
+        self.write_status(uid, now);
+        if again < NEVER {
+            self.wake(uid, again);
+        }
+        if self.workers.get(uid).is_some_and(Worker::forgettable) {
+            self.forget(uid);
+        }
+    }
+
+    fn forget(&mut self, uid: &Uid) {
+        let Some(worker) = self.workers.remove(uid) else {
+            return;
+        };
+        let sandboxes = worker.observed.sandboxes;
+        let (containers, tokens, uid) = (
+            self.context.containers.clone(),
+            self.context.tokens.clone(),
+            uid.clone(),
+        );
+        self.orphans.insert(uid.clone());
+        self.spawn(async move {
+            for id in &sandboxes {
+                // What cannot be removed now is found again by a later agent.
+                let _ = containers.remove_sandbox(id).await;
+            }
+            tokens
+                .lock()
+                .expect("no holder panics")
+                .retain(|(pod, _), _| *pod != uid);
+            Done::Nothing
+        });
+    }
+
+    fn carry_out(&mut self, uid: &Uid, step: Step) {
+        let Some(worker) = self.workers.get(uid) else {
+            return;
+        };
+        let (context, id, pod) = (self.context.clone(), uid.clone(), worker.pod.clone());
+        let shared = pod_context(&self.context, worker);
+        match step {
+            Step::Setup { attempt } => {
+                self.spawn(async move { Done::SetUp(id, set_up(&context, &pod, attempt).await) })
+            }
+            Step::Start { name, attempt } => {
+                let Some(shared) = shared else { return };
+                let Some(container) = worker.container(&name).cloned() else {
+                    return;
+                };
+                self.spawn(async move {
+                    Done::Started(
+                        id,
+                        name,
+                        container::start(&shared, &container, attempt).await,
+                    )
+                });
+            }
+            Step::Kill {
+                name,
+                id: container,
+                message,
+                grace,
+            } => {
+                let Some(shared) = shared else { return };
+                self.spawn(async move {
+                    container::kill(&shared, (&name, &container), (message, grace), true).await;
+                    Done::Killed(id, Some(name))
+                });
+            }
+            Step::KillPod { grace, hooks } => {
+                let pod = shared.unwrap_or_else(|| bare_context(&self.context, worker));
+                let running: Vec<(SmolStr, String)> = worker
+                    .observed
+                    .running()
+                    .map(|one| (one.name.as_str().into(), one.id.clone()))
+                    .collect();
+                self.spawn(async move {
+                    kill_pod(&pod, running, (grace, hooks)).await;
+                    Done::Killed(id, None)
+                });
+            }
+            Step::Remove { id: container } => self.spawn(async move {
+                // An instance that stays is found again by the next observation.
+                let _ = context.containers.remove(&container).await;
+                Done::Nothing
+            }),
+            Step::Release => {
+                let sandboxes = worker.observed.sandboxes.clone();
+                self.spawn(async move {
+                    let stops = sandboxes
+                        .iter()
+                        .map(|one| context.containers.stop_sandbox(one));
+                    let stopped = join_all(stops).await.iter().all(Result::is_ok);
+                    let released = context.containers.release_volumes(&id).await.is_ok();
+                    if !(stopped && released) {
+                        context.world.sleep(RUNTIME_RETRY).await;
+                    }
+                    Done::Released(id, stopped && released)
+                });
+            }
+            Step::Delete => self.spawn(async move {
+                let action = Action::Delete {
+                    target: Target::new("pods", pod.namespace(), pod.name()),
+                    when: Preconditions::uid(pod.uid()),
+                    grace_seconds: Some(0),
+                    propagation: Propagation::Default,
+                };
+                let result = context.api.perform(action).await;
+                if result.is_err() {
+                    context.world.sleep(API_RETRY).await;
+                }
+                Done::Deleted(id, result)
+            }),
+            Step::BackOff { name } => {
+                let Some(field) = worker
+                    .container(&name)
+                    .map(|container| container.field_path())
+                else {
+                    return;
+                };
+                self.spawn(async move {
+                    let full = Context::full_name(&pod);
+                    let text = format!("Back-off restarting failed container {name} in pod {full}");
+                    context.event(&pod, &field, true, ("BackOff", text)).await;
+                    Done::Nothing
+                });
+            }
+        }
+    }
+
+    fn probe(&mut self, uid: &Uid, name: SmolStr, kind: ProbeKind) {
+        let Some(worker) = self.workers.get(uid) else {
+            return;
+        };
+        let Some(pod) = pod_context(&self.context, worker) else {
+            return;
+        };
+        let Some(container) = worker.container(&name).cloned() else {
+            return;
+        };
+        let Some(tracked) = worker.tracked.get(&name) else {
+            return;
+        };
+        let (uid, id) = (uid.clone(), tracked.id.clone());
+        let timeout = container
+            .probes
+            .iter()
+            .find(|probe| probe.kind == kind)
+            .map(|probe| probe.timeout);
+        let timeout = timeout.unwrap_or(Duration::from_secs(1));
+        self.spawn(async move {
+            let result = container::probe(&pod, &container, (kind.field(), &id), timeout).await;
+            Done::Probed(uid, name, (id, kind), result)
+        });
+    }
+
+    /// Writes the pod's status if it differs from what was written last; one write at a time.
+    fn write_status(&mut self, uid: &Uid, now: Time) {
+        let Some(worker) = self.workers.get_mut(uid) else {
+            return;
+        };
+        let over = worker.gone || worker.deleting;
+        if over
+            || worker.writing
+            || worker.written.is_some()
+                && worker.life == Life::Released
+                && worker.spec.deletion.is_none()
+        {
+            return;
+        }
+        let status = pod_status(worker, &self.context.config.internal_ips, now);
+        if worker.written.as_ref() == Some(&status) {
+            return;
+        }
+        worker.writing = true;
+        let (context, pod, uid) = (self.context.clone(), worker.pod.clone(), uid.clone());
+        self.spawn(async move {
+            let action = Action::Patch {
+                target: Target::new("pods", pod.namespace(), pod.name()),
+                subresource: "status",
+                patch: json!({"status": &status}),
+                when: Preconditions::uid(pod.uid()),
+            };
+            let result = context.api.perform(action).await;
+            Done::Written(uid, status, result)
+        });
+    }
+}
+
+fn pod_context(context: &Context, worker: &Worker) -> Option<PodContext> {
+    Some(PodContext {
+        ready: worker.ready.clone()?,
+        ..bare_context(context, worker)
+    })
+}
+
+fn bare_context(context: &Context, worker: &Worker) -> PodContext {
+    PodContext {
+        context: context.clone(),
+        pod: worker.pod.clone(),
+        spec: worker.spec.clone(),
+        ready: Arc::default(),
+    }
+}
+
+/// Volumes first, then the sandbox; the error is a sentence, with its event reason in front.
+async fn set_up(context: &Context, pod: &Arc<Object>, attempt: u32) -> Result<Ready, String> {
+    let mut ready = Ready {
+        attempt,
+        ..Ready::default()
+    };
+    let downward = Downward {
+        pod,
+        node: &context.config.node_name,
+        hosts: &context.config.internal_ips,
+        ips: &[],
+        allocatable: &context.config.capacity,
+    };
+    for volume in pod.at("spec.volumes").items() {
+        let name = volume.get("name").str();
+        let path = volumes::prepare(context, &downward, volume)
+            .await
+            .map_err(|message| {
+                format!("FailedMount: MountVolume.SetUp failed for volume \"{name}\" : {message}")
+            })?;
+        ready.volumes.insert(name.into(), path);
+    }
+    let sandbox = context
+        .containers
+        .run_sandbox(&sandbox_config(context, pod, attempt))
+        .await;
+    let sandbox = sandbox.map_err(|error| {
+        format!(
+            "FailedCreatePodSandBox: Failed to create pod sandbox: {}",
+            error.message
+        )
+    })?;
+    let named = pod.at("spec.hostAliases").items().next().is_some()
+        || !pod.at("spec.subdomain").str().is_empty();
+    if named && !pod.at("spec.hostNetwork").is_true() {
+        let hosts = volumes::hosts_file(pod, &sandbox.ips, &context.config.cluster_domain);
+        let path = context
+            .containers
+            .prepare_volume(pod.uid(), HOSTS_VOLUME, &hosts, None)
+            .await;
+        let path = path.map_err(|error| format!("FailedMount: {}", error.message))?;
+        ready.volumes.insert(HOSTS_VOLUME.into(), path);
+    }
+    (ready.sandbox, ready.ips) = (sandbox.id, sandbox.ips);
+    Ok(ready)
+}
+
+fn sandbox_config(context: &Context, pod: &Object, attempt: u32) -> SandboxConfig {
+    let spec = pod.at("spec");
+    let sysctls = spec.at("securityContext.sysctls").items();
+    let host_network = spec.get("hostNetwork").is_true();
+    let (hostname, _) = crate::dns::host_names(pod, &context.config.cluster_domain);
+    SandboxConfig {
+        namespace: pod.namespace().into(),
+        name: pod.name().into(),
+        uid: pod.uid().into(),
+        attempt,
+        hostname: if host_network {
+            context.config.hostname.clone()
+        } else {
+            hostname
+        },
+        host_network,
+        host_pid: spec.get("hostPID").is_true(),
+        host_ipc: spec.get("hostIPC").is_true(),
+        share_process_namespace: spec.get("shareProcessNamespace").is_true(),
+        resolv_conf: crate::dns::resolv_conf(pod, &context.config),
+        sysctls: sysctls
+            .map(|one| (one.get("name").str().into(), one.get("value").str().into()))
+            .collect(),
+        limits: container::pod_limits(pod),
+    }
+}
+
+/// Main containers end first, together; then sidecars, last started first.
+async fn kill_pod(pod: &PodContext, running: Vec<(SmolStr, String)>, (grace, hooks): (i64, bool)) {
+    let begun = pod.context.world.now();
+    let sidecars: Vec<&SmolStr> = pod.spec.of(&[Role::Sidecar]).map(|one| &one.name).collect();
+    let (late, first): (Vec<_>, Vec<_>) = running
+        .iter()
+        .partition(|(name, _)| sidecars.contains(&name));
+    let kill = |(name, id): &(SmolStr, String), grace: i64| {
+        let (name, id) = (name.clone(), id.clone());
+        async move {
+            let message = format!("Stopping container {name}");
+            container::kill(pod, (&name, &id), (message, grace), hooks).await;
+        }
+    };
+    join_all(first.into_iter().map(|one| kill(one, grace))).await;
+    for name in sidecars.into_iter().rev() {
+        for one in late.iter().filter(|(known, _)| known == name) {
+            let passed = pod.context.world.now().since(begun);
+            kill(
+                one,
+                crate::worker::remaining(grace, passed).as_secs() as i64,
+            )
+            .await;
+        }
+    }
+}

@@ -1,0 +1,666 @@
+//! Making one container: image, configuration, creation, start, hooks; and its end.
+//!
+//! Upstream counterpart: `kuberuntime_container.go` and `images/image_manager.go`.
+
+use crate::{
+    context::Context,
+    environment::{self, Downward, expand},
+    spec::{ContainerSpec, PodSpec},
+    status::qos_class,
+    volumes::HOSTS_VOLUME,
+    worker::{Ready, StartError, remaining},
+};
+use env::{CgroupLimits, ContainerConfig, Mount, Probe, RegistryAuth, Seccomp, Security};
+use machinery::{Object, Quantity, Ref, SmolStr};
+use std::{collections::BTreeMap, net::IpAddr, sync::Arc, time::Duration};
+
+/// Pods of this priority and above are never killed first when memory is short.
+const CRITICAL_PRIORITY: i64 = 2_000_000_000;
+
+/// A pod as activities about it need it.
+#[derive(Clone)]
+pub struct PodContext {
+    pub context: Context,
+    pub pod: Arc<Object>,
+    pub spec: Arc<PodSpec>,
+    pub ready: Arc<Ready>,
+}
+
+impl PodContext {
+    /// What the downward API shows.
+    pub fn downward(&self) -> Downward<'_> {
+        Downward {
+            pod: &self.pod,
+            node: &self.context.config.node_name,
+            hosts: &self.context.config.internal_ips,
+            ips: &self.ready.ips,
+            allocatable: &self.context.config.capacity,
+        }
+    }
+
+    fn address(&self) -> IpAddr {
+        let own = self
+            .ready
+            .ips
+            .first()
+            .or(self.context.config.internal_ips.first());
+        own.copied().unwrap_or(IpAddr::from([127, 0, 0, 1]))
+    }
+
+    async fn event(&self, container: &ContainerSpec, warning: bool, reason: &str, message: String) {
+        let field = container.field_path();
+        self.context
+            .event(&self.pod, &field, warning, (reason, message))
+            .await;
+    }
+}
+
+fn failure(reason: &str, message: impl Into<String>, image: bool) -> StartError {
+    StartError {
+        reason: reason.into(),
+        message: message.into(),
+        image,
+    }
+}
+
+/// Fetches the image if its policy says so, creates the container and starts it.
+pub async fn start(
+    pod: &PodContext,
+    container: &ContainerSpec,
+    attempt: u32,
+) -> Result<(), StartError> {
+    let image = ensure_image(pod, container).await?;
+    let config = match configure(pod, container, (attempt, &image)).await {
+        Ok(config) => config,
+        Err(message) => {
+            pod.event(container, true, "Failed", format!("Error: {message}"))
+                .await;
+            return Err(failure("CreateContainerConfigError", message, false));
+        }
+    };
+    let containers = &pod.context.containers;
+    let id = match containers.create(&pod.ready.sandbox, &config).await {
+        Ok(id) => id,
+        Err(error) => {
+            pod.event(
+                container,
+                true,
+                "Failed",
+                format!("Error: {}", error.message),
+            )
+            .await;
+            let reason = if error.reason.is_empty() {
+                "CreateContainerError"
+            } else {
+                error.reason
+            };
+            return Err(failure(reason, error.message, false));
+        }
+    };
+    pod.event(container, false, "Created", "Container created".into())
+        .await;
+    if let Err(error) = containers.start(&id).await {
+        pod.event(
+            container,
+            true,
+            "Failed",
+            format!("Error: {}", error.message),
+        )
+        .await;
+        let reason = if error.reason.is_empty() {
+            "RunContainerError"
+        } else {
+            error.reason
+        };
+        return Err(failure(reason, error.message, false));
+    }
+    pod.event(container, false, "Started", "Container started".into())
+        .await;
+    post_start(pod, container, &id).await
+}
+
+async fn post_start(
+    pod: &PodContext,
+    container: &ContainerSpec,
+    id: &str,
+) -> Result<(), StartError> {
+    let hook = container.raw(&pod.pod).at("lifecycle.postStart");
+    if hook.is_null() {
+        return Ok(());
+    }
+    let Err(message) = run_hook(pod, container, (hook, id), Duration::from_secs(3600)).await else {
+        return Ok(());
+    };
+    let text = format!("PostStartHook failed: {message}");
+    pod.event(container, true, "FailedPostStartHook", text.clone())
+        .await;
+    pod.event(container, false, "Killing", "FailedPostStartHook".into())
+        .await;
+    let grace = Duration::from_secs(pod.spec.grace.max(0) as u64);
+    // The container is gone or going; its end is observed either way.
+    let _ = pod.context.containers.stop(id, grace).await;
+    Err(failure("PostStartHookError", text, false))
+}
+
+/// Runs a lifecycle hook; the error is a sentence.
+async fn run_hook(
+    pod: &PodContext,
+    container: &ContainerSpec,
+    (hook, id): (Ref<'_>, &str),
+    timeout: Duration,
+) -> Result<(), String> {
+    let sleep = hook.at("sleep.seconds").i64();
+    if sleep > 0 {
+        pod.context
+            .world
+            .sleep(Duration::from_secs(sleep as u64).min(timeout))
+            .await;
+        return Ok(());
+    }
+    let exec = hook.get("exec");
+    if !exec.is_null() {
+        let command: Vec<String> = exec
+            .get("command")
+            .items()
+            .map(|word| word.str().into())
+            .collect();
+        let output = pod
+            .context
+            .containers
+            .exec_sync(id, &command, timeout)
+            .await;
+        let output = output.map_err(|error| error.message)?;
+        return match output.exit_code {
+            0 => Ok(()),
+            code => Err(format!(
+                "command '{}' exited with {code}: {}",
+                command.join(" "),
+                String::from_utf8_lossy(&output.stderr)
+            )),
+        };
+    }
+    match action(pod, container, hook, id) {
+        Some(probe) => pod.context.containers.probe(&probe, timeout).await,
+        None => Ok(()),
+    }
+}
+
+/// Runs a probe; the error is its output.
+pub async fn probe(
+    pod: &PodContext,
+    container: &ContainerSpec,
+    (field, id): (&str, &str),
+    timeout: Duration,
+) -> Result<(), String> {
+    let raw = container.raw(&pod.pod).get(field);
+    match action(pod, container, raw, id) {
+        Some(probe) => pod.context.containers.probe(&probe, timeout).await,
+        None => Err("missing probe handler".into()),
+    }
+}
+
+/// A port given by number or by the name of a container port.
+fn port(container: Ref<'_>, port: Ref<'_>) -> u16 {
+    let number = |port: Ref<'_>| u16::try_from(port.i64()).unwrap_or_default();
+    let Some(name) = port.as_str() else {
+        return number(port);
+    };
+    let mut ports = container.get("ports").items();
+    let named = ports.find(|one| one.get("name").str() == name);
+    named.map_or_else(
+        || name.parse().unwrap_or_default(),
+        |one| number(one.get("containerPort")),
+    )
+}
+
+fn action(pod: &PodContext, container: &ContainerSpec, raw: Ref<'_>, id: &str) -> Option<Probe> {
+    let spec = container.raw(&pod.pod);
+    let host = |source: Ref<'_>| {
+        source
+            .get("host")
+            .str()
+            .parse()
+            .unwrap_or_else(|_| pod.address())
+    };
+    let has = |kind: &str| Some(raw.get(kind)).filter(|source| !source.is_null());
+    if let Some(http) = has("httpGet") {
+        let header = |one: Ref<'_>| (one.get("name").str().into(), one.get("value").str().into());
+        let path = http
+            .get("path")
+            .as_str()
+            .filter(|path| !path.is_empty())
+            .unwrap_or("/");
+        return Some(Probe::Http {
+            host: host(http),
+            port: port(spec, http.get("port")),
+            path: if path.starts_with('/') {
+                path.into()
+            } else {
+                format!("/{path}")
+            },
+            https: http.get("scheme").str() == "HTTPS",
+            headers: http.get("httpHeaders").items().map(header).collect(),
+        });
+    }
+    if let Some(tcp) = has("tcpSocket") {
+        return Some(Probe::Tcp {
+            host: host(tcp),
+            port: port(spec, tcp.get("port")),
+        });
+    }
+    if let Some(grpc) = has("grpc") {
+        let service = grpc.get("service").str().into();
+        return Some(Probe::Grpc {
+            host: pod.address(),
+            port: port(spec, grpc.get("port")),
+            service,
+        });
+    }
+    let exec = has("exec")?;
+    let command = exec
+        .get("command")
+        .items()
+        .map(|word| word.str().into())
+        .collect();
+    Some(Probe::Exec {
+        container_id: id.into(),
+        command,
+    })
+}
+
+/// Whether a name could be an image's.
+fn valid_image(image: &str) -> bool {
+    let name = image.split('@').next().unwrap_or(image);
+    let allowed = |byte: u8| byte.is_ascii_alphanumeric() || b"._-/:[]".contains(&byte);
+    let (path, _) = name
+        .rsplit_once(':')
+        .filter(|(_, tag)| !tag.contains('/'))
+        .unwrap_or((name, ""));
+    let repository = path.split_once('/').map_or(path, |(_, rest)| rest);
+    !name.is_empty()
+        && name.bytes().all(allowed)
+        && !name.ends_with(['/', ':', '-', '.'])
+        && !repository.bytes().any(|byte| byte.is_ascii_uppercase())
+}
+
+async fn ensure_image(pod: &PodContext, container: &ContainerSpec) -> Result<String, StartError> {
+    let (image, context) = (container.image.as_str(), &pod.context);
+    if !valid_image(image) {
+        let message = format!(
+            "Failed to apply default image tag \"{image}\": couldn't parse image name \"{image}\": invalid reference format"
+        );
+        pod.event(container, true, "InspectFailed", message.clone())
+            .await;
+        return Err(failure("InvalidImageName", message, false));
+    }
+    let tail = image.rsplit('/').next().unwrap_or(image);
+    let latest = !tail.contains([':', '@']) || tail.ends_with(":latest");
+    let default = if latest { "Always" } else { "IfNotPresent" };
+    let policy = container
+        .raw(&pod.pod)
+        .get("imagePullPolicy")
+        .as_str()
+        .unwrap_or(default);
+    let present = context.containers.image(image).await;
+    let present = present.map_err(|error| failure("ImageInspectError", error.message, false))?;
+    if policy != "Always" && present.is_some() {
+        let text = format!("Container image \"{image}\" already present on machine");
+        pod.event(container, false, "Pulled", text).await;
+        return Ok(image.into());
+    }
+    if policy == "Never" {
+        let message =
+            format!("Container image \"{image}\" is not present with pull policy of Never");
+        pod.event(container, true, "ErrImageNeverPull", message.clone())
+            .await;
+        return Err(failure("ErrImageNeverPull", message, false));
+    }
+    pull(pod, container).await
+}
+
+async fn pull(pod: &PodContext, container: &ContainerSpec) -> Result<String, StartError> {
+    let (image, context) = (container.image.as_str(), &pod.context);
+    pod.event(
+        container,
+        false,
+        "Pulling",
+        format!("Pulling image \"{image}\""),
+    )
+    .await;
+    let begun = context.world.now();
+    let auth = credentials(pod, image).await;
+    match context.containers.pull(image, &auth).await {
+        Ok(info) => {
+            let took = context.world.now().since(begun).as_millis();
+            let text = format!(
+                "Successfully pulled image \"{image}\" in {took}ms ({took}ms including waiting). Image size: {} bytes.",
+                info.size
+            );
+            pod.event(container, false, "Pulled", text).await;
+            Ok(image.into())
+        }
+        Err(error) => {
+            let text = format!("Failed to pull image \"{image}\": {}", error.message);
+            pod.event(container, true, "Failed", text).await;
+            pod.event(container, true, "Failed", "Error: ErrImagePull".into())
+                .await;
+            Err(failure("ErrImagePull", error.message, true))
+        }
+    }
+}
+
+/// The registry part of an image name.
+fn registry(image: &str) -> &str {
+    match image.split_once('/') {
+        Some((host, _)) if host.contains(['.', ':']) || host == "localhost" => host,
+        _ => "docker.io",
+    }
+}
+
+async fn credentials(pod: &PodContext, image: &str) -> Vec<RegistryAuth> {
+    let (context, registry) = (&pod.context, registry(image));
+    let mut found = Vec::new();
+    for reference in pod.pod.at("spec.imagePullSecrets").items() {
+        let name = reference.get("name").str();
+        // A pull secret that is missing is as good as none: the pull says what failed.
+        let Ok(secret) = context.api.get("secrets", pod.pod.namespace(), name).await else {
+            continue;
+        };
+        found.extend(
+            environment::entries(&secret)
+                .values()
+                .flat_map(|bytes| docker_auths(bytes, registry)),
+        );
+    }
+    for (prefix, username, password) in &context.config.registry_auth {
+        if image.starts_with(prefix) || registry == prefix {
+            found.push(RegistryAuth {
+                username: username.clone(),
+                password: password.clone(),
+            });
+        }
+    }
+    found
+}
+
+/// Credentials for `registry` in a `.dockerconfigjson` or `.dockercfg`.
+fn docker_auths(bytes: &[u8], registry: &str) -> Vec<RegistryAuth> {
+    let Ok(config) = serde_json::from_slice::<machinery::Value>(bytes) else {
+        return Vec::new();
+    };
+    let auths = if config["auths"].is_null() {
+        &config
+    } else {
+        &config["auths"]
+    };
+    let host = |name: &str| {
+        let name = name
+            .trim_start_matches("https://")
+            .trim_start_matches("http://");
+        let host = name.split('/').next().unwrap_or(name).to_owned();
+        if host == "index.docker.io" {
+            "docker.io".to_owned()
+        } else {
+            host
+        }
+    };
+    let read = |entry: &machinery::Value| {
+        let decoded = entry["auth"].as_str().and_then(crate::base64::decode);
+        let pair = decoded.and_then(|bytes| String::from_utf8(bytes).ok());
+        let (username, password) = match pair.as_deref().and_then(|pair| pair.split_once(':')) {
+            Some((username, password)) => (username.to_owned(), password.to_owned()),
+            None => (
+                entry["username"].str().into(),
+                entry["password"].str().into(),
+            ),
+        };
+        RegistryAuth { username, password }
+    };
+    auths
+        .entries()
+        .filter(|(name, _)| host(name) == registry)
+        .map(|(_, entry)| read(entry))
+        .collect()
+}
+
+async fn configure(
+    pod: &PodContext,
+    container: &ContainerSpec,
+    (attempt, image): (u32, &str),
+) -> Result<ContainerConfig, String> {
+    let raw = container.raw(&pod.pod);
+    let downward = pod.downward();
+    let env = environment::build(&pod.context, &downward, raw).await?;
+    let values: BTreeMap<String, String> = env.iter().cloned().collect();
+    let words = |field: &str| {
+        raw.get(field)
+            .items()
+            .map(|word| expand(word.str(), &values))
+            .collect()
+    };
+    Ok(ContainerConfig {
+        name: container.name.to_string(),
+        attempt,
+        image: image.into(),
+        command: words("command"),
+        args: words("args"),
+        working_dir: raw.get("workingDir").str().into(),
+        mounts: mounts(pod, raw, &values)?,
+        env,
+        stdin: raw.get("stdin").is_true(),
+        stdin_once: raw.get("stdinOnce").is_true(),
+        tty: raw.get("tty").is_true(),
+        security: security(
+            pod.pod.at("spec.securityContext"),
+            raw.get("securityContext"),
+        )?,
+        limits: limits(raw.get("resources")),
+        oom_score_adj: oom_score(&pod.pod, raw, &pod.context.config.capacity),
+    })
+}
+
+fn mounts(
+    pod: &PodContext,
+    raw: Ref<'_>,
+    values: &BTreeMap<String, String>,
+) -> Result<Vec<Mount>, String> {
+    let mut mounts = Vec::new();
+    for mount in raw.get("volumeMounts").items() {
+        let name = mount.get("name").str();
+        let path = pod.ready.volumes.get(name);
+        let expression = mount.get("subPathExpr").str();
+        let sub_path = if expression.is_empty() {
+            mount.get("subPath").str().to_owned()
+        } else {
+            expand(expression, values)
+        };
+        if sub_path.starts_with('/') || sub_path.split('/').any(|part| part == "..") {
+            return Err(format!(
+                "subPath {sub_path:?} must be relative and must not contain '..'"
+            ));
+        }
+        mounts.push(Mount {
+            container_path: mount.get("mountPath").str().into(),
+            host_path: path
+                .cloned()
+                .ok_or_else(|| format!("volume {name:?} is not mounted"))?,
+            sub_path,
+            read_only: mount.get("readOnly").is_true(),
+        });
+    }
+    let own = mounts
+        .iter()
+        .any(|mount| mount.container_path == "/etc/hosts");
+    if let Some(path) = pod.ready.volumes.get(HOSTS_VOLUME).filter(|_| !own) {
+        mounts.push(Mount {
+            container_path: "/etc/hosts".into(),
+            host_path: path.clone(),
+            sub_path: "hosts".into(),
+            read_only: false,
+        });
+    }
+    Ok(mounts)
+}
+
+/// The container's settings where it has them, else the pod's.
+fn security(pod: Ref<'_>, own: Ref<'_>) -> Result<Security, String> {
+    let number = |field: &str| own.get(field).as_i64().or(pod.get(field).as_i64());
+    let names = |list: Ref<'_>| list.items().map(|name| name.str().into()).collect();
+    let mut groups: Vec<i64> = pod
+        .get("supplementalGroups")
+        .items()
+        .map(Ref::i64)
+        .collect();
+    groups.extend(pod.get("fsGroup").as_i64());
+    let non_root = own
+        .get("runAsNonRoot")
+        .as_bool()
+        .or(pod.get("runAsNonRoot").as_bool());
+    let run_as_user = number("runAsUser");
+    if non_root == Some(true) && run_as_user == Some(0) {
+        return Err("container's runAsUser breaks non-root policy".into());
+    }
+    let profile = Some(own.get("seccompProfile")).filter(|profile| !profile.is_null());
+    let profile = profile
+        .unwrap_or(pod.get("seccompProfile"))
+        .get("type")
+        .str();
+    let privileged = own.get("privileged").is_true();
+    Ok(Security {
+        run_as_user,
+        run_as_group: number("runAsGroup"),
+        run_as_non_root: non_root.unwrap_or(false),
+        supplemental_groups: groups,
+        read_only_root: own.get("readOnlyRootFilesystem").is_true(),
+        privileged,
+        allow_privilege_escalation: own
+            .get("allowPrivilegeEscalation")
+            .as_bool()
+            .unwrap_or(true),
+        capabilities_add: names(own.at("capabilities.add")),
+        capabilities_drop: names(own.at("capabilities.drop")),
+        seccomp: match profile {
+            "RuntimeDefault" if !privileged => Seccomp::RuntimeDefault,
+            _ => Seccomp::Unconfined,
+        },
+    })
+}
+
+fn quantity(list: Ref<'_>, name: &str) -> Option<Quantity> {
+    let amount = list.get(name);
+    match amount.as_i64() {
+        Some(units) => Some(Quantity::from_units(units, machinery::Format::DecimalSi)),
+        None => amount.as_str()?.parse().ok(),
+    }
+}
+
+/// Kernel limits of a `ResourceRequirements`.
+pub fn limits(resources: Ref<'_>) -> CgroupLimits {
+    let (limits, requests) = (resources.get("limits"), resources.get("requests"));
+    let positive = |amount: i64| u64::try_from(amount).ok().filter(|amount| *amount > 0);
+    let cpu = quantity(limits, "cpu");
+    CgroupLimits {
+        memory: quantity(limits, "memory").and_then(|amount| positive(amount.units())),
+        cpu_milli: cpu.and_then(|amount| positive(amount.milli())),
+        cpu_request_milli: quantity(requests, "cpu")
+            .or(cpu)
+            .and_then(|amount| positive(amount.milli()))
+            .unwrap_or(0),
+        pids: None,
+    }
+}
+
+/// Limits of the whole pod: the sum, or nothing where any container is unlimited.
+pub fn pod_limits(pod: &Object) -> CgroupLimits {
+    let all: Vec<_> = pod
+        .at("spec.containers")
+        .items()
+        .map(|one| limits(one.get("resources")))
+        .collect();
+    let sum = |pick: fn(&CgroupLimits) -> Option<u64>| all.iter().map(pick).sum::<Option<u64>>();
+    CgroupLimits {
+        memory: sum(|one| one.memory),
+        cpu_milli: sum(|one| one.cpu_milli),
+        cpu_request_milli: all.iter().map(|one| one.cpu_request_milli).sum(),
+        pids: None,
+    }
+}
+
+/// Who goes first when memory is short, by quality of service.
+fn oom_score(pod: &Object, container: Ref<'_>, capacity: &BTreeMap<String, String>) -> i32 {
+    const GUARANTEED: i32 = -997;
+    if pod.at("spec.priority").i64() >= CRITICAL_PRIORITY {
+        return GUARANTEED;
+    }
+    match qos_class(pod.at("spec")) {
+        "Guaranteed" => GUARANTEED,
+        "BestEffort" => 1000,
+        _ => {
+            let asked =
+                quantity(container.at("resources.requests"), "memory").unwrap_or(Quantity::ZERO);
+            let all = capacity
+                .get("memory")
+                .and_then(|text| text.parse::<Quantity>().ok());
+            let all = all.map_or(1, Quantity::units).max(1);
+            let score = 1000 - (1000 * i128::from(asked.units()) / i128::from(all)) as i32;
+            score.clamp(1000 + GUARANTEED, 999)
+        }
+    }
+}
+
+/// Stops one container: event, preStop hook within the grace, then the signals.
+pub async fn kill(
+    pod: &PodContext,
+    (name, id): (&SmolStr, &str),
+    (message, grace): (String, i64),
+    hooks: bool,
+) {
+    let context = &pod.context;
+    let begun = context.world.now();
+    let container = pod
+        .spec
+        .containers
+        .iter()
+        .find(|container| container.name == *name);
+    if let Some(container) = container.filter(|_| hooks) {
+        pod.event(container, false, "Killing", message).await;
+        let hook = container.raw(&pod.pod).at("lifecycle.preStop");
+        if !hook.is_null() && grace > 0 {
+            let limit = Duration::from_secs(grace as u64);
+            let run = run_hook(pod, container, (hook, id), limit);
+            let ended = futures::future::select(Box::pin(run), context.world.sleep(limit)).await;
+            if let futures::future::Either::Left((Err(message), _)) = ended {
+                let text = format!("PreStopHook failed: {message}");
+                pod.event(container, true, "FailedPreStopHook", text).await;
+            }
+        }
+    }
+    let left = remaining(grace, context.world.now().since(begun));
+    // Whether it stopped is seen by observing; an error is tried again from there.
+    let _ = context.containers.stop(id, left).await;
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn image_names() {
+        for (image, wanted) in [
+            ("nginx", true),
+            ("a.b:5000/x/y:1", true),
+            ("x@sha256:abc", true),
+            ("", false),
+            ("Nginx!", false),
+            ("x:", false),
+            ("a/B", false),
+            ("A.example/b", true),
+        ] {
+            assert_eq!(valid_image(image), wanted, "{image}");
+        }
+        assert_eq!(
+            [registry("x/y"), registry("q.io/y"), registry("nginx")],
+            ["docker.io", "q.io", "docker.io"]
+        );
+    }
+}
