@@ -7,7 +7,7 @@
 mod baseline;
 mod restricted;
 
-use crate::common::forbid;
+use crate::common::{forbid, invalid};
 use kinds::{
     CRON_JOBS, DAEMON_SETS, DEPLOYMENTS, JOBS, NAMESPACES, POD_TEMPLATES, PODS, REPLICA_SETS, REPLICATION_CONTROLLERS,
     STATEFUL_SETS,
@@ -60,46 +60,45 @@ impl Admission for PodSecurity {
         "PodSecurity"
     }
 
+    /// Warns; the door hands warnings on before validation.
+    fn mutate(&self, review: &mut Review<'_>) -> Result<(), Status> {
+        let warned = changed_template(review).and_then(|template| under(review, "warn", template));
+        review.warnings.extend(warned.map(|why| format!("would violate {why}")));
+        Ok(())
+    }
+
     fn validate(&self, review: &mut Review<'_>) -> Result<(), Status> {
-        if !matches!(review.operation, Operation::Create | Operation::Update) {
-            return Ok(());
-        }
-        if review.kind.storage == NAMESPACES && review.subresource.is_empty() {
+        let written = matches!(review.operation, Operation::Create | Operation::Update);
+        if review.kind.storage == NAMESPACES && review.subresource.is_empty() && written {
             let errors = label_errors(&review.object);
-            return if errors.is_empty() { Ok(()) } else { Err(crate::common::invalid(review, &errors)) };
+            return if errors.is_empty() { Ok(()) } else { Err(invalid(review, &errors)) };
         }
-        let relevant = review.subresource.is_empty() || review.subresource == "ephemeralcontainers";
-        let pod = review.kind.storage == PODS;
-        let Some(template) = template(&review.kind.storage, &review.object).filter(|_| relevant) else {
-            return Ok(());
-        };
-        let unchanged = review.old.is_some_and(|old| {
-            let old = old.root().to_value();
-            self::template(&review.kind.storage, &old).is_some_and(|old| old["spec"] == template["spec"])
-        });
-        if unchanged {
+        if review.kind.storage != PODS {
             return Ok(());
         }
-        let template = template.clone();
-        apply(review, &template, pod)
+        let refused = changed_template(review).and_then(|pod| under(review, "enforce", pod));
+        refused.map_or(Ok(()), |why| Err(forbid(review, &format!("violates {why}"))))
     }
 }
 
-/// Warns and refuses as the namespace says.
-fn apply(review: &mut Review<'_>, template: &Value, pod: bool) -> Result<(), Status> {
+/// The pod or template that a write brings in; nothing if it is as it was.
+fn changed_template<'a>(review: &'a Review<'_>) -> Option<&'a Value> {
+    let written = matches!(review.operation, Operation::Create | Operation::Update);
+    if !written || !matches!(review.subresource, "" | "ephemeralcontainers") {
+        return None;
+    }
+    let new = template(&review.kind.storage, &review.object)?;
+    let old = review.old.map(|old| old.root().to_value());
+    let same = old.as_ref().and_then(|old| template(&review.kind.storage, old)).is_some_and(|old| old["spec"] == new["spec"]);
+    (!same).then_some(new)
+}
+
+/// How `template` violates what the namespace says for `mode`, if it does.
+fn under(review: &Review<'_>, mode: &str, template: &Value) -> Option<String> {
     let state = review.door.snapshot();
-    let Some(namespace) = state.get(NAMESPACES, &Key::new("", review.namespace)) else {
-        return Ok(());
-    };
-    let enforced = policy(namespace, "enforce").and_then(|(level, version)| violation(template, level, &version));
-    if let Some(why) = enforced.as_ref().filter(|_| pod) {
-        return Err(forbid(review, &format!("violates {why}")));
-    }
-    let warned = policy(namespace, "warn").and_then(|(level, version)| violation(template, level, &version));
-    if let Some(why) = warned {
-        review.warnings.push(format!("would violate {why}"));
-    }
-    Ok(())
+    let namespace = state.get(NAMESPACES, &Key::new("", review.namespace))?;
+    let (level, version) = policy(namespace, mode)?;
+    violation(template, level, &version)
 }
 
 /// Level and version a namespace's labels set for a mode, unless they allow everything.

@@ -101,9 +101,14 @@ impl Quota {
         }
     }
 
+    /// Whether `object` is in all scopes.
+    fn covers(&self, storage: &str, object: &Value) -> bool {
+        self.scopes.iter().all(|scope| scope.matches(storage, object))
+    }
+
     /// What `object` uses of this quota.
     fn usage(&self, storage: &str, object: &Value) -> Amounts {
-        if !self.scopes.iter().all(|scope| scope.matches(storage, object)) {
+        if !self.covers(storage, object) {
             return Amounts::new();
         }
         let mut used = usage::of(storage, object);
@@ -115,17 +120,17 @@ impl Quota {
 /// Whether the quota concerns the write; an error says what it exceeds.
 fn check(review: &Review<'_>, quota: &Quota, state: &Snapshot, pending: &Pending) -> Result<bool, String> {
     let storage = review.kind.storage.as_str();
-    let new = quota.usage(storage, &review.object);
-    if new.is_empty() {
-        return Ok(false);
-    }
-    let old = review.old.map(|old| quota.usage(storage, &old.root().to_value())).unwrap_or_default();
-    if storage == PODS && review.old.is_none() {
+    if storage == PODS && review.old.is_none() && quota.covers(storage, &review.object) {
         let missing = usage::unspecified(&review.object, quota.hard.keys());
         if !missing.is_empty() {
             return Err(format!("failed quota: {}: must specify {}", quota.name, missing.join("; ")));
         }
     }
+    let new = quota.usage(storage, &review.object);
+    if new.is_empty() {
+        return Ok(false);
+    }
+    let old = review.old.map(|old| quota.usage(storage, &old.root().to_value())).unwrap_or_default();
     let used = live(review, quota, state, pending);
     match exceeded(&new, &old, &used, &quota.hard) {
         Some(over) => Err(format!("exceeded quota: {}, {over}", quota.name)),
