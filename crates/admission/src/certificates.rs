@@ -18,17 +18,27 @@ pub struct Certificates {
 
 impl Certificates {
     /// `CertificateApproval`.
-    pub const APPROVAL: Certificates =
-        Certificates { name: "CertificateApproval", subresource: "approval", verb: "approve" };
+    pub const APPROVAL: Certificates = Certificates {
+        name: "CertificateApproval",
+        subresource: "approval",
+        verb: "approve",
+    };
     /// `CertificateSigning`.
-    pub const SIGNING: Certificates = Certificates { name: "CertificateSigning", subresource: "status", verb: "sign" };
+    pub const SIGNING: Certificates = Certificates {
+        name: "CertificateSigning",
+        subresource: "status",
+        verb: "sign",
+    };
 
     /// Whether the write is one that needs the right.
     fn concerns(&self, review: &Review<'_>) -> bool {
         let here = review.kind.storage == CERTIFICATE_SIGNING_REQUESTS
             && review.operation == Operation::Update
             && review.subresource == self.subresource;
-        let before = review.old.map(|old| old.at("status.certificate").to_value()).unwrap_or_default();
+        let before = review
+            .old
+            .map(|old| old.at("status.certificate").to_value())
+            .unwrap_or_default();
         here && (self.subresource != "status" || before != review.object["status"]["certificate"])
     }
 }
@@ -48,7 +58,10 @@ impl Admission for Certificates {
         }
         Err(forbid(
             review,
-            &format!("user not permitted to {} requests with signerName \"{signer}\"", self.verb),
+            &format!(
+                "user not permitted to {} requests with signerName \"{signer}\"",
+                self.verb
+            ),
         ))
     }
 }
@@ -56,15 +69,17 @@ impl Admission for Certificates {
 /// The right on the signer itself, or on all of its domain.
 fn may(review: &Review<'_>, verb: &str, signer: &str) -> bool {
     let domain = signer.split('/').next().unwrap_or_default();
-    [signer.into(), format_smolstr!("{domain}/*")].into_iter().any(|name| {
-        let asked = Attributes {
-            verb: verb.into(),
-            group: "certificates.k8s.io".into(),
-            version: "*".into(),
-            resource: "signers".into(),
-            name,
-            ..Attributes::default()
-        };
-        review.door.allows(review.user, &asked)
-    })
+    [signer.into(), format_smolstr!("{domain}/*")]
+        .into_iter()
+        .any(|name| {
+            let asked = Attributes {
+                verb: verb.into(),
+                group: "certificates.k8s.io".into(),
+                version: "*".into(),
+                resource: "signers".into(),
+                name,
+                ..Attributes::default()
+            };
+            review.door.allows(review.user, &asked)
+        })
 }

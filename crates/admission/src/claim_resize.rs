@@ -18,7 +18,10 @@ impl Admission for PersistentVolumeClaimResize {
     }
 
     fn validate(&self, review: &mut Review<'_>) -> Result<(), Status> {
-        let Some(old) = review.old.filter(|_| is(review, PERSISTENT_VOLUME_CLAIMS, Operation::Update)) else {
+        let Some(old) = review
+            .old
+            .filter(|_| is(review, PERSISTENT_VOLUME_CLAIMS, Operation::Update))
+        else {
             return Ok(());
         };
         match refusal(&review.door.snapshot(), &review.object, old) {
@@ -41,7 +44,9 @@ fn refusal(state: &Snapshot, claim: &Value, old: &Object) -> Option<&'static str
     if class.is_some_and(|class| class.at("allowVolumeExpansion").is_true()) {
         return None;
     }
-    Some("only dynamically provisioned pvc can be resized and the storageclass that provisions the pvc must support resize")
+    Some(
+        "only dynamically provisioned pvc can be resized and the storageclass that provisions the pvc must support resize",
+    )
 }
 
 #[cfg(test)]
@@ -53,12 +58,13 @@ mod tests {
     #[test]
     fn only_bound_claims_of_willing_classes_grow() {
         let state = state(&[
-            (STORAGE_CLASSES, json!({"metadata": {"name": "big"}, "allowVolumeExpansion": true})),
+            (
+                STORAGE_CLASSES,
+                json!({"metadata": {"name": "big"}, "allowVolumeExpansion": true}),
+            ),
             (STORAGE_CLASSES, json!({"metadata": {"name": "fixed"}})),
         ]);
-        let claim = |class: &str, size: &str, phase: &str| {
-            json!({"metadata": {"name": "c"}, "spec": {"storageClassName": class, "resources": {"requests": {"storage": size}}}, "status": {"phase": phase}})
-        };
+        let claim = |class: &str, size: &str, phase: &str| json!({"metadata": {"name": "c"}, "spec": {"storageClassName": class, "resources": {"requests": {"storage": size}}}, "status": {"phase": phase}});
         for (class, size, phase, allowed) in [
             ("big", "2Gi", "Bound", true),
             ("big", "2Gi", "Pending", false),

@@ -17,7 +17,11 @@ pub(crate) fn writes(review: &Review<'_>, storage: &str) -> bool {
 
 /// `pods "x" is forbidden: why`.
 pub(crate) fn forbid(review: &Review<'_>, why: &str) -> Status {
-    let name = if review.name.is_empty() { review.object.name() } else { &review.name };
+    let name = if review.name.is_empty() {
+        review.object.name()
+    } else {
+        &review.name
+    };
     Status::forbidden(&review.kind.group_resource(), name, why)
 }
 
@@ -49,7 +53,9 @@ pub(crate) fn quantity(value: &Value) -> Option<Quantity> {
 /// The list at `path`, created where missing.
 pub(crate) fn list_at<'a>(value: &'a mut Value, path: &[&str]) -> &'a mut Vec<Value> {
     let (last, parents) = path.split_last().expect("a list has a path");
-    let list = value.object_at(parents).entry_or(last, || Value::Array(Vec::new()));
+    let list = value
+        .object_at(parents)
+        .entry_or(last, || Value::Array(Vec::new()));
     if list.as_array().is_none() {
         *list = Value::Array(Vec::new());
     }

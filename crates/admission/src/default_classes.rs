@@ -66,13 +66,20 @@ fn choose(rule: &Rule, state: &Snapshot, object: &mut Value) {
     if !object["spec"][rule.field].is_null() || !annotation(object, rule.annotation).is_empty() {
         return;
     }
-    let marked = |class: &&std::sync::Arc<machinery::Object>| rule.marks.iter().any(|mark| class.annotation(mark) == Some("true"));
+    let marked = |class: &&std::sync::Arc<machinery::Object>| {
+        rule.marks
+            .iter()
+            .any(|mark| class.annotation(mark) == Some("true"))
+    };
     let newest = state
         .list(rule.classes, None)
         .filter(marked)
         .max_by(|a, b| {
-            let created = |class: &machinery::Object| class.at("metadata.creationTimestamp").str().to_owned();
-            created(a).cmp(&created(b)).then_with(|| b.name().cmp(a.name()))
+            let created =
+                |class: &machinery::Object| class.at("metadata.creationTimestamp").str().to_owned();
+            created(a)
+                .cmp(&created(b))
+                .then_with(|| b.name().cmp(a.name()))
         });
     if let Some(class) = newest {
         object.set_at(&["spec", rule.field], class.name());
@@ -88,7 +95,10 @@ mod tests {
     #[test]
     fn the_newest_default_is_chosen() {
         let class = |name: &str, created: &str, default: &str| {
-            (STORAGE_CLASSES, json!({"metadata": {"name": name, "creationTimestamp": created, "annotations": {"storageclass.kubernetes.io/is-default-class": default}}}))
+            (
+                STORAGE_CLASSES,
+                json!({"metadata": {"name": name, "creationTimestamp": created, "annotations": {"storageclass.kubernetes.io/is-default-class": default}}}),
+            )
         };
         let classes = [
             class("old", "2026-01-01T00:00:00Z", "true"),
@@ -101,7 +111,10 @@ mod tests {
             (json!({"spec": {}}), json!("new-a")),
             (json!({"spec": {"storageClassName": ""}}), json!("")),
             (json!({"spec": {"storageClassName": "x"}}), json!("x")),
-            (json!({"metadata": {"annotations": {"volume.beta.kubernetes.io/storage-class": "y"}}, "spec": {}}), Value::Null),
+            (
+                json!({"metadata": {"annotations": {"volume.beta.kubernetes.io/storage-class": "y"}}, "spec": {}}),
+                Value::Null,
+            ),
         ] {
             let mut claim = given;
             choose(DefaultClass::STORAGE.0, &state, &mut claim);

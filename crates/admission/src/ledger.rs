@@ -62,7 +62,10 @@ impl Ledger {
     pub fn taken(&self, number: u32, owner: &str, now: Time) -> bool {
         let fresh = |one: &Reservation| one.owner != owner && now.since(one.at) < RESERVED_FOR;
         self.held.get(&number).is_some_and(|holder| holder != owner)
-            || self.reserved.get(&number).is_some_and(|all| all.iter().any(fresh))
+            || self
+                .reserved
+                .get(&number)
+                .is_some_and(|all| all.iter().any(fresh))
     }
 
     /// Reserves `number`; false if it is taken.
@@ -72,7 +75,11 @@ impl Ledger {
         }
         self.forget(number, |one| now.since(one.at) >= RESERVED_FOR);
         if !self.held.contains_key(&number) {
-            let reservation = Reservation { token, owner: owner.into(), at: now };
+            let reservation = Reservation {
+                token,
+                owner: owner.into(),
+                at: now,
+            };
             self.reserved.entry(number).or_default().push(reservation);
         }
         true
@@ -91,9 +98,11 @@ impl Ledger {
         let length = u64::from(range.end.saturating_sub(range.start));
         let start = start.checked_rem(length)?;
         let walk = |ledger: &Ledger, avoid: bool| {
-            (0..length).map(|step| range.start + ((start + step) % length) as u32).find(|number| {
-                !(ledger.taken(*number, "", now) || avoid && ledger.recent.contains(number))
-            })
+            (0..length)
+                .map(|step| range.start + ((start + step) % length) as u32)
+                .find(|number| {
+                    !(ledger.taken(*number, "", now) || avoid && ledger.recent.contains(number))
+                })
         };
         let chosen = walk(self, true).or_else(|| walk(self, false))?;
         if self.recent.len() == RECENT {
@@ -126,7 +135,10 @@ mod tests {
         assert!(!ledger.reserve(5, "b", (2, NOW)));
         assert!(ledger.reserve(5, "a", (3, NOW)));
         ledger.roll_back(1);
-        assert!(ledger.taken(5, "b", NOW), "the other pass of the same object still holds it");
+        assert!(
+            ledger.taken(5, "b", NOW),
+            "the other pass of the same object still holds it"
+        );
         ledger.roll_back(3);
         assert!(!ledger.taken(5, "b", NOW));
         ledger.hold(5, "a");
@@ -135,7 +147,10 @@ mod tests {
         assert!(ledger.taken(5, "b", NOW), "only the holder releases");
         ledger.release(5, "a");
         assert!(ledger.reserve(5, "b", (4, NOW)));
-        assert!(ledger.reserve(5, "c", (5, NOW + RESERVED_FOR)), "an abandoned reservation ends");
+        assert!(
+            ledger.reserve(5, "c", (5, NOW + RESERVED_FOR)),
+            "an abandoned reservation ends"
+        );
     }
 
     #[test]
@@ -144,7 +159,11 @@ mod tests {
         let chosen: Vec<_> = (0..4).map(|_| ledger.choose(10..14, 3, NOW)).collect();
         assert_eq!(chosen, [Some(13), Some(10), Some(11), Some(12)]);
         ledger.hold(11, "a");
-        assert_eq!(ledger.choose(10..12, 1, NOW), Some(10), "chosen before but never reserved");
+        assert_eq!(
+            ledger.choose(10..12, 1, NOW),
+            Some(10),
+            "chosen before but never reserved"
+        );
         ledger.hold(10, "b");
         assert_eq!(ledger.choose(10..12, 1, NOW), None);
         assert_eq!(ledger.choose(10..10, 1, NOW), None);

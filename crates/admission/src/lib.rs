@@ -59,6 +59,9 @@ pub fn chain(config: AdmissionConfig) -> Vec<Arc<dyn Admission>> {
         Arc::new(certificates::Certificates::SIGNING),
         Arc::new(default_classes::DefaultClass::INGRESS),
         Arc::new(quota::ResourceQuota::default()),
-        Arc::new(services::ServiceAllocator::new(config.services, config.node_ports)),
+        Arc::new(services::ServiceAllocator::new(
+            config.services,
+            config.node_ports,
+        )),
     ]
 }

@@ -11,7 +11,9 @@ pub(crate) type Amounts = BTreeMap<String, Quantity>;
 
 /// The amounts of a map of quantities.
 pub(crate) fn amounts(map: &Value) -> Amounts {
-    map.entries().filter_map(|(name, value)| Some((name.to_string(), quantity(value)?))).collect()
+    map.entries()
+        .filter_map(|(name, value)| Some((name.to_string(), quantity(value)?)))
+        .collect()
 }
 
 /// Adds `other` to `sum`.
@@ -49,8 +51,13 @@ pub(crate) fn of_pod(pod: &Value, field: &str) -> Amounts {
     raise(&mut total, &starting);
     total.extend(amounts(&spec["resources"][field]));
     let overhead = amounts(&spec["overhead"]);
-    let applies = |name: &String| field == "requests" || total.get(name).is_some_and(|amount| !amount.is_zero());
-    let overhead: Amounts = overhead.into_iter().filter(|(name, _)| applies(name)).collect();
+    let applies = |name: &String| {
+        field == "requests" || total.get(name).is_some_and(|amount| !amount.is_zero())
+    };
+    let overhead: Amounts = overhead
+        .into_iter()
+        .filter(|(name, _)| applies(name))
+        .collect();
     add(&mut total, &overhead);
     total
 }
@@ -63,14 +70,30 @@ mod tests {
     #[test]
     fn the_most_at_one_time() {
         let with = |cpu: &str| json!({"resources": {"requests": {"cpu": cpu}}});
-        let sidecar = |cpu: &str| json!({"restartPolicy": "Always", "resources": {"requests": {"cpu": cpu}}});
+        let sidecar =
+            |cpu: &str| json!({"restartPolicy": "Always", "resources": {"requests": {"cpu": cpu}}});
         for (spec, cpu) in [
             (json!({"containers": [with("1"), with("500m")]}), "1500m"),
-            (json!({"containers": [with("1")], "initContainers": [with("3")]}), "3"),
-            (json!({"containers": [with("1")], "initContainers": [sidecar("1"), with("3")]}), "4"),
-            (json!({"containers": [with("1")], "initContainers": [with("3"), sidecar("1")]}), "3"),
-            (json!({"containers": [with("1")], "overhead": {"cpu": "250m"}}), "1250m"),
-            (json!({"containers": [with("1")], "resources": {"requests": {"cpu": "5"}}}), "5"),
+            (
+                json!({"containers": [with("1")], "initContainers": [with("3")]}),
+                "3",
+            ),
+            (
+                json!({"containers": [with("1")], "initContainers": [sidecar("1"), with("3")]}),
+                "4",
+            ),
+            (
+                json!({"containers": [with("1")], "initContainers": [with("3"), sidecar("1")]}),
+                "3",
+            ),
+            (
+                json!({"containers": [with("1")], "overhead": {"cpu": "250m"}}),
+                "1250m",
+            ),
+            (
+                json!({"containers": [with("1")], "resources": {"requests": {"cpu": "5"}}}),
+                "5",
+            ),
         ] {
             let pod = json!({"spec": spec});
             assert_eq!(of_pod(&pod, "requests")["cpu"].to_string(), cpu);

@@ -8,8 +8,10 @@ use machinery::{Ref, Status, Value};
 use registry::{Admission, Key, Review, Snapshot};
 
 /// Classes that exist whether or not their objects do.
-pub(crate) const SYSTEM: [(&str, i64); 2] =
-    [("system-node-critical", 2_000_001_000), ("system-cluster-critical", 2_000_000_000)];
+pub(crate) const SYSTEM: [(&str, i64); 2] = [
+    ("system-node-critical", 2_000_001_000),
+    ("system-cluster-critical", 2_000_000_000),
+];
 const PREEMPT: &str = "PreemptLowerPriority";
 
 /// The plug-in.
@@ -33,15 +35,22 @@ impl Admission for Priority {
     }
 
     fn validate(&self, review: &mut Review<'_>) -> Result<(), Status> {
-        if !writes(review, PRIORITY_CLASSES) || review.object["globalDefault"].as_bool() != Some(true) {
+        if !writes(review, PRIORITY_CLASSES)
+            || review.object["globalDefault"].as_bool() != Some(true)
+        {
             return Ok(());
         }
         let state = review.door.snapshot();
-        let mut defaults = state.list(PRIORITY_CLASSES, None).filter(|class| class.at("globalDefault").is_true());
+        let mut defaults = state
+            .list(PRIORITY_CLASSES, None)
+            .filter(|class| class.at("globalDefault").is_true());
         match defaults.find(|class| class.name() != review.object.name()) {
             Some(other) => Err(forbid(
                 review,
-                &format!("PriorityClass {} is already marked as globalDefault. Only one globalDefault can exist", other.name()),
+                &format!(
+                    "PriorityClass {} is already marked as globalDefault. Only one globalDefault can exist",
+                    other.name()
+                ),
             )),
             None => Ok(()),
         }
@@ -66,13 +75,19 @@ struct Class {
 fn resolve(state: &Snapshot, pod: &mut Value) -> Result<(), String> {
     let class = class_of(state, pod["spec"]["priorityClassName"].str())?;
     let spec = &pod["spec"];
-    if let Some(given) = spec["priority"].as_i64().filter(|given| *given != class.value) {
+    if let Some(given) = spec["priority"]
+        .as_i64()
+        .filter(|given| *given != class.value)
+    {
         return Err(format!(
             "the integer value of priority ({given}) must not be provided in pod spec; priority admission controller computed {} from the given PriorityClass name",
             class.value
         ));
     }
-    if let Some(given) = spec["preemptionPolicy"].as_str().filter(|given| *given != class.preemption) {
+    if let Some(given) = spec["preemptionPolicy"]
+        .as_str()
+        .filter(|given| *given != class.preemption)
+    {
         return Err(format!(
             "the string value of PreemptionPolicy ({given}) must not be provided in pod spec; priority admission controller computed {} from the given PriorityClass name",
             class.preemption
@@ -91,20 +106,36 @@ fn class_of(state: &Snapshot, name: &str) -> Result<Class, String> {
     let read = |class: &machinery::Object| Class {
         name: class.name().into(),
         value: class.at("value").i64(),
-        preemption: class.at("preemptionPolicy").as_str().unwrap_or(PREEMPT).into(),
+        preemption: class
+            .at("preemptionPolicy")
+            .as_str()
+            .unwrap_or(PREEMPT)
+            .into(),
     };
     if name.is_empty() {
-        let defaults = state.list(PRIORITY_CLASSES, None).filter(|class| class.at("globalDefault").is_true());
+        let defaults = state
+            .list(PRIORITY_CLASSES, None)
+            .filter(|class| class.at("globalDefault").is_true());
         let lowest = defaults.min_by_key(|class| class.at("value").i64());
-        let none = Class { name: String::new(), value: 0, preemption: PREEMPT.into() };
+        let none = Class {
+            name: String::new(),
+            value: 0,
+            preemption: PREEMPT.into(),
+        };
         return Ok(lowest.map_or(none, |class| read(class)));
     }
     if let Some(class) = state.get(PRIORITY_CLASSES, &Key::new("", name)) {
         return Ok(read(class));
     }
     let system = SYSTEM.iter().find(|(known, _)| *known == name);
-    let made = |(name, value): &(&str, i64)| Class { name: (*name).into(), value: *value, preemption: PREEMPT.into() };
-    system.map(made).ok_or_else(|| format!("no PriorityClass with name {name} was found"))
+    let made = |(name, value): &(&str, i64)| Class {
+        name: (*name).into(),
+        value: *value,
+        preemption: PREEMPT.into(),
+    };
+    system
+        .map(made)
+        .ok_or_else(|| format!("no PriorityClass with name {name} was found"))
 }
 
 #[cfg(test)]
@@ -116,8 +147,14 @@ mod tests {
     #[test]
     fn classes_become_numbers() {
         let state = state(&[
-            (PRIORITY_CLASSES, json!({"metadata": {"name": "high"}, "value": 1000, "preemptionPolicy": "Never"})),
-            (PRIORITY_CLASSES, json!({"metadata": {"name": "usual"}, "value": 10, "globalDefault": true})),
+            (
+                PRIORITY_CLASSES,
+                json!({"metadata": {"name": "high"}, "value": 1000, "preemptionPolicy": "Never"}),
+            ),
+            (
+                PRIORITY_CLASSES,
+                json!({"metadata": {"name": "usual"}, "value": 10, "globalDefault": true}),
+            ),
         ]);
         for (given, wanted) in [
             (json!({}), Ok((10, PREEMPT))),

@@ -31,15 +31,23 @@ impl Admission for RuntimeClass {
 }
 
 fn apply(pod: &mut Value, class: Option<&Object>) -> Result<(), String> {
-    let overhead = class.map(|class| class.at("overhead.podFixed").to_value()).unwrap_or_default();
+    let overhead = class
+        .map(|class| class.at("overhead.podFixed").to_value())
+        .unwrap_or_default();
     let given = pod["spec"]["overhead"].clone();
-    let given = if given.entries().next().is_none() { Value::Null } else { given };
+    let given = if given.entries().next().is_none() {
+        Value::Null
+    } else {
+        given
+    };
     match (overhead.is_null(), given.is_null()) {
         (true, false) => {
             return Err("pod rejected: Pod Overhead set without corresponding RuntimeClass defined Overhead".into());
         }
         (false, false) if overhead != given => {
-            return Err("pod rejected: Pod's Overhead doesn't match RuntimeClass's defined Overhead".into());
+            return Err(
+                "pod rejected: Pod's Overhead doesn't match RuntimeClass's defined Overhead".into(),
+            );
         }
         (false, _) => pod.set_at(&["spec", "overhead"], overhead),
         _ => {}
@@ -59,7 +67,11 @@ fn schedule(pod: &mut Value, class: &Object) -> Result<(), String> {
         }
         pod.set_at(&["spec", "nodeSelector", key], value.str());
     }
-    for toleration in class.at("scheduling.tolerations").items().map(machinery::Ref::to_value) {
+    for toleration in class
+        .at("scheduling.tolerations")
+        .items()
+        .map(machinery::Ref::to_value)
+    {
         let tolerations = list_at(pod, &["spec", "tolerations"]);
         if !tolerations.contains(&toleration) {
             tolerations.push(toleration);

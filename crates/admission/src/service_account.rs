@@ -44,9 +44,13 @@ impl Admission for ServiceAccount {
     }
 
     fn validate(&self, review: &mut Review<'_>) -> Result<(), Status> {
-        let mirror = is(review, PODS, Operation::Create) && !annotation(&review.object, MIRROR).is_empty();
+        let mirror =
+            is(review, PODS, Operation::Create) && !annotation(&review.object, MIRROR).is_empty();
         if mirror && !review.object["spec"]["serviceAccountName"].str().is_empty() {
-            return Err(forbid(review, "a mirror pod may not reference service accounts"));
+            return Err(forbid(
+                review,
+                "a mirror pod may not reference service accounts",
+            ));
         }
         Ok(())
     }
@@ -73,12 +77,16 @@ fn add_pull_secrets(pod: &mut Value, account: &Object) {
 
 fn automounts(pod: &Value, account: &Object) -> bool {
     let own = pod["spec"]["automountServiceAccountToken"].as_bool();
-    own.or(account.at("automountServiceAccountToken").as_bool()).unwrap_or(true)
+    own.or(account.at("automountServiceAccountToken").as_bool())
+        .unwrap_or(true)
 }
 
 /// Adds the token's volume and mounts it in every container that has nothing at its path.
 fn mount_token(pod: &mut Value, volume: &str) {
-    let existing = pod["spec"]["volumes"].items().iter().find(|one| one["name"].str().starts_with(VOLUME_PREFIX));
+    let existing = pod["spec"]["volumes"]
+        .items()
+        .iter()
+        .find(|one| one["name"].str().starts_with(VOLUME_PREFIX));
     let name = existing.map_or(volume, |one| one["name"].str()).to_owned();
     let missing = existing.is_none();
     let mut mounted = false;
@@ -95,7 +103,9 @@ fn mount_token(pod: &mut Value, volume: &str) {
 
 fn mount(container: &mut Value, volume: &str) -> bool {
     let mounts = list_at(container, &["volumeMounts"]);
-    let wanted = !mounts.iter().any(|one| one["mountPath"].str() == MOUNT_PATH);
+    let wanted = !mounts
+        .iter()
+        .any(|one| one["mountPath"].str() == MOUNT_PATH);
     if wanted {
         mounts.push(json!({"name": volume, "readOnly": true, "mountPath": MOUNT_PATH}));
     }
@@ -129,8 +139,14 @@ mod tests {
         mount_token(&mut pod, "kube-api-access-abcde");
         let spec = &pod["spec"];
         assert_eq!(spec["volumes"][0]["name"].str(), "kube-api-access-abcde");
-        assert_eq!(spec["initContainers"][0]["volumeMounts"][0]["mountPath"].str(), MOUNT_PATH);
-        assert_eq!(spec["containers"][0]["volumeMounts"][0]["readOnly"].as_bool(), Some(true));
+        assert_eq!(
+            spec["initContainers"][0]["volumeMounts"][0]["mountPath"].str(),
+            MOUNT_PATH
+        );
+        assert_eq!(
+            spec["containers"][0]["volumeMounts"][0]["readOnly"].as_bool(),
+            Some(true)
+        );
         assert_eq!(spec["containers"][1]["volumeMounts"].items().len(), 1);
         let mut covered = json!({"spec": {"containers": [{"name": "b", "volumeMounts": [{"name": "own", "mountPath": MOUNT_PATH}]}]}});
         mount_token(&mut covered, "kube-api-access-abcde");
@@ -143,7 +159,10 @@ mod tests {
             (json!({}), "default"),
             (json!({"serviceAccountName": "a"}), "a"),
             (json!({"serviceAccount": "b"}), "b"),
-            (json!({"serviceAccountName": "", "serviceAccount": ""}), "default"),
+            (
+                json!({"serviceAccountName": "", "serviceAccount": ""}),
+                "default",
+            ),
         ] {
             let mut pod = json!({"spec": spec});
             assert_eq!(name_account(&mut pod), wanted);
@@ -155,9 +174,21 @@ mod tests {
     fn the_pod_decides_before_the_account() {
         for (pod, account, wanted) in [
             (json!({}), json!({}), true),
-            (json!({}), json!({"automountServiceAccountToken": false}), false),
-            (json!({"spec": {"automountServiceAccountToken": true}}), json!({"automountServiceAccountToken": false}), true),
-            (json!({"spec": {"automountServiceAccountToken": false}}), json!({}), false),
+            (
+                json!({}),
+                json!({"automountServiceAccountToken": false}),
+                false,
+            ),
+            (
+                json!({"spec": {"automountServiceAccountToken": true}}),
+                json!({"automountServiceAccountToken": false}),
+                true,
+            ),
+            (
+                json!({"spec": {"automountServiceAccountToken": false}}),
+                json!({}),
+                false,
+            ),
         ] {
             assert_eq!(automounts(&pod, &Object::new(&account, 1)), wanted);
         }

@@ -27,7 +27,8 @@ impl Admission for TaintNodesByCondition {
 
 fn taint(node: &mut Value) {
     let taints = list_at(node, &["spec", "taints"]);
-    let same = |taint: &Value| taint["key"].str() == NOT_READY && taint["effect"].str() == "NoSchedule";
+    let same =
+        |taint: &Value| taint["key"].str() == NOT_READY && taint["effect"].str() == "NoSchedule";
     if !taints.iter().any(same) {
         taints.push(json!({"key": NOT_READY, "effect": "NoSchedule"}));
     }

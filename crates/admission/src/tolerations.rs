@@ -7,7 +7,10 @@ use kinds::PODS;
 use machinery::{Status, Value, json};
 use registry::{Admission, Review};
 
-const TAINTS: [&str; 2] = ["node.kubernetes.io/not-ready", "node.kubernetes.io/unreachable"];
+const TAINTS: [&str; 2] = [
+    "node.kubernetes.io/not-ready",
+    "node.kubernetes.io/unreachable",
+];
 /// Seconds a pod stays on a node with one of these taints.
 const STAY_SECONDS: i64 = 300;
 
@@ -39,7 +42,8 @@ fn tolerate(pod: &mut Value) {
 }
 
 fn covers(toleration: &Value, key: &str) -> bool {
-    ["", key].contains(&toleration["key"].str()) && ["", "NoExecute"].contains(&toleration["effect"].str())
+    ["", key].contains(&toleration["key"].str())
+        && ["", "NoExecute"].contains(&toleration["effect"].str())
 }
 
 #[cfg(test)]
@@ -51,8 +55,14 @@ mod tests {
         for (given, added) in [
             (json!([]), 2),
             (json!([{"operator": "Exists"}]), 0),
-            (json!([{"key": "node.kubernetes.io/not-ready", "operator": "Exists", "effect": "NoExecute"}]), 1),
-            (json!([{"key": "node.kubernetes.io/not-ready", "operator": "Exists", "effect": "NoSchedule"}]), 2),
+            (
+                json!([{"key": "node.kubernetes.io/not-ready", "operator": "Exists", "effect": "NoExecute"}]),
+                1,
+            ),
+            (
+                json!([{"key": "node.kubernetes.io/not-ready", "operator": "Exists", "effect": "NoSchedule"}]),
+                2,
+            ),
             (json!([{"key": "other", "operator": "Exists"}]), 2),
         ] {
             let before = given.items().len();
@@ -60,7 +70,11 @@ mod tests {
             tolerate(&mut pod);
             let tolerations = pod["spec"]["tolerations"].items();
             assert_eq!(tolerations.len(), before + added);
-            assert!(tolerations[before..].iter().all(|one| one["tolerationSeconds"].as_i64() == Some(300)));
+            assert!(
+                tolerations[before..]
+                    .iter()
+                    .all(|one| one["tolerationSeconds"].as_i64() == Some(300))
+            );
         }
     }
 }

@@ -10,7 +10,10 @@ use sim_env::{DiskImage, DiskSpeed, Sim, SimDisk};
 use std::{collections::BTreeSet, sync::Arc, time::Duration};
 use store::{Store, StoreOptions};
 
-const SPEED: DiskSpeed = DiskSpeed { latency: Duration::from_micros(20), sync_latency: Duration::from_micros(100) };
+const SPEED: DiskSpeed = DiskSpeed {
+    latency: Duration::from_micros(20),
+    sync_latency: Duration::from_micros(100),
+};
 
 struct Cluster {
     sim: Sim,
@@ -23,17 +26,29 @@ impl Cluster {
     fn start(services: &str) -> Self {
         let sim = Sim::new(7, Time::from_unix_seconds(1_800_000_000));
         let disk = SimDisk::new(sim.fork("disk"), SPEED, DiskImage::default());
-        let store = sim.block_on(Store::open(&sim.world(), disk, StoreOptions::default())).unwrap();
+        let store = sim
+            .block_on(Store::open(&sim.world(), disk, StoreOptions::default()))
+            .unwrap();
         let services = services.parse().unwrap();
-        let config = AdmissionConfig { services, ..AdmissionConfig::default() };
+        let config = AdmissionConfig {
+            services,
+            ..AdmissionConfig::default()
+        };
         let door = Door::new(DoorConfig {
             world: sim.world(),
             store,
             catalogue: kinds::Catalogue::builtin(),
             admission: admission::chain(config),
-            tokens: Arc::new(TokenKey::generate(&*sim.world().entropy, "https://kubernetes.default.svc")),
+            tokens: Arc::new(TokenKey::generate(
+                &*sim.world().entropy,
+                "https://kubernetes.default.svc",
+            )),
         });
-        let cluster = Self { sim, door, user: Arc::new(User::component("test")) };
+        let cluster = Self {
+            sim,
+            door,
+            user: Arc::new(User::component("test")),
+        };
         for (storage, object) in bootstrap::objects(&bootstrap::Config {
             services,
             api_server: "10.0.0.1:6443".parse().unwrap(),
@@ -41,7 +56,9 @@ impl Cluster {
             front_proxy_ca: String::new(),
         }) {
             let name = object.name().to_owned();
-            cluster.create(storage, object).unwrap_or_else(|status| panic!("{storage} {name}: {status}"));
+            cluster
+                .create(storage, object)
+                .unwrap_or_else(|status| panic!("{storage} {name}: {status}"));
         }
         cluster.make("serviceaccounts", json!({"apiVersion": "v1", "kind": "ServiceAccount", "metadata": {"name": "default", "namespace": "default"}}));
         cluster
@@ -49,12 +66,21 @@ impl Cluster {
 
     fn call(&self, verb: Verb, storage: &str, object: Value) -> Call {
         let (namespace, name) = (object.namespace().to_owned(), object.name().to_owned());
-        let name = if verb == Verb::Create { String::new() } else { name };
-        self.door.component_call(&self.user, verb, storage, &namespace, &name).unwrap().with_object(object)
+        let name = if verb == Verb::Create {
+            String::new()
+        } else {
+            name
+        };
+        self.door
+            .component_call(&self.user, verb, storage, &namespace, &name)
+            .unwrap()
+            .with_object(object)
     }
 
     fn run(&self, call: Call) -> Result<Arc<Object>, Status> {
-        self.sim.block_on(self.door.call(call)).map(|reply| reply.object().unwrap().clone())
+        self.sim
+            .block_on(self.door.call(call))
+            .map(|reply| reply.object().unwrap().clone())
     }
 
     fn create(&self, storage: &str, object: Value) -> Result<Arc<Object>, Status> {
@@ -66,11 +92,18 @@ impl Cluster {
     }
 
     fn refused(&self, storage: &str, object: Value) -> String {
-        self.create(storage, object).map(|made| made.to_value()).unwrap_err().message().to_owned()
+        self.create(storage, object)
+            .map(|made| made.to_value())
+            .unwrap_err()
+            .message()
+            .to_owned()
     }
 
     fn delete(&self, storage: &str, namespace: &str, name: &str) -> Result<(), Status> {
-        let call = self.door.component_call(&self.user, Verb::Delete, storage, namespace, name).unwrap();
+        let call = self
+            .door
+            .component_call(&self.user, Verb::Delete, storage, namespace, name)
+            .unwrap();
         self.sim.block_on(self.door.call(call)).map(drop)
     }
 }
@@ -94,28 +127,66 @@ fn pod(name: &str, spec: Value) -> Value {
 #[test]
 fn services_get_addresses_and_ports_and_give_them_back() {
     let cluster = Cluster::start("10.100.0.0/16");
-    let plain = cluster.make("services", service("plain", json!({"selector": {"a": "b"}})));
+    let plain = cluster.make(
+        "services",
+        service("plain", json!({"selector": {"a": "b"}})),
+    );
     let address = plain.at("spec.clusterIP").str().to_owned();
     assert!(address.starts_with("10.100."), "{address}");
     assert_eq!(plain.at("spec.ipFamilyPolicy").str(), "SingleStack");
     for (spec, wanted) in [
         (json!({"clusterIP": &address}), "already allocated"),
-        (json!({"clusterIP": "10.100.0.10"}), "failed to allocate IP 10.100.0.10: provided IP is already allocated"),
-        (json!({"clusterIP": "10.99.0.1"}), "the provided IP (10.99.0.1) is not in the valid range. The range of valid IPs is 10.100.0.0/16"),
-        (json!({"type": "NodePort", "ports": [{"port": 80, "nodePort": 80}]}), "spec.ports[0].nodePort: Invalid value: 80: provided port is not in the valid range. The range of valid ports is 30000-32767"),
+        (
+            json!({"clusterIP": "10.100.0.10"}),
+            "failed to allocate IP 10.100.0.10: provided IP is already allocated",
+        ),
+        (
+            json!({"clusterIP": "10.99.0.1"}),
+            "the provided IP (10.99.0.1) is not in the valid range. The range of valid IPs is 10.100.0.0/16",
+        ),
+        (
+            json!({"type": "NodePort", "ports": [{"port": 80, "nodePort": 80}]}),
+            "spec.ports[0].nodePort: Invalid value: 80: provided port is not in the valid range. The range of valid ports is 30000-32767",
+        ),
     ] {
         let message = cluster.refused("services", service("other", spec));
         assert!(message.contains(wanted), "{message}");
     }
-    let node = cluster.make("services", service("node", json!({"type": "NodePort", "ports": [{"port": 80, "nodePort": 30080}]})));
-    let message = cluster.refused("services", service("node2", json!({"type": "NodePort", "ports": [{"port": 81, "nodePort": 30080}]})));
-    assert_eq!(message, "Service \"node2\" is invalid: spec.ports[0].nodePort: Invalid value: 30080: provided port is already allocated");
+    let node = cluster.make(
+        "services",
+        service(
+            "node",
+            json!({"type": "NodePort", "ports": [{"port": 80, "nodePort": 30080}]}),
+        ),
+    );
+    let message = cluster.refused(
+        "services",
+        service(
+            "node2",
+            json!({"type": "NodePort", "ports": [{"port": 81, "nodePort": 30080}]}),
+        ),
+    );
+    assert_eq!(
+        message,
+        "Service \"node2\" is invalid: spec.ports[0].nodePort: Invalid value: 30080: provided port is already allocated"
+    );
     let mut to_plain = node.to_value();
     to_plain.set_at(&["spec", "type"], "ClusterIP");
-    let changed = cluster.run(cluster.call(Verb::Update, "services", to_plain)).unwrap();
+    let changed = cluster
+        .run(cluster.call(Verb::Update, "services", to_plain))
+        .unwrap();
     assert!(changed.to_value()["spec"]["ports"][0]["nodePort"].is_null());
-    assert_eq!(changed.at("spec.clusterIP").str(), node.at("spec.clusterIP").str());
-    cluster.make("services", service("node3", json!({"type": "NodePort", "ports": [{"port": 81, "nodePort": 30080}]})));
+    assert_eq!(
+        changed.at("spec.clusterIP").str(),
+        node.at("spec.clusterIP").str()
+    );
+    cluster.make(
+        "services",
+        service(
+            "node3",
+            json!({"type": "NodePort", "ports": [{"port": 81, "nodePort": 30080}]}),
+        ),
+    );
     cluster.delete("services", "default", "plain").unwrap();
     cluster.make("services", service("again", json!({"clusterIP": &address})));
 }
@@ -125,7 +196,10 @@ fn refused_and_dry_writes_reserve_nothing() {
     let cluster = Cluster::start("10.100.0.0/16");
     let wanted = json!({"clusterIP": "10.100.0.77"});
     let mut dry = cluster.call(Verb::Create, "services", service("dry", wanted.clone()));
-    dry.options = Options { dry_run: true, ..Options::default() };
+    dry.options = Options {
+        dry_run: true,
+        ..Options::default()
+    };
     cluster.run(dry).unwrap();
     let both = json!({"type": "NodePort", "clusterIP": "10.100.0.77", "ports": [{"port": 80, "nodePort": 1}]});
     cluster.refused("services", service("wrong", both));
@@ -135,23 +209,61 @@ fn refused_and_dry_writes_reserve_nothing() {
 #[test]
 fn concurrent_services_never_share() {
     let cluster = Cluster::start("10.100.0.0/26");
-    let make = |at: usize| cluster.door.call(cluster.call(Verb::Create, "services", service(&format!("s{at}"), json!({"type": "NodePort"}))));
-    let made = cluster.sim.block_on(futures::future::join_all((0..70).map(make)));
+    let make = |at: usize| {
+        cluster.door.call(cluster.call(
+            Verb::Create,
+            "services",
+            service(&format!("s{at}"), json!({"type": "NodePort"})),
+        ))
+    };
+    let made = cluster
+        .sim
+        .block_on(futures::future::join_all((0..70).map(make)));
     let (good, bad): (Vec<_>, Vec<_>) = made.into_iter().partition(Result::is_ok);
-    let objects: Vec<_> = good.into_iter().map(|reply| reply.unwrap().object().unwrap().clone()).collect();
-    let addresses: BTreeSet<_> = objects.iter().map(|one| one.at("spec.clusterIP").str()).collect();
-    let ports: BTreeSet<_> = objects.iter().map(|one| one.to_value()["spec"]["ports"][0]["nodePort"].as_i64()).collect();
+    let objects: Vec<_> = good
+        .into_iter()
+        .map(|reply| reply.unwrap().object().unwrap().clone())
+        .collect();
+    let addresses: BTreeSet<_> = objects
+        .iter()
+        .map(|one| one.at("spec.clusterIP").str())
+        .collect();
+    let ports: BTreeSet<_> = objects
+        .iter()
+        .map(|one| one.to_value()["spec"]["ports"][0]["nodePort"].as_i64())
+        .collect();
     // 62 usable addresses, two of them taken by the cluster's own services.
     assert_eq!((objects.len(), addresses.len(), ports.len()), (60, 60, 60));
     for refused in bad {
         let message = refused.err().unwrap().message().to_owned();
-        assert_eq!(message, "Internal error occurred: failed to allocate a serviceIP: range is full");
+        assert_eq!(
+            message,
+            "Internal error occurred: failed to allocate a serviceIP: range is full"
+        );
     }
-    let same = |name: &'static str| {
-        let spec = json!({"type": "ExternalName", "externalName": "x.y", "ports": [{"port": 1}]});
-        cluster.door.call(cluster.call(Verb::Create, "services", service(name, spec)))
+    let named = json!({"type": "ExternalName", "externalName": "x.y", "ports": [{"port": 1}]});
+    let named = cluster.make("services", service("free", named));
+    assert!(
+        named.at("spec.clusterIP").is_null(),
+        "names without addresses take none"
+    );
+}
+
+#[test]
+fn of_two_that_ask_for_one_number_one_gets_it() {
+    let cluster = Cluster::start("10.100.0.0/16");
+    let spec = json!({"type": "NodePort", "clusterIP": "10.100.0.99", "ports": [{"port": 80, "nodePort": 30099}]});
+    let make = |at: usize| {
+        cluster.door.call(cluster.call(
+            Verb::Create,
+            "services",
+            service(&format!("s{at}"), spec.clone()),
+        ))
     };
-    assert!(cluster.sim.block_on(same("free")).is_ok(), "names without addresses take none");
+    let made = cluster
+        .sim
+        .block_on(futures::future::join_all((0..4).map(make)));
+    assert_eq!(made.iter().filter(|one| one.is_ok()).count(), 1);
 }
 
 #[test]
@@ -160,10 +272,21 @@ fn quota_holds_under_concurrency_and_frees_on_deletion() {
     let quota = json!({"apiVersion": "v1", "kind": "ResourceQuota", "metadata": {"name": "q", "namespace": "default"}, "spec": {"hard": {"configmaps": "3", "requests.cpu": "1"}}});
     cluster.make("resourcequotas", quota);
     let map = |name: &str| json!({"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": name, "namespace": "default"}});
-    let make = |at: usize| cluster.door.call(cluster.call(Verb::Create, "configmaps", map(&format!("m{at}"))));
-    let made = cluster.sim.block_on(futures::future::join_all((0..10).map(make)));
+    let make = |at: usize| {
+        cluster
+            .door
+            .call(cluster.call(Verb::Create, "configmaps", map(&format!("m{at}"))))
+    };
+    let made = cluster
+        .sim
+        .block_on(futures::future::join_all((0..10).map(make)));
     assert_eq!(made.iter().filter(|one| one.is_ok()).count(), 3);
-    let message = made.into_iter().find_map(Result::err).unwrap().message().to_owned();
+    let message = made
+        .into_iter()
+        .find_map(Result::err)
+        .unwrap()
+        .message()
+        .to_owned();
     assert!(message.contains("is forbidden: exceeded quota: q, requested: configmaps=1, used: configmaps=3, limited: configmaps=3"), "{message}");
     cluster.delete("configmaps", "default", "m0").unwrap();
     cluster.make("configmaps", map("next"));
@@ -184,20 +307,37 @@ fn quota_holds_under_concurrency_and_frees_on_deletion() {
 #[test]
 fn pods_are_completed() {
     let cluster = Cluster::start("10.100.0.0/16");
-    let made = cluster.make("pods", pod("p", json!({"priorityClassName": "system-node-critical"}))).to_value();
+    let made = cluster
+        .make(
+            "pods",
+            pod("p", json!({"priorityClassName": "system-node-critical"})),
+        )
+        .to_value();
     let spec = &made["spec"];
     assert_eq!(spec["serviceAccountName"].str(), "default");
     assert_eq!(spec["priority"].as_i64(), Some(2_000_001_000));
     assert_eq!(spec["tolerations"].items().len(), 2);
     let volume = spec["volumes"][0]["name"].str();
-    assert!(volume.starts_with("kube-api-access-") && volume.len() == "kube-api-access-".len() + 5, "{volume}");
-    assert_eq!(spec["containers"][0]["volumeMounts"][0]["name"].str(), volume);
+    assert!(
+        volume.starts_with("kube-api-access-") && volume.len() == "kube-api-access-".len() + 5,
+        "{volume}"
+    );
+    assert_eq!(
+        spec["containers"][0]["volumeMounts"][0]["name"].str(),
+        volume
+    );
     assert_eq!(
         cluster.refused("pods", pod("x", json!({"serviceAccountName": "none"}))),
         "pods \"x\" is forbidden: error looking up service account default/none: serviceaccount \"none\" not found"
     );
     let status = cluster.delete("namespaces", "", "kube-system").unwrap_err();
-    assert_eq!((status.code(), status.message()), (403, "namespaces \"kube-system\" is forbidden: this namespace may not be deleted"));
+    assert_eq!(
+        (status.code(), status.message()),
+        (
+            403,
+            "namespaces \"kube-system\" is forbidden: this namespace may not be deleted"
+        )
+    );
 }
 
 #[test]
@@ -214,8 +354,17 @@ fn namespaces_choose_how_secure_pods_are() {
     );
     let mut usual = pod("usual", json!({}));
     usual.metadata_mut().insert("namespace", "safe");
-    let reply = cluster.sim.block_on(cluster.door.call(cluster.call(Verb::Create, "pods", usual))).unwrap();
-    assert!(reply.warnings[0].starts_with("would violate PodSecurity \"restricted:latest\": allowPrivilegeEscalation != false"), "{:?}", reply.warnings);
+    let reply = cluster
+        .sim
+        .block_on(cluster.door.call(cluster.call(Verb::Create, "pods", usual)))
+        .unwrap();
+    assert!(
+        reply.warnings[0].starts_with(
+            "would violate PodSecurity \"restricted:latest\": allowPrivilegeEscalation != false"
+        ),
+        "{:?}",
+        reply.warnings
+    );
 }
 
 #[test]
@@ -225,5 +374,8 @@ fn claims_get_a_class_and_protection() {
         "spec": {"accessModes": ["ReadWriteOnce"], "resources": {"requests": {"storage": "1Gi"}}}});
     let made = cluster.make("persistentvolumeclaims", claim);
     assert_eq!(made.at("spec.storageClassName").str(), "gp3");
-    assert_eq!(made.finalizers().collect::<Vec<_>>(), ["kubernetes.io/pvc-protection"]);
+    assert_eq!(
+        made.finalizers().collect::<Vec<_>>(),
+        ["kubernetes.io/pvc-protection"]
+    );
 }

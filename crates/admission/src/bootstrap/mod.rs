@@ -9,8 +9,8 @@ mod roles;
 
 use crate::{ServiceRange, priority};
 use kinds::{
-    CLUSTER_ROLE_BINDINGS, CLUSTER_ROLES, CONFIG_MAPS, ENDPOINT_SLICES, ENDPOINTS, NAMESPACES, PRIORITY_CLASSES,
-    ROLE_BINDINGS, ROLES, SERVICE_CIDRS, SERVICES, STORAGE_CLASSES,
+    CLUSTER_ROLE_BINDINGS, CLUSTER_ROLES, CONFIG_MAPS, ENDPOINT_SLICES, ENDPOINTS, NAMESPACES,
+    PRIORITY_CLASSES, ROLE_BINDINGS, ROLES, SERVICE_CIDRS, SERVICES, STORAGE_CLASSES,
 };
 use machinery::{Value, json};
 use std::net::SocketAddrV4;
@@ -42,7 +42,11 @@ pub fn objects(config: &Config) -> Vec<(&'static str, Value)> {
     let mut all: Vec<(&'static str, Value)> = namespaces().map(|made| (NAMESPACES, made)).into();
     let (roles, bindings) = roles::read();
     all.extend(roles.into_iter().map(|role| (CLUSTER_ROLES, role)));
-    all.extend(bindings.into_iter().map(|binding| (CLUSTER_ROLE_BINDINGS, binding)));
+    all.extend(
+        bindings
+            .into_iter()
+            .map(|binding| (CLUSTER_ROLE_BINDINGS, binding)),
+    );
     all.extend(trust(config));
     all.extend(priority_classes().map(|class| (PRIORITY_CLASSES, class)));
     all.extend(storage_classes().map(|class| (STORAGE_CLASSES, class)));
@@ -115,7 +119,11 @@ fn api_service(config: &Config) -> [(&'static str, Value); 3] {
         "endpoints": [{"addresses": [&host], "conditions": {"ready": true}}],
         "ports": [{"name": "https", "port": port, "protocol": "TCP"}]
     });
-    [(SERVICES, service), (ENDPOINTS, endpoints), (ENDPOINT_SLICES, slice)]
+    [
+        (SERVICES, service),
+        (ENDPOINTS, endpoints),
+        (ENDPOINT_SLICES, slice),
+    ]
 }
 
 /// The service that pods ask for names. Nodes answer it themselves, so it selects no pods.
@@ -143,8 +151,14 @@ fn trust(config: &Config) -> [(&'static str, Value); 3] {
     if !config.front_proxy_ca.is_empty() {
         for (key, text) in [
             ("requestheader-allowed-names", "[\"front-proxy-client\"]"),
-            ("requestheader-client-ca-file", config.front_proxy_ca.as_str()),
-            ("requestheader-extra-headers-prefix", "[\"X-Remote-Extra-\"]"),
+            (
+                "requestheader-client-ca-file",
+                config.front_proxy_ca.as_str(),
+            ),
+            (
+                "requestheader-extra-headers-prefix",
+                "[\"X-Remote-Extra-\"]",
+            ),
             ("requestheader-group-headers", "[\"X-Remote-Group\"]"),
             ("requestheader-uid-headers", "[\"X-Remote-Uid\"]"),
             ("requestheader-username-headers", "[\"X-Remote-User\"]"),
@@ -184,17 +198,38 @@ mod tests {
         let names: BTreeSet<&str> = roles.iter().map(Value::name).collect();
         assert_eq!(names.len(), roles.len(), "no role twice");
         for binding in &bindings {
-            assert!(names.contains(binding["roleRef"]["name"].str()), "{}", binding.name());
+            assert!(
+                names.contains(binding["roleRef"]["name"].str()),
+                "{}",
+                binding.name()
+            );
         }
         for role in &roles {
             let aggregated = !role["aggregationRule"].is_null();
-            assert_eq!(role["rules"].items().is_empty(), aggregated, "{}", role.name());
+            assert_eq!(
+                role["rules"].items().is_empty(),
+                aggregated,
+                "{}",
+                role.name()
+            );
             for rule in role["rules"].items() {
                 let about = rule["resources"].items().len() + rule["nonResourceURLs"].items().len();
-                assert!(about > 0 && !rule["verbs"].items().is_empty(), "{}", role.name());
+                assert!(
+                    about > 0 && !rule["verbs"].items().is_empty(),
+                    "{}",
+                    role.name()
+                );
             }
         }
         let edit = roles.iter().find(|role| role.name() == "edit").unwrap();
-        assert_eq!(edit.at(&["metadata", "labels", "rbac.authorization.k8s.io/aggregate-to-admin"]).str(), "true");
+        assert_eq!(
+            edit.at(&[
+                "metadata",
+                "labels",
+                "rbac.authorization.k8s.io/aggregate-to-admin"
+            ])
+            .str(),
+            "true"
+        );
     }
 }

@@ -11,7 +11,9 @@ const API_VERSION: &str = "rbac.authorization.k8s.io/v1";
 /// Cluster roles and cluster role bindings.
 pub(super) fn read() -> (Vec<Value>, Vec<Value>) {
     let (mut roles, mut bindings) = (Vec::new(), Vec::new());
-    let lines = TABLE.lines().filter(|line| !line.is_empty() && !line.starts_with('#'));
+    let lines = TABLE
+        .lines()
+        .filter(|line| !line.is_empty() && !line.starts_with('#'));
     for line in lines {
         let words: Vec<&str> = line.split(' ').collect();
         match words[..] {
@@ -40,7 +42,8 @@ fn role(name: &str, flags: &[&str]) -> Value {
             role.set_at(&["metadata", "labels", &label], "true");
         } else if let Some(from) = flag.strip_prefix("aggregates=") {
             let label = format!("{GROUP}/aggregate-to-{from}");
-            role["aggregationRule"] = json!({"clusterRoleSelectors": [{"matchLabels": {(label): "true"}}]});
+            role["aggregationRule"] =
+                json!({"clusterRoleSelectors": [{"matchLabels": {(label): "true"}}]});
         } else {
             panic!("a role of the table has an unknown flag: {flag}");
         }
@@ -50,7 +53,9 @@ fn role(name: &str, flags: &[&str]) -> Value {
 
 fn add_rule(role: &mut Value, words: &[&str]) {
     let rule = match *words {
-        ["url", paths, verb_list] => json!({"nonResourceURLs": list(paths), "verbs": verbs(verb_list)}),
+        ["url", paths, verb_list] => {
+            json!({"nonResourceURLs": list(paths), "verbs": verbs(verb_list)})
+        }
         [groups, resources, verb_list] => resource_rule(groups, resources, verb_list),
         [groups, resources, verb_list, names] => {
             let mut rule = resource_rule(groups, resources, verb_list);
@@ -64,7 +69,10 @@ fn add_rule(role: &mut Value, words: &[&str]) {
 }
 
 fn resource_rule(groups: &str, resources: &str, verb_list: &str) -> Value {
-    let groups: Vec<&str> = groups.split(',').map(|group| if group == "core" { "" } else { group }).collect();
+    let groups: Vec<&str> = groups
+        .split(',')
+        .map(|group| if group == "core" { "" } else { group })
+        .collect();
     json!({"apiGroups": groups, "resources": list(resources), "verbs": verbs(verb_list)})
 }
 
@@ -101,7 +109,9 @@ fn binding(name: &str, subjects: &[&str]) -> Value {
 
 fn subject(text: &str) -> Value {
     match text.split_once(':') {
-        Some(("ServiceAccount", name)) => json!({"kind": "ServiceAccount", "name": name, "namespace": "kube-system"}),
+        Some(("ServiceAccount", name)) => {
+            json!({"kind": "ServiceAccount", "name": name, "namespace": "kube-system"})
+        }
         Some((kind, name)) => json!({"apiGroup": GROUP, "kind": kind, "name": name}),
         None => panic!("a subject of the table is KIND:NAME: {text}"),
     }

@@ -9,8 +9,8 @@ mod restricted;
 
 use crate::common::{forbid, invalid};
 use kinds::{
-    CRON_JOBS, DAEMON_SETS, DEPLOYMENTS, JOBS, NAMESPACES, POD_TEMPLATES, PODS, REPLICA_SETS, REPLICATION_CONTROLLERS,
-    STATEFUL_SETS,
+    CRON_JOBS, DAEMON_SETS, DEPLOYMENTS, JOBS, NAMESPACES, POD_TEMPLATES, PODS, REPLICA_SETS,
+    REPLICATION_CONTROLLERS, STATEFUL_SETS,
 };
 use machinery::{FieldError, Object, Status, Value};
 use registry::{Admission, Key, Operation, Review};
@@ -62,8 +62,10 @@ impl Admission for PodSecurity {
 
     /// Warns; the door hands warnings on before validation.
     fn mutate(&self, review: &mut Review<'_>) -> Result<(), Status> {
-        let warned = changed_template(review).and_then(|template| under(review, "warn", template));
-        review.warnings.extend(warned.map(|why| format!("would violate {why}")));
+        let warned = violated(review, "warn");
+        review
+            .warnings
+            .extend(warned.map(|why| format!("would violate {why}")));
         Ok(())
     }
 
@@ -71,13 +73,18 @@ impl Admission for PodSecurity {
         let written = matches!(review.operation, Operation::Create | Operation::Update);
         if review.kind.storage == NAMESPACES && review.subresource.is_empty() && written {
             let errors = label_errors(&review.object);
-            return if errors.is_empty() { Ok(()) } else { Err(invalid(review, &errors)) };
+            return if errors.is_empty() {
+                Ok(())
+            } else {
+                Err(invalid(review, &errors))
+            };
         }
         if review.kind.storage != PODS {
             return Ok(());
         }
-        let refused = changed_template(review).and_then(|pod| under(review, "enforce", pod));
-        refused.map_or(Ok(()), |why| Err(forbid(review, &format!("violates {why}"))))
+        violated(review, "enforce").map_or(Ok(()), |why| {
+            Err(forbid(review, &format!("violates {why}")))
+        })
     }
 }
 
@@ -89,16 +96,19 @@ fn changed_template<'a>(review: &'a Review<'_>) -> Option<&'a Value> {
     }
     let new = template(&review.kind.storage, &review.object)?;
     let old = review.old.map(|old| old.root().to_value());
-    let same = old.as_ref().and_then(|old| template(&review.kind.storage, old)).is_some_and(|old| old["spec"] == new["spec"]);
+    let same = old
+        .as_ref()
+        .and_then(|old| template(&review.kind.storage, old))
+        .is_some_and(|old| old["spec"] == new["spec"]);
     (!same).then_some(new)
 }
 
-/// How `template` violates what the namespace says for `mode`, if it does.
-fn under(review: &Review<'_>, mode: &str, template: &Value) -> Option<String> {
+/// How a write violates what its namespace says for `mode`, if it does.
+fn violated(review: &Review<'_>, mode: &str) -> Option<String> {
     let state = review.door.snapshot();
     let namespace = state.get(NAMESPACES, &Key::new("", review.namespace))?;
     let (level, version) = policy(namespace, mode)?;
-    violation(template, level, &version)
+    violation(changed_template(review)?, level, &version)
 }
 
 /// Level and version a namespace's labels set for a mode, unless they allow everything.
@@ -106,15 +116,29 @@ fn policy(namespace: &Object, mode: &str) -> Option<(Level, String)> {
     let text = namespace.label(&format!("{PREFIX}{mode}"))?;
     // A label that says nothing sensible restricts most, as upstream decides.
     let level = Level::parse(text).unwrap_or(Level::Restricted);
-    let version = namespace.label(&format!("{PREFIX}{mode}-version")).unwrap_or("latest");
+    let version = namespace
+        .label(&format!("{PREFIX}{mode}-version"))
+        .unwrap_or("latest");
     (level != Level::Privileged).then(|| (level, version.to_owned()))
 }
 
 /// `PodSecurity "restricted:latest": reason (detail), ...`, if the pod violates the level.
 fn violation(pod: &Value, level: Level, version: &str) -> Option<String> {
-    let found: Vec<_> = checks(level).iter().filter_map(|check| check(pod)).collect();
-    let shown: Vec<_> = found.iter().map(|one| format!("{} ({})", one.reason, one.detail)).collect();
-    (!shown.is_empty()).then(|| format!("PodSecurity \"{}:{version}\": {}", level.name(), shown.join(", ")))
+    let found: Vec<_> = checks(level)
+        .iter()
+        .filter_map(|check| check(pod))
+        .collect();
+    let shown: Vec<_> = found
+        .iter()
+        .map(|one| format!("{} ({})", one.reason, one.detail))
+        .collect();
+    (!shown.is_empty()).then(|| {
+        format!(
+            "PodSecurity \"{}:{version}\": {}",
+            level.name(),
+            shown.join(", ")
+        )
+    })
 }
 
 fn checks(level: Level) -> Vec<Check> {
@@ -131,9 +155,12 @@ fn template<'a>(storage: &str, object: &'a Value) -> Option<&'a Value> {
         PODS => object,
         POD_TEMPLATES => &object["template"],
         CRON_JOBS => object.at(&["spec", "jobTemplate", "spec", "template"]),
-        DAEMON_SETS | DEPLOYMENTS | JOBS | REPLICA_SETS | REPLICATION_CONTROLLERS | STATEFUL_SETS => {
-            &object["spec"]["template"]
-        }
+        DAEMON_SETS
+        | DEPLOYMENTS
+        | JOBS
+        | REPLICA_SETS
+        | REPLICATION_CONTROLLERS
+        | STATEFUL_SETS => &object["spec"]["template"],
         _ => return None,
     })
 }
@@ -142,21 +169,35 @@ fn label_errors(namespace: &Value) -> Vec<FieldError> {
     let labels = namespace.at(&["metadata", "labels"]);
     let wrong = |mode: &str| {
         let key = format!("{PREFIX}{mode}");
-        let text = labels[key.as_str()].as_str().filter(|text| Level::parse(text).is_none())?;
+        let text = labels[key.as_str()]
+            .as_str()
+            .filter(|text| Level::parse(text).is_none())?;
         let field = format!("metadata.labels[{key}]");
-        Some(FieldError::invalid(field, text, "must be one of privileged, baseline, restricted"))
+        Some(FieldError::invalid(
+            field,
+            text,
+            "must be one of privileged, baseline, restricted",
+        ))
     };
-    ["enforce", "audit", "warn"].into_iter().filter_map(wrong).collect()
+    ["enforce", "audit", "warn"]
+        .into_iter()
+        .filter_map(wrong)
+        .collect()
 }
 
 /// All containers of a pod: those that start first, the usual ones, those for debugging.
 fn containers(pod: &Value) -> impl Iterator<Item = &Value> {
-    ["initContainers", "containers", "ephemeralContainers"].into_iter().flat_map(|list| pod["spec"][list].items())
+    ["initContainers", "containers", "ephemeralContainers"]
+        .into_iter()
+        .flat_map(|list| pod["spec"][list].items())
 }
 
 /// Names of the containers that `wrong` finds fault with.
 fn at_fault(pod: &Value, wrong: impl Fn(&Value) -> bool) -> Vec<&str> {
-    containers(pod).filter(|container| wrong(container)).map(|container| container["name"].str()).collect()
+    containers(pod)
+        .filter(|container| wrong(container))
+        .map(|container| container["name"].str())
+        .collect()
 }
 
 /// `container "a"` or `containers "a", "b"`.
@@ -166,7 +207,11 @@ fn named(word: &str, names: &[&str]) -> String {
 }
 
 fn quoted(names: &[&str]) -> String {
-    names.iter().map(|name| format!("{name:?}")).collect::<Vec<_>>().join(", ")
+    names
+        .iter()
+        .map(|name| format!("{name:?}"))
+        .collect::<Vec<_>>()
+        .join(", ")
 }
 
 /// `pod`, `container "a"` or `pod and container "a"`; nothing where neither is at fault.
@@ -180,8 +225,15 @@ fn pod_and_containers(pod: bool, names: &[&str]) -> Option<String> {
 }
 
 /// A finding, if any container is at fault.
-fn fault(reason: &'static str, names: &[&str], detail: impl FnOnce(String) -> String) -> Option<Finding> {
-    (!names.is_empty()).then(|| Finding { reason, detail: detail(named("container", names)) })
+fn fault(
+    reason: &'static str,
+    names: &[&str],
+    detail: impl FnOnce(String) -> String,
+) -> Option<Finding> {
+    (!names.is_empty()).then(|| Finding {
+        reason,
+        detail: detail(named("container", names)),
+    })
 }
 
 #[cfg(test)]
@@ -197,7 +249,10 @@ mod tests {
     fn baseline_findings() {
         for (spec, wanted) in [
             (json!({"containers": [{"name": "a"}]}), ""),
-            (json!({"hostNetwork": true, "hostPID": true, "containers": []}), "host namespaces (hostNetwork=true, hostPID=true)"),
+            (
+                json!({"hostNetwork": true, "hostPID": true, "containers": []}),
+                "host namespaces (hostNetwork=true, hostPID=true)",
+            ),
             (
                 json!({"containers": [{"name": "a", "securityContext": {"privileged": true}}, {"name": "b", "securityContext": {"privileged": true}}]}),
                 "privileged (containers \"a\", \"b\" must not set securityContext.privileged=true)",
@@ -206,23 +261,37 @@ mod tests {
                 json!({"containers": [{"name": "a", "securityContext": {"capabilities": {"add": ["NET_ADMIN", "CHOWN"]}}}]}),
                 "non-default capabilities (container \"a\" must not include \"NET_ADMIN\" in securityContext.capabilities.add)",
             ),
-            (json!({"volumes": [{"name": "v", "hostPath": {"path": "/"}}]}), "hostPath volumes (volume \"v\")"),
-            (json!({"containers": [{"name": "a", "ports": [{"hostPort": 80}]}]}), "hostPort (container \"a\" uses hostPort 80)"),
-            (json!({"securityContext": {"sysctls": [{"name": "kernel.x"}, {"name": "net.ipv4.tcp_syncookies"}]}}), "forbidden sysctls (kernel.x)"),
+            (
+                json!({"volumes": [{"name": "v", "hostPath": {"path": "/"}}]}),
+                "hostPath volumes (volume \"v\")",
+            ),
+            (
+                json!({"containers": [{"name": "a", "ports": [{"hostPort": 80}]}]}),
+                "hostPort (container \"a\" uses hostPort 80)",
+            ),
+            (
+                json!({"securityContext": {"sysctls": [{"name": "kernel.x"}, {"name": "net.ipv4.tcp_syncookies"}]}}),
+                "forbidden sysctls (kernel.x)",
+            ),
             (
                 json!({"securityContext": {"seccompProfile": {"type": "Unconfined"}}}),
                 "seccompProfile (pod must not set securityContext.seccompProfile.type to \"Unconfined\")",
             ),
         ] {
             let text = found(spec, Level::Baseline);
-            let text = text.strip_prefix("PodSecurity \"baseline:latest\": ").unwrap_or(&text);
+            let text = text
+                .strip_prefix("PodSecurity \"baseline:latest\": ")
+                .unwrap_or(&text);
             assert_eq!(text, wanted);
         }
     }
 
     #[test]
     fn restricted_findings_are_upstreams_sentence() {
-        let plain = found(json!({"containers": [{"name": "nginx"}]}), Level::Restricted);
+        let plain = found(
+            json!({"containers": [{"name": "nginx"}]}),
+            Level::Restricted,
+        );
         assert_eq!(
             plain,
             "PodSecurity \"restricted:latest\": allowPrivilegeEscalation != false (container \"nginx\" must set securityContext.allowPrivilegeEscalation=false), \
@@ -238,7 +307,10 @@ mod tests {
         assert_eq!(found(good.clone(), Level::Restricted), "");
         let mut root = good;
         root.set_at(&["securityContext", "runAsUser"], 0);
-        root.set_at(&["volumes"], json!([{"name": "h", "hostPath": {"path": "/"}}]));
+        root.set_at(
+            &["volumes"],
+            json!([{"name": "h", "hostPath": {"path": "/"}}]),
+        );
         assert_eq!(
             found(root, Level::Restricted),
             "PodSecurity \"restricted:latest\": restricted volume types (volume \"h\" uses restricted volume type \"hostPath\"), runAsUser=0 (pod must not set runAsUser=0)"

@@ -8,8 +8,14 @@ use machinery::Value;
 use std::collections::BTreeSet;
 
 /// Its checks in the order of their upstream ids.
-pub(super) const CHECKS: [Check; 6] =
-    [privilege_escalation, capabilities, volumes, run_as_non_root, run_as_user, seccomp];
+pub(super) const CHECKS: [Check; 6] = [
+    privilege_escalation,
+    capabilities,
+    volumes,
+    run_as_non_root,
+    run_as_user,
+    seccomp,
+];
 
 const VOLUMES: [&str; 8] = [
     "configMap",
@@ -31,10 +37,14 @@ fn privilege_escalation(pod: &Value) -> Option<Finding> {
     if is_windows(pod) {
         return None;
     }
-    let wrong = |container: &Value| container["securityContext"]["allowPrivilegeEscalation"].as_bool() != Some(false);
-    fault("allowPrivilegeEscalation != false", &at_fault(pod, wrong), |who| {
-        format!("{who} must set securityContext.allowPrivilegeEscalation=false")
-    })
+    let wrong = |container: &Value| {
+        container["securityContext"]["allowPrivilegeEscalation"].as_bool() != Some(false)
+    };
+    fault(
+        "allowPrivilegeEscalation != false",
+        &at_fault(pod, wrong),
+        |who| format!("{who} must set securityContext.allowPrivilegeEscalation=false"),
+    )
 }
 
 fn capabilities(pod: &Value) -> Option<Finding> {
@@ -42,28 +52,55 @@ fn capabilities(pod: &Value) -> Option<Finding> {
         return None;
     }
     let of = |container: &Value, field: &str| -> Vec<String> {
-        texts(&container["securityContext"]["capabilities"][field]).map(str::to_owned).collect()
+        texts(&container["securityContext"]["capabilities"][field])
+            .map(str::to_owned)
+            .collect()
     };
-    let keeps = at_fault(pod, |container| !of(container, "drop").iter().any(|name| name == "ALL"));
-    let added = |container: &Value| of(container, "add").into_iter().filter(|name| name != "NET_BIND_SERVICE").collect::<Vec<_>>();
+    let keeps = at_fault(pod, |container| {
+        !of(container, "drop").iter().any(|name| name == "ALL")
+    });
+    let added = |container: &Value| {
+        of(container, "add")
+            .into_iter()
+            .filter(|name| name != "NET_BIND_SERVICE")
+            .collect::<Vec<_>>()
+    };
     let adds = at_fault(pod, |container| !added(container).is_empty());
     let all: BTreeSet<String> = containers(pod).flat_map(added).collect();
     let mut found = Vec::new();
     if !keeps.is_empty() {
-        found.push(format!("{} must set securityContext.capabilities.drop=[\"ALL\"]", named("container", &keeps)));
+        found.push(format!(
+            "{} must set securityContext.capabilities.drop=[\"ALL\"]",
+            named("container", &keeps)
+        ));
     }
     if !adds.is_empty() {
         let all: Vec<&str> = all.iter().map(String::as_str).collect();
         let who = named("container", &adds);
-        found.push(format!("{who} must not include {} in securityContext.capabilities.add", quoted(&all)));
+        found.push(format!(
+            "{who} must not include {} in securityContext.capabilities.add",
+            quoted(&all)
+        ));
     }
-    (!found.is_empty()).then(|| Finding { reason: "unrestricted capabilities", detail: found.join("; ") })
+    (!found.is_empty()).then(|| Finding {
+        reason: "unrestricted capabilities",
+        detail: found.join("; "),
+    })
 }
 
 fn volumes(pod: &Value) -> Option<Finding> {
-    let kind = |volume: &Value| volume.entries().map(|(key, _)| key.to_string()).find(|key| key != "name").unwrap_or_default();
+    let kind = |volume: &Value| {
+        volume
+            .entries()
+            .map(|(key, _)| key.to_string())
+            .find(|key| key != "name")
+            .unwrap_or_default()
+    };
     let volumes = pod["spec"]["volumes"].items().iter();
-    let wrong: Vec<_> = volumes.map(|volume| (volume["name"].str(), kind(volume))).filter(|(_, kind)| !VOLUMES.contains(&kind.as_str())).collect();
+    let wrong: Vec<_> = volumes
+        .map(|volume| (volume["name"].str(), kind(volume)))
+        .filter(|(_, kind)| !VOLUMES.contains(&kind.as_str()))
+        .collect();
     let names: Vec<&str> = wrong.iter().map(|(name, _)| *name).collect();
     let kinds: BTreeSet<&str> = wrong.iter().map(|(_, kind)| kind.as_str()).collect();
     let kinds: Vec<&str> = kinds.into_iter().collect();
@@ -71,7 +108,11 @@ fn volumes(pod: &Value) -> Option<Finding> {
     let plural = if kinds.len() == 1 { "" } else { "s" };
     (!names.is_empty()).then(|| Finding {
         reason: "restricted volume types",
-        detail: format!("{} {verb} restricted volume type{plural} {}", named("volume", &names), quoted(&kinds)),
+        detail: format!(
+            "{} {verb} restricted volume type{plural} {}",
+            named("volume", &names),
+            quoted(&kinds)
+        ),
     })
 }
 
@@ -86,41 +127,69 @@ fn run_as_non_root(pod: &Value) -> Option<Finding> {
         found.push("pod must not set securityContext.runAsNonRoot=false".to_owned());
     }
     if !denied.is_empty() {
-        found.push(format!("{} must not set securityContext.runAsNonRoot=false", named("container", &denied)));
+        found.push(format!(
+            "{} must not set securityContext.runAsNonRoot=false",
+            named("container", &denied)
+        ));
     }
     if found.is_empty() && all.is_none() && !open.is_empty() {
-        found.push(format!("pod or {} must set securityContext.runAsNonRoot=true", named("container", &open)));
+        found.push(format!(
+            "pod or {} must set securityContext.runAsNonRoot=true",
+            named("container", &open)
+        ));
     }
-    (!found.is_empty()).then(|| Finding { reason, detail: found.join(", ") })
+    (!found.is_empty()).then(|| Finding {
+        reason,
+        detail: found.join(", "),
+    })
 }
 
 fn run_as_user(pod: &Value) -> Option<Finding> {
     let root = |holder: &Value| holder["securityContext"]["runAsUser"].as_i64() == Some(0);
     let names = at_fault(pod, root);
     let who = pod_and_containers(root(&pod["spec"]), &names)?;
-    Some(Finding { reason: "runAsUser=0", detail: format!("{who} must not set runAsUser=0") })
+    Some(Finding {
+        reason: "runAsUser=0",
+        detail: format!("{who} must not set runAsUser=0"),
+    })
 }
 
 fn seccomp(pod: &Value) -> Option<Finding> {
     if is_windows(pod) {
         return None;
     }
-    let profile = |holder: &Value| holder["securityContext"]["seccompProfile"]["type"].str().to_owned();
+    let profile = |holder: &Value| {
+        holder["securityContext"]["seccompProfile"]["type"]
+            .str()
+            .to_owned()
+    };
     let good = |text: &str| matches!(text, "RuntimeDefault" | "Localhost");
     let all = profile(&pod["spec"]);
-    let wrong = at_fault(pod, |container| !matches!(profile(container).as_str(), "" | "RuntimeDefault" | "Localhost"));
+    let wrong = at_fault(pod, |container| {
+        !matches!(
+            profile(container).as_str(),
+            "" | "RuntimeDefault" | "Localhost"
+        )
+    });
     let open = at_fault(pod, |container| profile(container).is_empty());
     let mut found = Vec::new();
     if !all.is_empty() && !good(&all) {
-        found.push(format!("pod must not set securityContext.seccompProfile.type to {all:?}"));
+        found.push(format!(
+            "pod must not set securityContext.seccompProfile.type to {all:?}"
+        ));
     }
     if !wrong.is_empty() {
         let who = named("container", &wrong);
-        found.push(format!("{who} must not set securityContext.seccompProfile.type to \"Unconfined\""));
+        found.push(format!(
+            "{who} must not set securityContext.seccompProfile.type to \"Unconfined\""
+        ));
     }
     if found.is_empty() && all.is_empty() && !open.is_empty() {
         let who = named("container", &open);
         found.push(format!("pod or {who} must set securityContext.seccompProfile.type to \"RuntimeDefault\" or \"Localhost\""));
     }
-    (!found.is_empty()).then(|| Finding { reason: "seccompProfile", detail: found.join("; ") })
+    (!found.is_empty()).then(|| Finding {
+        reason: "seccompProfile",
+        detail: found.join("; "),
+    })
 }

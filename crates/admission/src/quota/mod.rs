@@ -52,19 +52,30 @@ impl Admission for ResourceQuota {
         if !counts(review) {
             return Ok(());
         }
-        let mut pending = self.pending.lock().expect("no holder of pending writes panics");
+        let mut pending = self
+            .pending
+            .lock()
+            .expect("no holder of pending writes panics");
         pending.catch_up(review.door.now());
         let state = review.door.snapshot();
         let mut limited = false;
         for quota in state.list(RESOURCE_QUOTAS, Some(review.namespace)) {
-            limited |= check(review, &Quota::read(quota), &state, &pending).map_err(|why| forbid(review, &why))?;
+            limited |= check(review, &Quota::read(quota), &state, &pending)
+                .map_err(|why| forbid(review, &why))?;
         }
-        if limited { pending.pass(review, &state) } else { Ok(()) }
+        if limited {
+            pending.pass(review, &state)
+        } else {
+            Ok(())
+        }
     }
 
     fn rolled_back(&self, review: &Review<'_>) {
         if counts(review) {
-            let mut pending = self.pending.lock().expect("no holder of pending writes panics");
+            let mut pending = self
+                .pending
+                .lock()
+                .expect("no holder of pending writes panics");
             let own = token(review);
             pending.writes.retain(|write| write.token != own);
         }
@@ -73,7 +84,8 @@ impl Admission for ResourceQuota {
 
 /// Whether the write can add to a namespace's usage.
 fn counts(review: &Review<'_>) -> bool {
-    let resizable = [PODS, SERVICES, PERSISTENT_VOLUME_CLAIMS].contains(&review.kind.storage.as_str());
+    let resizable =
+        [PODS, SERVICES, PERSISTENT_VOLUME_CLAIMS].contains(&review.kind.storage.as_str());
     let grows = match (review.operation, review.subresource) {
         (Operation::Create, "") => true,
         (Operation::Update, "") => resizable,
@@ -96,14 +108,18 @@ impl Quota {
         let hard = value["spec"]["hard"].entries();
         Self {
             name: quota.name().into(),
-            hard: hard.filter_map(|(name, limit)| Some((name.to_string(), quantity(limit)?))).collect(),
+            hard: hard
+                .filter_map(|(name, limit)| Some((name.to_string(), quantity(limit)?)))
+                .collect(),
             scopes: scope::read(&value["spec"]),
         }
     }
 
     /// Whether `object` is in all scopes.
     fn covers(&self, storage: &str, object: &Value) -> bool {
-        self.scopes.iter().all(|scope| scope.matches(storage, object))
+        self.scopes
+            .iter()
+            .all(|scope| scope.matches(storage, object))
     }
 
     /// What `object` uses of this quota.
@@ -118,19 +134,31 @@ impl Quota {
 }
 
 /// Whether the quota concerns the write; an error says what it exceeds.
-fn check(review: &Review<'_>, quota: &Quota, state: &Snapshot, pending: &Pending) -> Result<bool, String> {
+fn check(
+    review: &Review<'_>,
+    quota: &Quota,
+    state: &Snapshot,
+    pending: &Pending,
+) -> Result<bool, String> {
     let storage = review.kind.storage.as_str();
     if storage == PODS && review.old.is_none() && quota.covers(storage, &review.object) {
         let missing = usage::unspecified(&review.object, quota.hard.keys());
         if !missing.is_empty() {
-            return Err(format!("failed quota: {}: must specify {}", quota.name, missing.join("; ")));
+            return Err(format!(
+                "failed quota: {}: must specify {}",
+                quota.name,
+                missing.join("; ")
+            ));
         }
     }
     let new = quota.usage(storage, &review.object);
     if new.is_empty() {
         return Ok(false);
     }
-    let old = review.old.map(|old| quota.usage(storage, &old.root().to_value())).unwrap_or_default();
+    let old = review
+        .old
+        .map(|old| quota.usage(storage, &old.root().to_value()))
+        .unwrap_or_default();
     let used = live(review, quota, state, pending);
     match exceeded(&new, &old, &used, &quota.hard) {
         Some(over) => Err(format!("exceeded quota: {}, {over}", quota.name)),
@@ -169,10 +197,20 @@ fn exceeded(new: &Amounts, old: &Amounts, used: &Amounts, hard: &Amounts) -> Opt
         }
     }
     let show = |which: usize| {
-        let shown: Vec<_> = over.iter().map(|(name, amounts)| format!("{name}={}", amounts[which])).collect();
+        let shown: Vec<_> = over
+            .iter()
+            .map(|(name, amounts)| format!("{name}={}", amounts[which]))
+            .collect();
         shown.join(",")
     };
-    (!over.is_empty()).then(|| format!("requested: {}, used: {}, limited: {}", show(0), show(1), show(2)))
+    (!over.is_empty()).then(|| {
+        format!(
+            "requested: {}, used: {}, limited: {}",
+            show(0),
+            show(1),
+            show(2)
+        )
+    })
 }
 
 impl Pending {
@@ -190,7 +228,8 @@ impl Pending {
                 Err(_) => self.writes.clear(),
             }
         }
-        self.writes.retain(|write| now.since(write.at) < RESERVED_FOR);
+        self.writes
+            .retain(|write| now.since(write.at) < RESERVED_FOR);
         if self.writes.is_empty() {
             self.log = None;
         }
@@ -213,7 +252,12 @@ impl Pending {
     }
 
     /// Passed writes whose effect `state` does not show.
-    fn unseen<'a>(&'a self, storage: &'a str, namespace: &'a str, state: &'a Snapshot) -> impl Iterator<Item = &'a Passed> {
+    fn unseen<'a>(
+        &'a self,
+        storage: &'a str,
+        namespace: &'a str,
+        state: &'a Snapshot,
+    ) -> impl Iterator<Item = &'a Passed> {
         self.writes.iter().filter(move |write| {
             let here = write.storage == storage && write.key.namespace == namespace;
             let current = state.get(storage, &write.key);
@@ -232,15 +276,38 @@ mod tests {
     #[test]
     fn only_growth_beyond_the_limit_counts() {
         let amounts = |list: &[(&str, &str)]| -> Amounts {
-            list.iter().map(|(name, amount)| ((*name).to_owned(), amount.parse().unwrap())).collect()
+            list.iter()
+                .map(|(name, amount)| ((*name).to_owned(), amount.parse().unwrap()))
+                .collect()
         };
         let hard = amounts(&[("requests.cpu", "20"), ("pods", "3")]);
         for (new, old, used, wanted) in [
-            (vec![("requests.cpu", "1")], vec![], vec![("requests.cpu", "20")], Some("requested: requests.cpu=1, used: requests.cpu=20, limited: requests.cpu=20")),
-            (vec![("requests.cpu", "1")], vec![], vec![("requests.cpu", "19")], None),
-            (vec![("requests.cpu", "2")], vec![("requests.cpu", "3")], vec![("requests.cpu", "25")], None),
-            (vec![("pods", "1"), ("requests.cpu", "500m")], vec![], vec![("pods", "3"), ("requests.cpu", "20")],
-                Some("requested: pods=1,requests.cpu=500m, used: pods=3,requests.cpu=20, limited: pods=3,requests.cpu=20")),
+            (
+                vec![("requests.cpu", "1")],
+                vec![],
+                vec![("requests.cpu", "20")],
+                Some("requested: requests.cpu=1, used: requests.cpu=20, limited: requests.cpu=20"),
+            ),
+            (
+                vec![("requests.cpu", "1")],
+                vec![],
+                vec![("requests.cpu", "19")],
+                None,
+            ),
+            (
+                vec![("requests.cpu", "2")],
+                vec![("requests.cpu", "3")],
+                vec![("requests.cpu", "25")],
+                None,
+            ),
+            (
+                vec![("pods", "1"), ("requests.cpu", "500m")],
+                vec![],
+                vec![("pods", "3"), ("requests.cpu", "20")],
+                Some(
+                    "requested: pods=1,requests.cpu=500m, used: pods=3,requests.cpu=20, limited: pods=3,requests.cpu=20",
+                ),
+            ),
         ] {
             let found = exceeded(&amounts(&new), &amounts(&old), &amounts(&used), &hard);
             assert_eq!(found.as_deref(), wanted);

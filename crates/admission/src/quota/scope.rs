@@ -15,12 +15,19 @@ pub(crate) struct Scope {
 
 /// `scopes` and `scopeSelector` of a quota's spec.
 pub(crate) fn read(spec: &Value) -> Vec<Scope> {
-    let plain = texts(&spec["scopes"]).map(|name| Scope { name: name.into(), operator: "Exists".into(), values: Vec::new() });
-    let terms = spec["scopeSelector"]["matchExpressions"].items().iter().map(|term| Scope {
-        name: term["scopeName"].str().into(),
-        operator: term["operator"].str().into(),
-        values: texts(&term["values"]).map(str::to_owned).collect(),
+    let plain = texts(&spec["scopes"]).map(|name| Scope {
+        name: name.into(),
+        operator: "Exists".into(),
+        values: Vec::new(),
     });
+    let terms = spec["scopeSelector"]["matchExpressions"]
+        .items()
+        .iter()
+        .map(|term| Scope {
+            name: term["scopeName"].str().into(),
+            operator: term["operator"].str().into(),
+            values: texts(&term["values"]).map(str::to_owned).collect(),
+        });
     plain.chain(terms).collect()
 }
 
@@ -53,15 +60,21 @@ impl Scope {
 }
 
 fn terminates(spec: &Value) -> bool {
-    spec["activeDeadlineSeconds"].as_i64().is_some_and(|seconds| seconds >= 0)
+    spec["activeDeadlineSeconds"]
+        .as_i64()
+        .is_some_and(|seconds| seconds >= 0)
 }
 
 fn is_best_effort(spec: &Value) -> bool {
-    let containers = ["containers", "initContainers"].iter().flat_map(|list| spec[*list].items());
+    let containers = ["containers", "initContainers"]
+        .iter()
+        .flat_map(|list| spec[*list].items());
     containers.chain([spec]).all(|holder| {
         let named = |field: &str| {
             let all = amounts(&holder["resources"][field]);
-            ["cpu", "memory"].iter().any(|name| all.get(*name).is_some_and(|amount| !amount.is_zero()))
+            ["cpu", "memory"]
+                .iter()
+                .any(|name| all.get(*name).is_some_and(|amount| !amount.is_zero()))
         };
         !named("requests") && !named("limits")
     })
@@ -70,8 +83,12 @@ fn is_best_effort(spec: &Value) -> bool {
 fn crosses(spec: &Value) -> bool {
     let terms = ["podAffinity", "podAntiAffinity"].iter().flat_map(|kind| {
         let affinity = &spec["affinity"][*kind];
-        let hard = affinity["requiredDuringSchedulingIgnoredDuringExecution"].items().iter();
-        let soft = affinity["preferredDuringSchedulingIgnoredDuringExecution"].items().iter();
+        let hard = affinity["requiredDuringSchedulingIgnoredDuringExecution"]
+            .items()
+            .iter();
+        let soft = affinity["preferredDuringSchedulingIgnoredDuringExecution"]
+            .items()
+            .iter();
         hard.chain(soft.map(|term| &term["podAffinityTerm"]))
     });
     let mut terms = terms;
@@ -87,10 +104,26 @@ mod tests {
     fn scopes() {
         let in_class = json!({"scopeSelector": {"matchExpressions": [{"scopeName": "PriorityClass", "operator": "In", "values": ["high"]}]}});
         for (quota, pod, wanted) in [
-            (json!({"scopes": ["BestEffort"]}), json!({"containers": [{}]}), true),
-            (json!({"scopes": ["BestEffort"]}), json!({"containers": [{"resources": {"limits": {"cpu": "1"}}}]}), false),
-            (json!({"scopes": ["NotBestEffort", "Terminating"]}), json!({"activeDeadlineSeconds": 5, "containers": [{}]}), false),
-            (json!({"scopes": ["Terminating"]}), json!({"activeDeadlineSeconds": 5}), true),
+            (
+                json!({"scopes": ["BestEffort"]}),
+                json!({"containers": [{}]}),
+                true,
+            ),
+            (
+                json!({"scopes": ["BestEffort"]}),
+                json!({"containers": [{"resources": {"limits": {"cpu": "1"}}}]}),
+                false,
+            ),
+            (
+                json!({"scopes": ["NotBestEffort", "Terminating"]}),
+                json!({"activeDeadlineSeconds": 5, "containers": [{}]}),
+                false,
+            ),
+            (
+                json!({"scopes": ["Terminating"]}),
+                json!({"activeDeadlineSeconds": 5}),
+                true,
+            ),
             (in_class.clone(), json!({"priorityClassName": "high"}), true),
             (in_class, json!({"priorityClassName": "low"}), false),
             (json!({}), json!({}), true),

@@ -24,7 +24,14 @@ const PLAIN: [&str; 8] = [
 /// Requests that may be named without `requests.`.
 const SHORT: [&str; 3] = ["cpu", "memory", "ephemeral-storage"];
 /// What a quota on it makes containers specify.
-const DEMANDED: [&str; 6] = ["cpu", "memory", "requests.cpu", "requests.memory", "limits.cpu", "limits.memory"];
+const DEMANDED: [&str; 6] = [
+    "cpu",
+    "memory",
+    "requests.cpu",
+    "requests.memory",
+    "limits.cpu",
+    "limits.memory",
+];
 
 /// What an object stored as `storage` uses.
 pub fn of(storage: &str, object: &Value) -> BTreeMap<String, Quantity> {
@@ -70,7 +77,11 @@ fn of_resources(requests: Amounts, limits: Amounts) -> Amounts {
         }
         used.insert(format!("requests.{name}"), amount);
     }
-    used.extend(limits.into_iter().map(|(name, amount)| (format!("limits.{name}"), amount)));
+    used.extend(
+        limits
+            .into_iter()
+            .map(|(name, amount)| (format!("limits.{name}"), amount)),
+    );
     used
 }
 
@@ -81,7 +92,11 @@ fn service(service: &Value) -> Amounts {
     let node_ports = match spec["type"].str() {
         "NodePort" => ports,
         "LoadBalancer" if spec["allocateLoadBalancerNodePorts"].as_bool() != Some(false) => ports,
-        "LoadBalancer" => spec["ports"].items().iter().filter(|port| !port["nodePort"].is_null()).count(),
+        "LoadBalancer" => spec["ports"]
+            .items()
+            .iter()
+            .filter(|port| !port["nodePort"].is_null())
+            .count(),
         _ => 0,
     };
     let mut used = Amounts::new();
@@ -108,21 +123,41 @@ fn claim(claim: &Value) -> Amounts {
 }
 
 /// `requests.cpu for: a,b` for everything that `limited` demands and containers leave out.
-pub(super) fn unspecified<'a>(pod: &Value, limited: impl Iterator<Item = &'a String>) -> Vec<String> {
-    let limited: BTreeSet<&String> = limited.filter(|name| DEMANDED.contains(&name.as_str())).collect();
+pub(super) fn unspecified<'a>(
+    pod: &Value,
+    limited: impl Iterator<Item = &'a String>,
+) -> Vec<String> {
+    let limited: BTreeSet<&String> = limited
+        .filter(|name| DEMANDED.contains(&name.as_str()))
+        .collect();
     let mut missing: BTreeMap<&str, BTreeSet<&str>> = BTreeMap::new();
-    let whole = of_resources(amounts(&pod["spec"]["resources"]["requests"]), amounts(&pod["spec"]["resources"]["limits"]));
-    for container in ["containers", "initContainers"].iter().flat_map(|list| pod["spec"][*list].items()) {
+    let whole = of_resources(
+        amounts(&pod["spec"]["resources"]["requests"]),
+        amounts(&pod["spec"]["resources"]["limits"]),
+    );
+    for container in ["containers", "initContainers"]
+        .iter()
+        .flat_map(|list| pod["spec"][*list].items())
+    {
         let resources = &container["resources"];
-        let own = of_resources(amounts(&resources["requests"]), amounts(&resources["limits"]));
+        let own = of_resources(
+            amounts(&resources["requests"]),
+            amounts(&resources["limits"]),
+        );
         for name in &limited {
             if !own.contains_key(*name) && !whole.contains_key(*name) {
-                missing.entry(name.as_str()).or_default().insert(container["name"].str());
+                missing
+                    .entry(name.as_str())
+                    .or_default()
+                    .insert(container["name"].str());
             }
         }
     }
     let line = |(name, containers): (&str, BTreeSet<&str>)| {
-        format!("{name} for: {}", containers.into_iter().collect::<Vec<_>>().join(","))
+        format!(
+            "{name} for: {}",
+            containers.into_iter().collect::<Vec<_>>().join(",")
+        )
     };
     missing.into_iter().map(line).collect()
 }
@@ -135,7 +170,10 @@ mod tests {
     #[test]
     fn usage_by_kind() {
         let shown = |storage: &str, object: Value| -> String {
-            let parts: Vec<_> = of(storage, &object).into_iter().map(|(name, amount)| format!("{name}={amount}")).collect();
+            let parts: Vec<_> = of(storage, &object)
+                .into_iter()
+                .map(|(name, amount)| format!("{name}={amount}"))
+                .collect();
             parts.join(" ")
         };
         for (storage, object, wanted) in [
@@ -146,7 +184,11 @@ mod tests {
                 json!({"spec": {"containers": [{"resources": {"requests": {"cpu": "1"}, "limits": {"cpu": "2"}}}]}}),
                 "count/pods=1 cpu=1 limits.cpu=2 pods=1 requests.cpu=1",
             ),
-            (PODS, json!({"status": {"phase": "Succeeded"}, "spec": {"containers": [{"resources": {"requests": {"cpu": "1"}}}]}}), "count/pods=1"),
+            (
+                PODS,
+                json!({"status": {"phase": "Succeeded"}, "spec": {"containers": [{"resources": {"requests": {"cpu": "1"}}}]}}),
+                "count/pods=1",
+            ),
             (
                 SERVICES,
                 json!({"spec": {"type": "LoadBalancer", "ports": [{}, {}]}}),
@@ -164,8 +206,15 @@ mod tests {
 
     #[test]
     fn limited_resources_must_be_said() {
-        let limited = ["limits.cpu".to_owned(), "pods".to_owned(), "requests.cpu".to_owned()];
+        let limited = [
+            "limits.cpu".to_owned(),
+            "pods".to_owned(),
+            "requests.cpu".to_owned(),
+        ];
         let pod = json!({"spec": {"containers": [{"name": "a"}, {"name": "b", "resources": {"requests": {"cpu": "1"}}}]}});
-        assert_eq!(unspecified(&pod, limited.iter()), ["limits.cpu for: a,b", "requests.cpu for: a"]);
+        assert_eq!(
+            unspecified(&pod, limited.iter()),
+            ["limits.cpu for: a,b", "requests.cpu for: a"]
+        );
     }
 }

@@ -32,7 +32,11 @@ fn keep_allocated(new: &mut Value, old: &Value) {
         keep_ports(new, old);
     }
     let port = &old["spec"]["healthCheckNodePort"];
-    if needs_health_port(new) && needs_health_port(old) && is_zero(&new["spec"]["healthCheckNodePort"]) && !is_zero(port) {
+    if needs_health_port(new)
+        && needs_health_port(old)
+        && is_zero(&new["spec"]["healthCheckNodePort"])
+        && !is_zero(port)
+    {
         new.set_at(&["spec", "healthCheckNodePort"], port);
     }
 }
@@ -47,13 +51,25 @@ fn keep_ports(new: &mut Value, old: &Value) {
     let used: Vec<(String, i64)> = new["spec"]["ports"]
         .items()
         .iter()
-        .filter_map(|port| Some((protocol(port), port["nodePort"].as_i64().filter(|number| *number != 0)?)))
+        .filter_map(|port| {
+            Some((
+                protocol(port),
+                port["nodePort"].as_i64().filter(|number| *number != 0)?,
+            ))
+        })
         .collect();
     let ports = new.at_mut(&["spec", "ports"]).and_then(Value::as_array_mut);
-    for port in ports.into_iter().flatten().filter(|port| is_zero(&port["nodePort"])) {
-        let same = |before: &&Value| before["port"] == port["port"] && protocol(before) == protocol(port);
+    for port in ports
+        .into_iter()
+        .flatten()
+        .filter(|port| is_zero(&port["nodePort"]))
+    {
+        let same =
+            |before: &&Value| before["port"] == port["port"] && protocol(before) == protocol(port);
         let before = old["spec"]["ports"].items().iter().find(same);
-        let number = before.and_then(|before| before["nodePort"].as_i64()).filter(|number| *number != 0);
+        let number = before
+            .and_then(|before| before["nodePort"].as_i64())
+            .filter(|number| *number != 0);
         if let Some(number) = number.filter(|number| !used.contains(&(protocol(port), *number))) {
             port.make_object().insert("nodePort", number);
         }
@@ -88,11 +104,23 @@ fn drop_dependent(new: &mut Value, old: &Value) {
         }
     };
     if needs_address(old) && !needs_address(new) {
-        drop_all(new, &["clusterIP", "clusterIPs", "ipFamilies", "ipFamilyPolicy", "internalTrafficPolicy"]);
+        drop_all(
+            new,
+            &[
+                "clusterIP",
+                "clusterIPs",
+                "ipFamilies",
+                "ipFamilyPolicy",
+                "internalTrafficPolicy",
+            ],
+        );
     }
     if needs_ports(old) && !needs_ports(new) && same_ports(new, old) {
         let ports = new.at_mut(&["spec", "ports"]).and_then(Value::as_array_mut);
-        ports.into_iter().flatten().for_each(|port| drop(port.make_object().remove("nodePort")));
+        ports
+            .into_iter()
+            .flatten()
+            .for_each(|port| drop(port.make_object().remove("nodePort")));
     }
     if needs_health_port(old) && !needs_health_port(new) {
         drop_all(new, &["healthCheckNodePort"]);
@@ -101,7 +129,8 @@ fn drop_dependent(new: &mut Value, old: &Value) {
     if balanced(old) && !balanced(new) {
         drop_all(new, &["allocateLoadBalancerNodePorts", "loadBalancerClass"]);
     }
-    let external = |value: &Value| matches!(value["spec"]["type"].str(), "LoadBalancer" | "NodePort");
+    let external =
+        |value: &Value| matches!(value["spec"]["type"].str(), "LoadBalancer" | "NodePort");
     if external(old) && !external(new) {
         drop_all(new, &["externalTrafficPolicy"]);
     }
@@ -109,7 +138,11 @@ fn drop_dependent(new: &mut Value, old: &Value) {
 
 fn same_ports(new: &Value, old: &Value) -> bool {
     let numbers = |value: &Value| -> Vec<i64> {
-        value["spec"]["ports"].items().iter().map(|port| port["nodePort"].as_i64().unwrap_or(0)).collect()
+        value["spec"]["ports"]
+            .items()
+            .iter()
+            .map(|port| port["nodePort"].as_i64().unwrap_or(0))
+            .collect()
     };
     let (new, old) = (numbers(new), numbers(old));
     new.len() != old.len() || new.iter().zip(&old).all(|(new, old)| new == old)
@@ -122,26 +155,40 @@ pub(super) fn families(service: &mut Value, old: Option<&Value>) -> Result<(), F
     }
     let before = old.filter(|old| needs_address(old)).map(|old| &old["spec"]);
     for field in ["ipFamilies", "ipFamilyPolicy"] {
-        let kept = before.map(|before| before[field].clone()).unwrap_or_default();
+        let kept = before
+            .map(|before| before[field].clone())
+            .unwrap_or_default();
         if service["spec"][field].is_null() && !kept.is_null() {
             service.set_at(&["spec", field], kept);
         }
     }
     let spec = &service["spec"];
     let free = spec["clusterIP"].str() == "None" && spec["selector"].entries().next().is_none();
-    if free { headless(service) } else { single(service) }
+    if free {
+        headless(service)
+    } else {
+        single(service)
+    }
 }
 
 /// Without addresses and selector the families are the endpoints' owner's business.
 fn headless(service: &mut Value) -> Result<(), FieldError> {
     let spec = service.object_at(&["spec"]);
-    let policy = spec.entry_or("ipFamilyPolicy", || "RequireDualStack".into()).str().to_owned();
+    let policy = spec
+        .entry_or("ipFamilyPolicy", || "RequireDualStack".into())
+        .str()
+        .to_owned();
     let families = spec.entry_or("ipFamilies", || Value::Array(vec!["IPv4".into()]));
-    if let (Some(list), true) = (families.as_array_mut(), policy != "SingleStack") {
-        if let [one] = &list[..] {
-            let other = if one.str() == "IPv4" { "IPv6" } else { "IPv4" };
-            list.push(other.into());
-        }
+    let list = families
+        .as_array_mut()
+        .filter(|list| policy != "SingleStack" && list.len() == 1);
+    if let Some(list) = list {
+        let other = if list[0].str() == "IPv4" {
+            "IPv6"
+        } else {
+            "IPv4"
+        };
+        list.push(other.into());
     }
     Ok(())
 }
@@ -158,8 +205,16 @@ fn single(service: &mut Value) -> Result<(), FieldError> {
         ));
     }
     let families = spec.entry_or("ipFamilies", || Value::Array(vec!["IPv4".into()]));
-    match families.items().iter().position(|family| family.str() == "IPv6") {
-        Some(at) => Err(FieldError::invalid(format!("spec.ipFamilies[{at}]"), "IPv6", "not configured on this cluster")),
+    match families
+        .items()
+        .iter()
+        .position(|family| family.str() == "IPv6")
+    {
+        Some(at) => Err(FieldError::invalid(
+            format!("spec.ipFamilies[{at}]"),
+            "IPv6",
+            "not configured on this cluster",
+        )),
         None => Ok(()),
     }
 }
@@ -174,11 +229,31 @@ mod tests {
         let old = json!({"spec": {"type": "NodePort", "clusterIP": "10.100.0.9", "clusterIPs": ["10.100.0.9"],
             "externalTrafficPolicy": "Cluster", "ports": [{"port": 80, "protocol": "TCP", "nodePort": 30001}]}});
         for (new, address, port) in [
-            (json!({"type": "NodePort", "ports": [{"port": 80, "protocol": "TCP"}]}), json!("10.100.0.9"), json!(30001)),
-            (json!({"type": "NodePort", "ports": [{"port": 81, "protocol": "TCP"}]}), json!("10.100.0.9"), Value::Null),
-            (json!({"type": "NodePort", "ports": [{"port": 80, "protocol": "TCP", "nodePort": 30002}]}), json!("10.100.0.9"), json!(30002)),
-            (json!({"type": "ClusterIP", "ports": [{"port": 80, "protocol": "TCP", "nodePort": 30001}]}), json!("10.100.0.9"), Value::Null),
-            (json!({"type": "ExternalName", "externalName": "x", "clusterIP": "10.100.0.9", "clusterIPs": ["10.100.0.9"]}), Value::Null, Value::Null),
+            (
+                json!({"type": "NodePort", "ports": [{"port": 80, "protocol": "TCP"}]}),
+                json!("10.100.0.9"),
+                json!(30001),
+            ),
+            (
+                json!({"type": "NodePort", "ports": [{"port": 81, "protocol": "TCP"}]}),
+                json!("10.100.0.9"),
+                Value::Null,
+            ),
+            (
+                json!({"type": "NodePort", "ports": [{"port": 80, "protocol": "TCP", "nodePort": 30002}]}),
+                json!("10.100.0.9"),
+                json!(30002),
+            ),
+            (
+                json!({"type": "ClusterIP", "ports": [{"port": 80, "protocol": "TCP", "nodePort": 30001}]}),
+                json!("10.100.0.9"),
+                Value::Null,
+            ),
+            (
+                json!({"type": "ExternalName", "externalName": "x", "clusterIP": "10.100.0.9", "clusterIPs": ["10.100.0.9"]}),
+                Value::Null,
+                Value::Null,
+            ),
         ] {
             let mut new = json!({"spec": new});
             carry_over(&mut new, Some(&old));
@@ -190,18 +265,38 @@ mod tests {
     #[test]
     fn one_family() {
         for (spec, wanted) in [
-            (json!({"type": "ClusterIP"}), Ok(("SingleStack", json!(["IPv4"])))),
-            (json!({"type": "ClusterIP", "ipFamilyPolicy": "PreferDualStack"}), Ok(("PreferDualStack", json!(["IPv4"])))),
-            (json!({"type": "ClusterIP", "clusterIP": "None", "selector": {"a": "b"}}), Ok(("SingleStack", json!(["IPv4"])))),
-            (json!({"type": "ClusterIP", "clusterIP": "None"}), Ok(("RequireDualStack", json!(["IPv4", "IPv6"])))),
+            (
+                json!({"type": "ClusterIP"}),
+                Ok(("SingleStack", json!(["IPv4"]))),
+            ),
+            (
+                json!({"type": "ClusterIP", "ipFamilyPolicy": "PreferDualStack"}),
+                Ok(("PreferDualStack", json!(["IPv4"]))),
+            ),
+            (
+                json!({"type": "ClusterIP", "clusterIP": "None", "selector": {"a": "b"}}),
+                Ok(("SingleStack", json!(["IPv4"]))),
+            ),
+            (
+                json!({"type": "ClusterIP", "clusterIP": "None"}),
+                Ok(("RequireDualStack", json!(["IPv4", "IPv6"]))),
+            ),
             (json!({"type": "ExternalName"}), Ok(("", Value::Null))),
-            (json!({"type": "ClusterIP", "ipFamilyPolicy": "RequireDualStack"}), Err("spec.ipFamilyPolicy")),
-            (json!({"type": "ClusterIP", "ipFamilies": ["IPv6"]}), Err("spec.ipFamilies[0]")),
+            (
+                json!({"type": "ClusterIP", "ipFamilyPolicy": "RequireDualStack"}),
+                Err("spec.ipFamilyPolicy"),
+            ),
+            (
+                json!({"type": "ClusterIP", "ipFamilies": ["IPv6"]}),
+                Err("spec.ipFamilies[0]"),
+            ),
         ] {
             let mut service = json!({"spec": spec});
             let found = families(&mut service, None);
             let spec = &service["spec"];
-            let found = found.as_ref().map(|()| (spec["ipFamilyPolicy"].str(), spec["ipFamilies"].clone()));
+            let found = found
+                .as_ref()
+                .map(|()| (spec["ipFamilyPolicy"].str(), spec["ipFamilies"].clone()));
             assert_eq!(found.map_err(|error| error.field.as_str()), wanted);
         }
     }

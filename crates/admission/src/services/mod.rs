@@ -39,12 +39,23 @@ struct State {
 impl ServiceAllocator {
     /// An allocator over these ranges.
     pub fn new(addresses: ServiceRange, ports: PortRange) -> Self {
-        Self { addresses, ports, state: Mutex::default() }
+        Self {
+            addresses,
+            ports,
+            state: Mutex::default(),
+        }
     }
 
     /// Runs `work` on a state that has seen the log up to now.
-    fn with<T>(&self, door: &Door, work: impl FnOnce(&mut State) -> Result<T, Status>) -> Result<T, Status> {
-        let mut state = self.state.lock().expect("no holder of the allocations panics");
+    fn with<T>(
+        &self,
+        door: &Door,
+        work: impl FnOnce(&mut State) -> Result<T, Status>,
+    ) -> Result<T, Status> {
+        let mut state = self
+            .state
+            .lock()
+            .expect("no holder of the allocations panics");
         state.catch_up(door)?;
         work(&mut state)
     }
@@ -61,7 +72,8 @@ impl Admission for ServiceAllocator {
         }
         let old = review.old.map(|old| old.root().to_value());
         defaults::carry_over(&mut review.object, old.as_ref());
-        defaults::families(&mut review.object, old.as_ref()).map_err(|error| invalid(review, &[error]))?;
+        defaults::families(&mut review.object, old.as_ref())
+            .map_err(|error| invalid(review, &[error]))?;
         let (door, mut object) = (review.door, std::mem::take(&mut review.object));
         let chosen = self.with(door, |state| self.choose(state, door, &mut object));
         review.object = object;
@@ -74,7 +86,10 @@ impl Admission for ServiceAllocator {
         }
         let pass = (token(review), review.door.now());
         let wanted = Wanted::of(&review.object);
-        let had = review.old.map(|old| Wanted::of(&old.root().to_value())).unwrap_or_default();
+        let had = review
+            .old
+            .map(|old| Wanted::of(&old.root().to_value()))
+            .unwrap_or_default();
         self.with(review.door, |state| {
             let reserved = self.reserve(state, &wanted, &had, review.object.uid(), pass);
             if reserved.is_err() {
@@ -85,9 +100,13 @@ impl Admission for ServiceAllocator {
     }
 
     fn rolled_back(&self, review: &Review<'_>) {
-        let service = is(review, SERVICES, Operation::Create) || is(review, SERVICES, Operation::Update);
+        let service =
+            is(review, SERVICES, Operation::Create) || is(review, SERVICES, Operation::Update);
         if service {
-            let mut state = self.state.lock().expect("no holder of the allocations panics");
+            let mut state = self
+                .state
+                .lock()
+                .expect("no holder of the allocations panics");
             state.roll_back(token(review));
         }
     }
@@ -104,11 +123,15 @@ impl ServiceAllocator {
             service.set_at(&["spec", "clusterIP"], text);
         }
         for (at, shared) in wanted::ports_to_choose(service) {
-            let ports = service.at_mut(&["spec", "ports"]).and_then(Value::as_array_mut);
+            let ports = service
+                .at_mut(&["spec", "ports"])
+                .and_then(Value::as_array_mut);
             let ports = ports.expect("a list that has a port to choose");
             let port = match shared {
                 Some(earlier) => ports[earlier]["nodePort"].clone(),
-                None => self.choose_port(&mut state.ports, chance.next_u64(), now)?.into(),
+                None => self
+                    .choose_port(&mut state.ports, chance.next_u64(), now)?
+                    .into(),
             };
             ports[at].make_object().insert("nodePort", port);
         }
@@ -122,38 +145,69 @@ impl ServiceAllocator {
     /// The upper band first, so that addresses people ask for by number stay free.
     fn choose_address(&self, ledger: &mut Ledger, start: u64, now: Time) -> Result<u32, Status> {
         let (low, high) = self.addresses.bands();
-        let chosen = ledger.choose(high, start, now).or_else(|| ledger.choose(low, start, now));
+        let chosen = ledger
+            .choose(high, start, now)
+            .or_else(|| ledger.choose(low, start, now));
         chosen.ok_or_else(|| Status::internal("failed to allocate a serviceIP: range is full"))
     }
 
     fn choose_port(&self, ledger: &mut Ledger, start: u64, now: Time) -> Result<u32, Status> {
         let (low, high) = self.ports.bands();
-        let chosen = ledger.choose(high, start, now).or_else(|| ledger.choose(low, start, now));
+        let chosen = ledger
+            .choose(high, start, now)
+            .or_else(|| ledger.choose(low, start, now));
         chosen.ok_or_else(|| Status::internal("failed to allocate a nodePort: range is full"))
     }
 
     /// Reserves everything that `wanted` has beyond `had`, or says what cannot be had.
-    fn reserve(&self, state: &mut State, wanted: &Wanted, had: &Wanted, owner: &str, pass: (Token, Time)) -> Result<(), Vec<FieldError>> {
+    fn reserve(
+        &self,
+        state: &mut State,
+        wanted: &Wanted,
+        had: &Wanted,
+        owner: &str,
+        pass: (Token, Time),
+    ) -> Result<(), Vec<FieldError>> {
         let mut errors = Vec::new();
-        for text in wanted.addresses.iter().filter(|text| !had.addresses.contains(text)) {
+        for text in wanted
+            .addresses
+            .iter()
+            .filter(|text| !had.addresses.contains(text))
+        {
             let number = self.addresses.number(text);
             let why = match number {
                 None => self.addresses.outside(text),
-                Some(number) if !state.addresses.reserve(number, owner, pass) => "provided IP is already allocated".into(),
+                Some(number) if !state.addresses.reserve(number, owner, pass) => {
+                    "provided IP is already allocated".into()
+                }
                 Some(_) => continue,
             };
             let list: Vec<&str> = wanted.addresses.iter().map(SmolStr::as_str).collect();
-            errors.push(FieldError::invalid("spec.clusterIPs", list, format!("failed to allocate IP {text}: {why}")));
+            errors.push(FieldError::invalid(
+                "spec.clusterIPs",
+                list,
+                format!("failed to allocate IP {text}: {why}"),
+            ));
         }
-        for (path, port) in wanted.ports.iter().filter(|(_, port)| !had.ports.iter().any(|(_, had)| had == port)) {
+        for (path, port) in wanted
+            .ports
+            .iter()
+            .filter(|(_, port)| !had.ports.iter().any(|(_, had)| had == port))
+        {
             let why = match self.ports.number(*port) {
                 None => self.ports.outside(),
-                Some(number) if !state.ports.reserve(number, owner, pass) => "provided port is already allocated".into(),
+                Some(number) if !state.ports.reserve(number, owner, pass) => {
+                    "provided port is already allocated".into()
+                }
                 Some(_) => continue,
             };
             errors.push(FieldError::invalid(path.as_str(), *port, why));
         }
-        if errors.is_empty() { Ok(()) } else { Err(errors) }
+        if errors.is_empty() {
+            Ok(())
+        } else {
+            Err(errors)
+        }
     }
 }
 
@@ -191,13 +245,21 @@ impl State {
     fn see(&mut self, old: Option<&Object>, new: Option<&Object>) {
         if let Some(old) = old {
             let wanted = Wanted::of(&old.root().to_value());
-            wanted.numbers().for_each(|number| self.addresses.release(number, old.uid()));
-            wanted.port_numbers().for_each(|number| self.ports.release(number, old.uid()));
+            wanted
+                .numbers()
+                .for_each(|number| self.addresses.release(number, old.uid()));
+            wanted
+                .port_numbers()
+                .for_each(|number| self.ports.release(number, old.uid()));
         }
         if let Some(new) = new {
             let wanted = Wanted::of(&new.root().to_value());
-            wanted.numbers().for_each(|number| self.addresses.hold(number, new.uid()));
-            wanted.port_numbers().for_each(|number| self.ports.hold(number, new.uid()));
+            wanted
+                .numbers()
+                .for_each(|number| self.addresses.hold(number, new.uid()));
+            wanted
+                .port_numbers()
+                .for_each(|number| self.ports.hold(number, new.uid()));
         }
     }
 

@@ -14,7 +14,10 @@ pub struct ServiceRange {
 impl Default for ServiceRange {
     /// `10.100.0.0/16`, as EKS gives to clusters outside 10.0.0.0/8.
     fn default() -> Self {
-        Self { base: u32::from(Ipv4Addr::new(10, 100, 0, 0)), prefix: 16 }
+        Self {
+            base: u32::from(Ipv4Addr::new(10, 100, 0, 0)),
+            prefix: 16,
+        }
     }
 }
 
@@ -22,14 +25,19 @@ impl FromStr for ServiceRange {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, String> {
-        let wrong = || format!("{text:?} is not an IPv4 range of 4 to 2^20 addresses such as 10.100.0.0/16");
+        let wrong = || {
+            format!("{text:?} is not an IPv4 range of 4 to 2^20 addresses such as 10.100.0.0/16")
+        };
         let (address, prefix) = text.split_once('/').ok_or_else(wrong)?;
         let address: Ipv4Addr = address.parse().map_err(|_| wrong())?;
         let prefix: u8 = prefix.parse().map_err(|_| wrong())?;
         if !(12..=30).contains(&prefix) {
             return Err(wrong());
         }
-        Ok(Self { base: u32::from(address) & (u32::MAX << (32 - prefix)), prefix })
+        Ok(Self {
+            base: u32::from(address) & (u32::MAX << (32 - prefix)),
+            prefix,
+        })
     }
 }
 
@@ -56,7 +64,9 @@ impl ServiceRange {
     /// The number of an address that can be given to a service.
     pub(super) fn number(self, text: &str) -> Option<u32> {
         let number = u32::from(text.parse::<Ipv4Addr>().ok()?);
-        (self.base + 1..self.base + self.size() - 1).contains(&number).then_some(number)
+        (self.base + 1..self.base + self.size() - 1)
+            .contains(&number)
+            .then_some(number)
     }
 
     /// Addresses for asking (lower) and for choosing (upper).
@@ -68,7 +78,9 @@ impl ServiceRange {
     }
 
     pub(super) fn outside(self, text: &str) -> String {
-        format!("the provided IP ({text}) is not in the valid range. The range of valid IPs is {self}")
+        format!(
+            "the provided IP ({text}) is not in the valid range. The range of valid IPs is {self}"
+        )
     }
 }
 
@@ -82,14 +94,19 @@ pub struct PortRange {
 impl Default for PortRange {
     /// 30000-32767.
     fn default() -> Self {
-        Self { first: 30_000, last: 32_767 }
+        Self {
+            first: 30_000,
+            last: 32_767,
+        }
     }
 }
 
 impl PortRange {
     pub(super) fn number(self, port: i64) -> Option<u32> {
         let port = u16::try_from(port).ok()?;
-        (self.first..=self.last).contains(&port).then_some(port.into())
+        (self.first..=self.last)
+            .contains(&port)
+            .then_some(port.into())
     }
 
     pub(super) fn bands(self) -> (Range<u32>, Range<u32>) {
@@ -108,7 +125,11 @@ impl PortRange {
 
 /// How many of `size` numbers are kept for those who ask by number: a share, within bounds.
 fn static_band(size: u32, share: u32, least: u32, most: u32) -> u32 {
-    if size <= least { 0 } else { (size / share).clamp(least, most) }
+    if size <= least {
+        0
+    } else {
+        (size / share).clamp(least, most)
+    }
 }
 
 #[cfg(test)]

@@ -20,15 +20,25 @@ impl Wanted {
         if needs_address(service) {
             let single = &service["spec"]["clusterIP"];
             let list = service["spec"]["clusterIPs"].items();
-            let all = if list.is_empty() { std::slice::from_ref(single) } else { list };
-            let texts = all.iter().map(Value::str).filter(|text| !["", "None"].contains(text));
+            let all = if list.is_empty() {
+                std::slice::from_ref(single)
+            } else {
+                list
+            };
+            let texts = all
+                .iter()
+                .map(Value::str)
+                .filter(|text| !["", "None"].contains(text));
             wanted.addresses.extend(texts.map(SmolStr::new));
         }
         // A port that a service keeps after it stopped needing ports is still its own.
         for (at, port) in service["spec"]["ports"].items().iter().enumerate() {
             wanted.port(format!("spec.ports[{at}].nodePort"), &port["nodePort"]);
         }
-        wanted.port("spec.healthCheckNodePort".into(), &service["spec"]["healthCheckNodePort"]);
+        wanted.port(
+            "spec.healthCheckNodePort".into(),
+            &service["spec"]["healthCheckNodePort"],
+        );
         wanted
     }
 
@@ -43,12 +53,17 @@ impl Wanted {
 
     /// The addresses as numbers, those that are IPv4.
     pub fn numbers(&self) -> impl Iterator<Item = u32> {
-        self.addresses.iter().filter_map(|text| text.parse::<Ipv4Addr>().ok()).map(u32::from)
+        self.addresses
+            .iter()
+            .filter_map(|text| text.parse::<Ipv4Addr>().ok())
+            .map(u32::from)
     }
 
     /// The ports as numbers.
     pub fn port_numbers(&self) -> impl Iterator<Item = u32> {
-        self.ports.iter().filter_map(|(_, port)| u32::try_from(*port).ok())
+        self.ports
+            .iter()
+            .filter_map(|(_, port)| u32::try_from(*port).ok())
     }
 }
 
@@ -74,7 +89,9 @@ pub(super) fn needs_health_port(service: &Value) -> bool {
 
 pub(super) fn lacks_address(service: &Value) -> bool {
     let spec = &service["spec"];
-    needs_address(service) && spec["clusterIP"].str().is_empty() && spec["clusterIPs"].items().is_empty()
+    needs_address(service)
+        && spec["clusterIP"].str().is_empty()
+        && spec["clusterIPs"].items().is_empty()
 }
 
 pub(super) fn lacks_health_port(service: &Value) -> bool {
@@ -94,7 +111,10 @@ pub(super) fn ports_to_choose(service: &Value) -> Vec<(usize, Option<usize>)> {
             earlier["port"] == ports[at]["port"] && earlier["protocol"] != ports[at]["protocol"]
         })
     };
-    (0..ports.len()).filter(|at| lacking(&ports[*at])).map(|at| (at, shared(at))).collect()
+    (0..ports.len())
+        .filter(|at| lacking(&ports[*at]))
+        .map(|at| (at, shared(at)))
+        .collect()
 }
 
 #[cfg(test)]
@@ -105,13 +125,49 @@ mod tests {
     #[test]
     fn what_a_service_has_and_lacks() {
         for (spec, addresses, address, ports, health) in [
-            (json!({"type": "ClusterIP", "ports": [{"port": 1}]}), vec![], true, 0, false),
-            (json!({"type": "ClusterIP", "clusterIP": "None"}), vec![], false, 0, false),
-            (json!({"type": "ClusterIP", "clusterIP": "10.0.0.1"}), vec!["10.0.0.1"], false, 0, false),
+            (
+                json!({"type": "ClusterIP", "ports": [{"port": 1}]}),
+                vec![],
+                true,
+                0,
+                false,
+            ),
+            (
+                json!({"type": "ClusterIP", "clusterIP": "None"}),
+                vec![],
+                false,
+                0,
+                false,
+            ),
+            (
+                json!({"type": "ClusterIP", "clusterIP": "10.0.0.1"}),
+                vec!["10.0.0.1"],
+                false,
+                0,
+                false,
+            ),
             (json!({"type": "ExternalName"}), vec![], false, 0, false),
-            (json!({"type": "NodePort", "ports": [{"port": 1}, {"port": 2, "nodePort": 30000}]}), vec![], true, 1, false),
-            (json!({"type": "LoadBalancer", "externalTrafficPolicy": "Local", "ports": [{"port": 1}]}), vec![], true, 1, true),
-            (json!({"type": "LoadBalancer", "allocateLoadBalancerNodePorts": false, "ports": [{"port": 1}]}), vec![], true, 0, false),
+            (
+                json!({"type": "NodePort", "ports": [{"port": 1}, {"port": 2, "nodePort": 30000}]}),
+                vec![],
+                true,
+                1,
+                false,
+            ),
+            (
+                json!({"type": "LoadBalancer", "externalTrafficPolicy": "Local", "ports": [{"port": 1}]}),
+                vec![],
+                true,
+                1,
+                true,
+            ),
+            (
+                json!({"type": "LoadBalancer", "allocateLoadBalancerNodePorts": false, "ports": [{"port": 1}]}),
+                vec![],
+                true,
+                0,
+                false,
+            ),
         ] {
             let service = json!({"spec": spec});
             assert_eq!(Wanted::of(&service).addresses, addresses);
