@@ -48,7 +48,7 @@ impl Admission for Priority {
             Some(other) => Err(forbid(
                 review,
                 &format!(
-                    "PriorityClass {} is already marked as globalDefault. Only one globalDefault can exist",
+                    "PriorityClass {} is already marked as default. Only one default can exist",
                     other.name()
                 ),
             )),

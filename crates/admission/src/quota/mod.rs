@@ -19,6 +19,9 @@ use machinery::{Object, Quantity, SmolStr, Status, Value};
 use registry::{Admission, Key, Operation, Review, Snapshot, Subscription};
 use std::sync::{Arc, Mutex};
 
+/// Resources whose updates can add to usage (pods have a subresource for it).
+const GROWING: [&str; 2] = [SERVICES, PERSISTENT_VOLUME_CLAIMS];
+
 /// The plug-in.
 #[derive(Default)]
 pub struct ResourceQuota {
@@ -84,11 +87,9 @@ impl Admission for ResourceQuota {
 
 /// Whether the write can add to a namespace's usage.
 fn counts(review: &Review<'_>) -> bool {
-    let resizable =
-        [PODS, SERVICES, PERSISTENT_VOLUME_CLAIMS].contains(&review.kind.storage.as_str());
     let grows = match (review.operation, review.subresource) {
         (Operation::Create, "") => true,
-        (Operation::Update, "") => resizable,
+        (Operation::Update, "") => GROWING.contains(&review.kind.storage.as_str()),
         (Operation::Update, "resize") => review.kind.storage == PODS,
         _ => false,
     };
