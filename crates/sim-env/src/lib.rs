@@ -4,11 +4,17 @@
 //! system. Upstream counterpart: `k8s.io/utils/clock/testing`, taken to its end.
 
 mod clock;
+mod containers;
 mod disk;
+mod domain;
 mod entropy;
+mod profile;
 mod sim;
 mod task;
 
+pub use containers::SimContainers;
 pub use disk::*;
+pub use domain::Domain;
 pub use entropy::SimEntropy;
+pub use profile::*;
 pub use sim::*;

@@ -3,8 +3,9 @@
 //! Upstream counterpart: none; a discrete event simulator.
 
 use crate::{
-    SimEntropy,
+    Domain, SimEntropy,
     clock::{SharedClock, SimClock},
+    domain::Fate,
     task::{Ready, Task},
 };
 use env::{BoxFuture, Entropy, Tasks, Time, World};
@@ -36,7 +37,12 @@ struct Spawner {
 }
 
 impl Spawner {
-    fn task(&self, name: &'static str, future: Option<BoxFuture<'static, ()>>) -> Arc<Task> {
+    fn task(
+        &self,
+        name: &'static str,
+        future: Option<BoxFuture<'static, ()>>,
+        fate: Option<Arc<Fate>>,
+    ) -> Arc<Task> {
         let number = match &future {
             Some(_) => self.next.fetch_add(1, Ordering::Relaxed),
             None => CALLER,
@@ -47,18 +53,56 @@ impl Spawner {
             future: Mutex::new(future),
             queued: AtomicBool::new(false),
             ready: self.ready.clone(),
+            fate,
         })
     }
 }
 
 impl Tasks for Spawner {
     fn spawn(&self, name: &'static str, future: BoxFuture<'static, ()>) {
-        let task = self.task(name, Some(future));
+        self.start(self.task(name, Some(future), None));
+    }
+}
+
+impl Spawner {
+    fn start(&self, task: Arc<Task>) {
         self.live
             .lock()
             .expect("tasks are sound")
             .insert(task.number, task.clone());
         task.schedule();
+    }
+
+    /// Drops the futures of all tasks of a domain.
+    fn reap(&self, fate: &Arc<Fate>) {
+        let of_it = |task: &Arc<Task>| task.fate.as_ref().is_some_and(|own| Arc::ptr_eq(own, fate));
+        let dead: Vec<Arc<Task>> = {
+            let mut live = self.live.lock().expect("tasks are sound");
+            let dead: Vec<_> = live.values().filter(|task| of_it(task)).cloned().collect();
+            dead.iter().for_each(|task| drop(live.remove(&task.number)));
+            dead
+        };
+        // What a future drops may wake or spawn, so no lock is held here.
+        for task in dead {
+            let future = task.future.lock().expect("tasks are sound").take();
+            drop(future);
+        }
+    }
+}
+
+/// Spawns tasks that belong to a domain.
+struct DomainSpawner {
+    spawner: Arc<Spawner>,
+    fate: Arc<Fate>,
+}
+
+impl Tasks for DomainSpawner {
+    fn spawn(&self, name: &'static str, future: BoxFuture<'static, ()>) {
+        if !self.fate.is_dead() {
+            let fate = Some(self.fate.clone());
+            self.spawner
+                .start(self.spawner.task(name, Some(future), fate));
+        }
     }
 }
 
@@ -129,10 +173,31 @@ impl Sim {
         }
     }
 
+    /// A part of this simulation that can die or freeze alone, with a random stream of its own.
+    pub fn domain(&self, label: &str) -> Domain {
+        let fate = Arc::new(Fate::default());
+        let tasks = DomainSpawner {
+            spawner: self.spawner.clone(),
+            fate: fate.clone(),
+        };
+        let (spawner, own) = (Arc::downgrade(&self.spawner), fate.clone());
+        let reap = move || {
+            if let Some(spawner) = spawner.upgrade() {
+                spawner.reap(&own);
+            }
+        };
+        let world = World {
+            tasks: Arc::new(tasks),
+            ..self.fork(label)
+        };
+        let reap = Box::new(reap);
+        Domain { world, fate, reap }
+    }
+
     /// Runs until `future` completes. Panics if it waits for something that can never happen.
     pub fn block_on<F: Future>(&self, future: F) -> F::Output {
         let mut future = pin!(future);
-        let caller = self.spawner.task("caller", None);
+        let caller = self.spawner.task("caller", None, None);
         caller.schedule();
         let waker = Waker::from(caller.clone());
         loop {
@@ -230,6 +295,9 @@ impl Sim {
 
     /// Lets one task go on. A panic inside passes through to whoever runs the simulation.
     fn poll(&self, task: &Arc<Task>) {
+        if task.fate.as_ref().is_some_and(|fate| !fate.admits(task)) {
+            return;
+        }
         self.count(task);
         task.queued.store(false, Ordering::Release);
         let taken = task.future.lock().expect("tasks are sound").take();

@@ -1,5 +1,6 @@
 //! Tasks of the simulation and the queue of those that can go on.
 
+use crate::domain::Fate;
 use env::BoxFuture;
 use std::{
     collections::VecDeque,
@@ -20,17 +21,24 @@ pub(crate) struct Task {
     pub(crate) future: Mutex<Option<BoxFuture<'static, ()>>>,
     pub(crate) queued: AtomicBool,
     pub(crate) ready: Arc<Ready>,
+    /// The domain it belongs to, if any.
+    pub(crate) fate: Option<Arc<Fate>>,
 }
 
 impl Task {
     /// Puts the task into the queue unless it is there already.
     pub(crate) fn schedule(self: &Arc<Self>) {
         if !self.queued.swap(true, Ordering::AcqRel) {
-            self.ready
-                .lock()
-                .expect("the queue is sound")
-                .push_back(self.clone());
+            self.put_back();
         }
+    }
+
+    /// Puts a task that counts as queued into the queue.
+    pub(crate) fn put_back(self: &Arc<Self>) {
+        self.ready
+            .lock()
+            .expect("the queue is sound")
+            .push_back(self.clone());
     }
 }
 
