@@ -22,6 +22,9 @@ use streams::{Answer, Log};
 /// Time a sandbox takes to start.
 const SANDBOX_START: crate::Span = crate::Span::millis(80, 250);
 
+/// Lines of a log, whether more may come, and the node's version they are of.
+type LogState = (Vec<(Time, String)>, bool, u64);
+
 /// The container runtime of a simulated node.
 pub struct SimContainers {
     world: World,
@@ -123,7 +126,7 @@ impl SimContainers {
     }
 
     /// What is left of a running container's log, and whether more may come.
-    pub(crate) fn log_lines(&self, id: &str) -> RuntimeResult<(Vec<(Time, String)>, bool, u64)> {
+    pub(crate) fn log_lines(&self, id: &str) -> RuntimeResult<LogState> {
         let node = self.node()?;
         let container = node.container(id)?;
         let running = matches!(container.life, Life::Running);
@@ -383,14 +386,18 @@ impl Containers for SimContainers {
     fn observe(&self) -> BoxFuture<'_, RuntimeResult<NodeContainers>> {
         Box::pin(async {
             let mut node = self.node()?;
-            node.observed = node.version;
+            node.told = node.version;
             Ok(node.picture(self.world.now()))
         })
     }
 
     fn changed(&self) -> BoxFuture<'_, ()> {
-        let seen = self.lock().observed;
-        Box::pin(self.changed_since(seen))
+        Box::pin(async {
+            let seen = self.lock().told;
+            self.changed_since(seen).await;
+            let mut node = self.lock();
+            node.told = node.version;
+        })
     }
 
     fn usage(&self) -> BoxFuture<'_, RuntimeResult<Vec<ContainerUsage>>> {

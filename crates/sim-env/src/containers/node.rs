@@ -131,8 +131,8 @@ pub(super) struct Node {
     pub schedule: BTreeSet<(Time, String)>,
     /// Counts changes.
     pub version: u64,
-    /// The version last observed.
-    pub observed: u64,
+    /// The version last observed or announced: who was told once looks again by itself.
+    pub told: u64,
     wakers: Vec<Waker>,
     network: Ipv4Addr,
     next_address: u32,
@@ -149,7 +149,7 @@ impl Node {
             containers: BTreeMap::new(),
             schedule: BTreeSet::new(),
             version: 0,
-            observed: 0,
+            told: 0,
             wakers: Vec::new(),
             network,
             next_address: 0,
