@@ -48,9 +48,6 @@ pub(crate) fn track_update(context: &Context<'_>, old: &Value, new: &mut Value) 
 /// The object that an applied configuration makes of the live one.
 pub(crate) fn apply(context: &mut Context<'_>, live: Option<&Arc<Object>>, mut config: Value) -> Result<Value, Status> {
     decode::check_addressing(context.call, &context.kind, &mut config)?;
-    if !context.kind.custom {
-        schema::normalize(&mut config, &context.kind.type_ref);
-    }
     let live = live.map(|live| live.to_value());
     let force = context.call.options.force;
     let type_ref = context.kind.type_ref.clone();

@@ -104,6 +104,7 @@ impl Door {
             .warnings
             .extend((kind.strategy.warnings)(&review.object));
         self.admit(&mut review)?;
+        context.warnings.append(&mut review.warnings);
         let committed = self.commit_create(context, &review).await;
         if committed.is_err() {
             self.roll_back(&review);

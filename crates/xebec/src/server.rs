@@ -1,0 +1,67 @@
+//! The API server of a cluster, listening.
+
+use crate::{home::Home, nodes::CLUSTER_DOMAIN, pki::Pki, streams::Kubelets};
+use apiserver::{ApiServer, ApiServerConfig, listen};
+use env::World;
+use platform::{Platform, PlatformConfig, assemble};
+use real_env::RealDisk;
+use std::{error::Error, fs, net::{Ipv4Addr, SocketAddr, SocketAddrV4}, sync::Arc};
+use tokio::net::TcpListener;
+
+/// A control plane with its front, listening.
+pub struct Server {
+    /// The control plane.
+    pub platform: Platform,
+    /// The front.
+    pub api: ApiServer,
+    /// Ways into pods.
+    pub kubelets: Arc<Kubelets>,
+    /// Its address as a URL.
+    pub url: String,
+    /// Certificates.
+    pub pki: Arc<Pki>,
+}
+
+impl Server {
+    /// Opens the store, assembles the control plane and listens on `port` of the loopback.
+    pub async fn start(home: &Home, world: &World, port: u16) -> Result<Self, Box<dyn Error>> {
+        fs::create_dir_all(home.root())?;
+        let listener = listen(SocketAddr::new(Ipv4Addr::LOCALHOST.into(), port)).await?;
+        let pki = Pki::open(home, world.entropy.as_ref())?;
+        let disk = RealDisk::open(&home.store())?;
+        let tls = apiserver::server_config(&pki.authority.certificate, &pki.server)?;
+        let Pki { authority, server, admin, tokens } = pki;
+        let tokens = Arc::new(tokens);
+        let config = PlatformConfig {
+            tokens: tokens.clone(),
+            root_ca: authority.certificate.clone(),
+            cluster_domain: CLUSTER_DOMAIN.into(),
+            volume_directory: home.volumes().display().to_string(),
+            admission: Default::default(),
+            bootstrap: admission::bootstrap::Config {
+                services: Default::default(),
+                api_server: SocketAddrV4::new(node_linux::net::API_SERVER_ADDRESS, node_linux::net::API_SERVER_PORT),
+                client_ca: authority.certificate.clone(),
+                front_proxy_ca: String::new(),
+            },
+            store: Default::default(),
+        };
+        let platform = assemble(world, disk, config).await?;
+        let kubelets = Arc::new(Kubelets::default());
+        let api = ApiServer::new(ApiServerConfig {
+            door: platform.door.clone(),
+            nodes: kubelets.clone(),
+            tokens: Default::default(),
+            tls,
+        });
+        let url = format!("https://{}", listener.local_addr()?);
+        serve(&api, listener);
+        let pki = Arc::new(Pki { authority, server, admin, tokens: auth::TokenKey::from_pem(&tokens.to_pem(), tokens.issuer())? });
+        Ok(Self { platform, api, kubelets, url, pki })
+    }
+}
+
+fn serve(api: &ApiServer, listener: TcpListener) {
+    let api = api.clone();
+    tokio::spawn(async move { api.serve(listener).await });
+}
