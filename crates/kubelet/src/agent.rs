@@ -35,6 +35,8 @@ use std::{
 const API_RETRY: Duration = Duration::from_secs(1);
 /// Delay before the runtime is asked again after it failed.
 const RUNTIME_RETRY: Duration = Duration::from_secs(1);
+/// Probes of pods that start together are spread over this.
+const PROBE_JITTER: Duration = Duration::from_millis(20);
 /// Time far away: nothing to wait for.
 const NEVER: Time = Time(u64::MAX);
 /// Results taken in before workers decide, so that a burst is one round.
@@ -59,6 +61,7 @@ enum Done {
     Probed(Uid, SmolStr, (String, ProbeKind), Result<(), String>),
     Written(Uid, Value, Result<Value, Status>),
     Refreshed,
+    Cleared(Uid),
     Nothing,
 }
 
@@ -68,7 +71,7 @@ type Activity = BoxFuture<'static, Done>;
 pub struct Agent {
     context: Context,
     workers: BTreeMap<Uid, Worker>,
-    /// Pods seen on the node whose objects are gone.
+    /// Pods whose remains are being removed.
     orphans: BTreeSet<Uid>,
     activities: FuturesUnordered<Activity>,
     synced: bool,
@@ -78,6 +81,8 @@ pub struct Agent {
     /// Finished steps, and whether the runtime must be asked.
     steps: u64,
     observing: bool,
+    /// Whether the runtime's next change is waited for.
+    listening: bool,
     stale: bool,
     observed_once: bool,
     dirty: BTreeSet<Uid>,
@@ -103,6 +108,7 @@ impl Agent {
             watch: None,
             steps: 0,
             observing: false,
+            listening: false,
             stale: true,
             observed_once: false,
             dirty: BTreeSet::new(),
@@ -118,7 +124,6 @@ impl Agent {
     /// Runs until `stop` ends.
     pub async fn run(mut self, mut stop: UnboundedReceiver<()>) {
         self.register(Duration::ZERO);
-        self.await_runtime();
         self.round();
         loop {
             let clock = self.context.world.clock.clone();
@@ -223,11 +228,9 @@ impl Agent {
                 self.watch = None;
                 self.open_watch(API_RETRY);
             }
-            Done::RuntimeChanged => {
-                self.stale = true;
-                self.await_runtime();
-            }
+            Done::RuntimeChanged => (self.stale, self.listening) = (true, false),
             Done::Observed(includes, result) => self.observed(includes, result, now),
+            Done::Cleared(uid) => drop(self.orphans.remove(&uid)),
             Done::Nothing => {}
             about_a_pod => self.step_ended(about_a_pod, now),
         }
@@ -280,7 +283,7 @@ impl Agent {
             Done::Started(_, name, result) => worker.start_ended(&name, result, now),
             Done::Killed(_, Some(name)) => worker.tracked(&name).busy = false,
             // Containers that still run are killed again.
-            Done::Killed(_, None) => {}
+            Done::Killed(_, None) => worker.kill_ended(),
             Done::Released(_, true) => worker.life = Life::Released,
             Done::Released(_, false) => worker.releasing = false,
             Done::Deleted(_, Err(status)) if !status.is_not_found() && !status.is_conflict() => {
@@ -355,11 +358,13 @@ impl Agent {
 
     fn add_pod(&mut self, uid: Uid, pod: Arc<Object>, now: Time) {
         let mut worker = Worker::new(pod, now);
+        worker.probe_jitter =
+            PROBE_JITTER * (self.context.world.entropy.next_u64() % 100) as u32 / 100;
         let phase = worker.pod.at("status.phase").str();
         if ["Succeeded", "Failed"].contains(&phase) {
             // Over before this agent began; only what is left on the node remains to be done.
             worker.written = Some(worker.pod.at("status").to_value());
-            worker.life = Life::Ended;
+            (worker.life, worker.settled) = (Life::Ended, true);
         } else if worker.pod.at("status.startTime").is_null() && !worker.pod.is_deleting() {
             let active = self
                 .workers
@@ -382,6 +387,9 @@ impl Agent {
 
     fn observed(&mut self, includes: u64, result: RuntimeResult<NodeContainers>, now: Time) {
         self.observing = false;
+        if !std::mem::replace(&mut self.listening, true) {
+            self.await_runtime();
+        }
         let Ok(seen) = result else {
             self.observe_at = now + RUNTIME_RETRY;
             return;
@@ -441,7 +449,7 @@ impl Agent {
                 let _ = containers.remove_sandbox(id).await;
             }
             let _ = containers.release_volumes(&uid).await;
-            Done::Nothing
+            Done::Cleared(uid)
         });
     }
 
@@ -584,7 +592,7 @@ impl Agent {
                 .lock()
                 .expect("no holder panics")
                 .retain(|(pod, _), _| *pod != uid);
-            Done::Nothing
+            Done::Cleared(uid)
         });
     }
 
@@ -715,7 +723,7 @@ impl Agent {
         let Some(worker) = self.workers.get_mut(uid) else {
             return;
         };
-        let over = worker.gone || worker.deleting;
+        let over = worker.gone || worker.deleting || worker.settled;
         if over
             || worker.writing
             || worker.written.is_some()
@@ -729,13 +737,20 @@ impl Agent {
             return;
         }
         worker.writing = true;
+        // Conditions are replaced whole: those of readiness gates must not be lost in a race.
+        let shared = !worker.spec.readiness_gates.is_empty();
+        let when = if shared {
+            Preconditions::exactly(&worker.pod)
+        } else {
+            Preconditions::uid(uid)
+        };
         let (context, pod, uid) = (self.context.clone(), worker.pod.clone(), uid.clone());
         self.spawn(async move {
             let action = Action::Patch {
                 target: Target::new("pods", pod.namespace(), pod.name()),
                 subresource: "status",
                 patch: json!({"status": &status}),
-                when: Preconditions::uid(pod.uid()),
+                when,
             };
             let result = context.api.perform(action).await;
             Done::Written(uid, status, result)
@@ -761,10 +776,7 @@ fn bare_context(context: &Context, worker: &Worker) -> PodContext {
 
 /// Volumes first, then the sandbox; the error is a sentence, with its event reason in front.
 async fn set_up(context: &Context, pod: &Arc<Object>, attempt: u32) -> Result<Ready, String> {
-    let mut ready = Ready {
-        attempt,
-        ..Ready::default()
-    };
+    let mut ready = Ready::default();
     let downward = Downward {
         pod,
         node: &context.config.node_name,

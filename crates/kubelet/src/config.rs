@@ -55,8 +55,6 @@ pub struct KubeletConfig {
     pub status_period: Duration,
     /// How often mounted configuration and tokens are looked at again.
     pub refresh_period: Duration,
-    /// How many images are fetched at a time.
-    pub parallel_pulls: usize,
     /// Credentials for registries: (prefix of the image name, user, password).
     pub registry_auth: Vec<(String, String, String)>,
     /// Most pods a node accepts when `capacity` has no `pods`.
@@ -88,7 +86,6 @@ impl Default for KubeletConfig {
             lease_duration: Duration::from_secs(40),
             status_period: Duration::from_secs(300),
             refresh_period: Duration::from_secs(30),
-            parallel_pulls: 4,
             registry_auth: Vec::new(),
             max_pods: 110,
         }

@@ -16,6 +16,8 @@ use std::{collections::BTreeMap, net::IpAddr, sync::Arc, time::Duration};
 
 /// Pods of this priority and above are never killed first when memory is short.
 const CRITICAL_PRIORITY: i64 = 2_000_000_000;
+/// Delay before a container that could not be stopped is tried again.
+const STOP_RETRY: Duration = Duration::from_secs(1);
 
 /// A pod as activities about it need it.
 #[derive(Clone)]
@@ -636,8 +638,10 @@ pub async fn kill(
         }
     }
     let left = remaining(grace, context.world.now().since(begun));
-    // Whether it stopped is seen by observing; an error is tried again from there.
-    let _ = context.containers.stop(id, left).await;
+    if context.containers.stop(id, left).await.is_err() {
+        // Whether it runs is seen by observing; another try must not follow at once.
+        context.world.sleep(STOP_RETRY).await;
+    }
 }
 
 #[cfg(test)]

@@ -139,6 +139,19 @@ impl Kubelet {
         }
     }
 
+    /// Resource use of all running containers, with the pod and container each belongs to.
+    pub async fn summary(&self) -> RuntimeResult<Vec<(ContainerStatus, ContainerUsage)>> {
+        let (usage, seen) = (
+            self.containers.usage().await?,
+            self.containers.observe().await?,
+        );
+        let named = usage.into_iter().filter_map(|usage| {
+            let container = seen.containers.iter().find(|one| one.id == usage.id)?;
+            Some((container.clone(), usage))
+        });
+        Ok(named.collect())
+    }
+
     /// Resource use of all running containers.
     pub async fn usage(&self) -> RuntimeResult<Vec<ContainerUsage>> {
         self.containers.usage().await

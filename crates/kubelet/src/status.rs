@@ -23,7 +23,12 @@ const OWNED: [&str; 5] = [
 /// The pod's status; `hosts` are the node's addresses.
 pub fn pod_status(worker: &Worker, hosts: &[IpAddr], now: Time) -> Value {
     let pod = &worker.pod;
-    let phase = phase(worker);
+    let phase = match pod.at("status.phase").str() {
+        // Once over, for ever.
+        "Succeeded" => "Succeeded",
+        "Failed" => "Failed",
+        _ => phase(worker),
+    };
     let mut status = Map::new();
     status.insert("phase", phase);
     status.insert("observedGeneration", pod.generation());
@@ -84,7 +89,10 @@ fn addresses(worker: &Worker, hosts: &[IpAddr], status: &mut Map) {
 
 fn sorted_resources(list: Ref<'_>) -> Vec<(&str, Quantity)> {
     let mut found = Vec::new();
-    for (name, amount) in list.entries().filter(|(name, _)| ["cpu", "memory"].contains(name)) {
+    for (name, amount) in list
+        .entries()
+        .filter(|(name, _)| ["cpu", "memory"].contains(name))
+    {
         let amount = match amount.as_i64() {
             Some(units) => Quantity::from_units(units, machinery::Format::DecimalSi),
             None => amount.str().parse().unwrap_or(Quantity::ZERO),

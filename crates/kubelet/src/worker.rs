@@ -6,7 +6,7 @@
 
 use crate::{
     probes::ProbeState,
-    spec::{ContainerSpec, PodSpec, ProbeKind, Restart, Role},
+    spec::{ContainerSpec, PodSpec, ProbeKind, Role},
 };
 use env::{ContainerState, ContainerStatus, SandboxStatus, Time};
 use machinery::{Object, SmolStr, Value};
@@ -160,8 +160,6 @@ pub struct Ready {
     pub volumes: BTreeMap<String, String>,
     /// Sandbox.
     pub sandbox: String,
-    /// Attempt of the sandbox.
-    pub attempt: u32,
     /// Addresses of the pod.
     pub ips: Vec<std::net::IpAddr>,
 }
@@ -179,8 +177,13 @@ pub struct Worker {
     setup_retry: Option<Time>,
     /// Finished steps of the kubelet when the last one of this pod finished.
     acted: u64,
-    /// Grace of the kill under way.
-    pub killing: Option<i64>,
+    /// Shortest grace the pod has been killed with, and how many such steps are under way.
+    killing: Option<i64>,
+    kills: u32,
+    /// Spreads the probes of pods that started together.
+    pub probe_jitter: Duration,
+    /// The pod was over before this agent began: its status is not touched any more.
+    pub settled: bool,
     pub releasing: bool,
     pub deleting: bool,
     /// The object is gone from the API.
@@ -210,6 +213,9 @@ impl Worker {
             setup_retry: None,
             acted: 0,
             killing: None,
+            kills: 0,
+            probe_jitter: Duration::ZERO,
+            settled: false,
             releasing: false,
             deleting: false,
             gone: false,
@@ -224,8 +230,41 @@ impl Worker {
 
     /// Takes in a new form of the pod.
     pub fn update(&mut self, pod: Arc<Object>) {
-        self.spec = Arc::new(PodSpec::read(&pod));
+        let deletion = |pod: &Object| {
+            let meta = pod.metadata();
+            (
+                pod.is_deleting(),
+                meta.get("deletionGracePeriodSeconds").i64(),
+            )
+        };
+        let same = self.pod.at("spec") == pod.at("spec") && deletion(&self.pod) == deletion(&pod);
+        if !same {
+            self.spec = Arc::new(PodSpec::read(&pod));
+        }
         self.pod = pod;
+        if !self.writing && self.overwritten() {
+            self.written = None;
+        }
+    }
+
+    /// Whether someone else has changed what this kubelet says of the pod.
+    fn overwritten(&self) -> bool {
+        let Some(written) = &self.written else {
+            return false;
+        };
+        let ready = |status: &str, kind: &str| kind == "Ready" && status != "True";
+        let present = self.pod.at("status");
+        let shown = present.get("conditions").items();
+        let shown = shown.map(|one| ready(one.get("status").str(), one.get("type").str()));
+        let ours = written["conditions"].items().iter();
+        let ours = ours.map(|one| ready(one["status"].str(), one["type"].str()));
+        present.get("phase").str() != written["phase"].str()
+            || shown.into_iter().any(|unready| unready) != ours.into_iter().any(|unready| unready)
+    }
+
+    /// Stopping the whole pod ended (its containers are looked at again).
+    pub fn kill_ended(&mut self) {
+        self.kills -= 1;
     }
 
     /// A container's memory.
@@ -299,7 +338,7 @@ impl Worker {
         if !self.fresh() {
             return Vec::new();
         }
-        self.follow_instances(now);
+        self.follow_instances();
         let over = self.spec.deletion.is_some() || self.gone || self.failed.is_some();
         if self.life == Life::Alive && (over || self.expired(now, again)) {
             self.life = Life::Ending;
@@ -326,7 +365,8 @@ impl Worker {
     }
 
     /// Resets flags and probes of containers whose instance changed.
-    fn follow_instances(&mut self, _now: Time) {
+    fn follow_instances(&mut self) {
+        let jitter = self.probe_jitter;
         for container in &self.spec.clone().containers {
             let last = self.observed.last(&container.name);
             let running = last.and_then(|last| match last.state {
@@ -343,7 +383,7 @@ impl Worker {
                     tracked.ready = tracked.started && !has(ProbeKind::Readiness);
                     let probes = container.probes.iter();
                     tracked.probes = probes
-                        .map(|probe| ProbeState::new(probe, started, Duration::ZERO))
+                        .map(|probe| ProbeState::new(probe, started, jitter))
                         .collect();
                 }
                 Some(_) => {}
@@ -364,20 +404,11 @@ impl Worker {
         }
         self.plan_kills(&mut steps);
         self.plan_removals(&mut steps);
-        let dead = self
-            .observed
-            .sandbox
-            .as_ref()
-            .is_some_and(|sandbox| !sandbox.ready);
-        if dead
-            && !self.setup_busy
-            && self.ready.as_ref().is_some_and(|ready| {
-                self.observed
-                    .sandbox
-                    .as_ref()
-                    .is_some_and(|sandbox| sandbox.id == ready.sandbox)
-            })
-        {
+        let lost = |ready: &Arc<Ready>| {
+            let sandbox = self.observed.sandbox.as_ref();
+            sandbox.is_none_or(|sandbox| sandbox.id == ready.sandbox && !sandbox.ready)
+        };
+        if self.ready.as_ref().is_some_and(lost) {
             self.ready = None;
         }
         if self.ready.is_none() {
@@ -396,19 +427,33 @@ impl Worker {
         steps
     }
 
-    /// Whether a main container was ever started: then initialization is over.
+    /// The newest instance of a container in the present sandbox.
+    fn here(&self, name: &str) -> Option<&ContainerStatus> {
+        let sandbox = &self.ready.as_ref()?.sandbox;
+        self.observed
+            .last(name)
+            .filter(|last| last.sandbox_id == *sandbox)
+    }
+
+    /// Whether a main container was started in this sandbox: then initialization is over.
     fn main_begun(&self) -> bool {
         self.spec
             .of(&[Role::Main])
-            .any(|container| self.observed.last(&container.name).is_some())
+            .any(|container| self.here(&container.name).is_some())
     }
 
     fn plan_starts(&mut self, now: Time, again: &mut Time, steps: &mut Vec<Step>) {
         let spec = self.spec.clone();
         let begun = self.main_begun();
+        for container in spec.of(&[Role::Ephemeral]) {
+            self.plan_start(container, (now, again), steps);
+        }
         for container in spec.of(&[Role::Init, Role::Sidecar]) {
             let passed = match container.role {
-                Role::Init => begun || self.exit_code(&container.name) == Some(0),
+                Role::Init => {
+                    let last = self.here(&container.name).map(|last| &last.state);
+                    begun || matches!(last, Some(ContainerState::Exited { exit_code: 0, .. }))
+                }
                 _ => {
                     self.plan_start(container, (now, again), steps);
                     begun || self.tracked(&container.name).started
@@ -422,7 +467,7 @@ impl Worker {
             }
         }
         self.initialized = true;
-        for container in spec.of(&[Role::Main, Role::Ephemeral]) {
+        for container in spec.of(&[Role::Main]) {
             self.plan_start(container, (now, again), steps);
         }
     }
@@ -480,10 +525,9 @@ impl Worker {
                     finished_at,
                     ..
                 } => {
-                    let moved = last.sandbox_id != sandbox
-                        && container.role == Role::Main
-                        && container.restart != Restart::Never;
-                    if !container.restarts_after(*exit_code) && !moved {
+                    // A new sandbox is initialized anew.
+                    let anew = last.sandbox_id != sandbox && container.role == Role::Init;
+                    if !container.restarts_after(*exit_code) && !anew {
                         return;
                     }
                     let until = tracked.crash.until(*finished_at);
@@ -562,7 +606,8 @@ impl Worker {
         };
         let main = || self.spec.of(&[Role::Main]);
         main().all(over) && main().next().is_some()
-            || !self.main_begun() && self.spec.of(&[Role::Init]).any(init_failed)
+            || !main().any(|one| self.observed.last(&one.name).is_some())
+                && self.spec.of(&[Role::Init]).any(init_failed)
     }
 
     fn grace(&self) -> i64 {
@@ -574,12 +619,14 @@ impl Worker {
     fn plan_ending(&mut self) -> Vec<Step> {
         let grace = self.grace();
         let running = self.observed.running().next().is_some();
-        if running && self.killing.is_none_or(|under_way| grace < under_way) {
+        let shorter = self.killing.is_none_or(|under_way| grace < under_way);
+        if running && (self.kills == 0 || shorter) {
             let hooks = self.killing.is_none();
             self.killing = Some(grace);
+            self.kills += 1;
             return vec![Step::KillPod { grace, hooks }];
         }
-        if running || self.busy() {
+        if running || self.kills > 0 || self.busy() {
             return Vec::new();
         }
         self.life = Life::Ended;

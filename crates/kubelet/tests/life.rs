@@ -1,0 +1,389 @@
+//! Pods on one node, from creation to removal, in virtual time.
+
+mod support;
+
+use env::Time;
+use kubelet::{Kubelet, KubeletConfig};
+use machinery::{Value, json};
+use sim_env::Sim;
+use std::{sync::Arc, time::Duration};
+use support::{Api, Runtime, State};
+
+struct Node {
+    sim: Sim,
+    api: Arc<Api>,
+    runtime: Arc<Runtime>,
+    kubelet: Arc<Kubelet>,
+}
+
+fn config() -> KubeletConfig {
+    KubeletConfig {
+        node_name: "n".into(),
+        hostname: "n".into(),
+        internal_ips: vec!["10.0.0.1".parse().unwrap()],
+        zone: "z".into(),
+        cluster_dns: vec!["10.96.0.10".parse().unwrap()],
+        capacity: [("cpu", "4"), ("memory", "8Gi"), ("pods", "10")]
+            .map(|(name, amount)| (name.to_owned(), amount.to_owned()))
+            .into(),
+        ..KubeletConfig::default()
+    }
+}
+
+impl Node {
+    fn new() -> Self {
+        let sim = Sim::new(7, Time::from_unix_seconds(1_700_000_000));
+        let api = Arc::new(Api::default());
+        let runtime = Arc::new(Runtime {
+            world: sim.world(),
+            state: State::default().into(),
+        });
+        let kubelet = Kubelet::start(sim.world(), config(), api.clone(), runtime.clone());
+        let node = Self {
+            sim,
+            api,
+            runtime,
+            kubelet,
+        };
+        node.pass(100);
+        node
+    }
+
+    fn pass(&self, millis: u64) {
+        let world = self.sim.world();
+        self.sim
+            .block_on(async move { world.sleep(Duration::from_millis(millis)).await });
+    }
+
+    fn create(&self, name: &str, spec: Value) {
+        self.api.put("pods", json!({
+            "apiVersion": "v1", "kind": "Pod",
+            "metadata": {"name": name, "namespace": "d", "uid": name, "generation": 1, "labels": {"app": name}},
+            "spec": spec, "status": {"phase": "Pending"},
+        }));
+    }
+
+    fn status(&self, name: &str) -> Value {
+        self.api.read("pods", "d", name).expect("the pod exists")["status"].clone()
+    }
+
+    fn condition(&self, name: &str, kind: &str) -> String {
+        let status = self.status(name);
+        let found = status["conditions"]
+            .items()
+            .iter()
+            .find(|one| one["type"].str() == kind)
+            .cloned();
+        found.unwrap_or_default()["status"].str().to_owned()
+    }
+
+    fn delete(&self, name: &str, grace: i64) {
+        let mut pod = self.api.read("pods", "d", name).unwrap();
+        let at = machinery::format_time(self.sim.now().0 + grace as u64 * 1_000_000);
+        pod.set_at(&["metadata", "deletionTimestamp"], at);
+        pod.set_at(&["metadata", "deletionGracePeriodSeconds"], grace);
+        self.api.put("pods", pod);
+    }
+
+    fn saw(&self, event: &str) -> bool {
+        self.api
+            .events
+            .lock()
+            .unwrap()
+            .iter()
+            .any(|seen| seen.starts_with(event))
+    }
+}
+
+fn container(name: &str) -> Value {
+    json!({"name": name, "image": format!("{name}:1")})
+}
+
+#[test]
+fn a_node_registers_and_keeps_its_lease() {
+    let node = Node::new();
+    let object = node.api.read("nodes", "", "n").unwrap();
+    assert_eq!(
+        object["metadata"]["labels"]["topology.kubernetes.io/zone"].str(),
+        "z"
+    );
+    assert_eq!(object["status"]["allocatable"]["cpu"].str(), "4");
+    let renewed = |node: &Node| {
+        let lease = node
+            .api
+            .read("leases.coordination.k8s.io", "kube-node-lease", "n")
+            .unwrap();
+        lease["spec"]["renewTime"].str().to_owned()
+    };
+    let first = renewed(&node);
+    node.pass(10_500);
+    assert!(renewed(&node) > first);
+}
+
+#[test]
+fn a_pod_runs_is_ready_and_goes() {
+    let node = Node::new();
+    node.create("p", json!({"containers": [container("c")]}));
+    node.pass(50);
+    let status = node.status("p");
+    assert_eq!(
+        (status["phase"].str(), status["podIP"].str()),
+        ("Running", "10.1.0.9")
+    );
+    assert_eq!(node.condition("p", "Ready"), "True");
+    assert_eq!(
+        status["containerStatuses"][0]["containerID"].str(),
+        "xebec://p-c-0"
+    );
+    for event in [
+        "Pulling:",
+        "Pulled: Successfully pulled image \"c:1\"",
+        "Created:",
+        "Started:",
+    ] {
+        assert!(node.saw(event), "{event}");
+    }
+    node.delete("p", 30);
+    node.pass(50);
+    assert!(node.api.read("pods", "d", "p").is_none());
+    assert!(node.saw("Killing: Stopping container c"));
+    assert!(node.runtime.state.lock().unwrap().sandboxes.is_empty());
+    assert_eq!(node.kubelet.node_name(), "n");
+}
+
+#[test]
+fn init_containers_come_first_and_a_job_succeeds() {
+    let node = Node::new();
+    node.create("p", json!({"restartPolicy": "Never",
+        "initContainers": [container("i"), {"name": "s", "image": "s:1", "restartPolicy": "Always"}],
+        "containers": [container("c")]}));
+    node.pass(50);
+    let status = node.status("p");
+    assert_eq!(status["phase"].str(), "Pending");
+    assert_eq!(
+        status["containerStatuses"][0]["state"]["waiting"]["reason"].str(),
+        "PodInitializing"
+    );
+    node.runtime.end("i", 0);
+    node.pass(50);
+    assert_eq!(node.status("p")["phase"].str(), "Running");
+    node.runtime.end("c", 0);
+    node.pass(50);
+    let status = node.status("p");
+    assert_eq!(status["phase"].str(), "Succeeded");
+    assert_eq!(
+        status["containerStatuses"][0]["state"]["terminated"]["reason"].str(),
+        "Completed"
+    );
+    let running = node
+        .runtime
+        .state
+        .lock()
+        .unwrap()
+        .containers
+        .iter()
+        .filter(|one| matches!(one.state, env::ContainerState::Running { .. }))
+        .count();
+    assert_eq!(running, 0, "the sidecar ends with the job");
+}
+
+#[test]
+fn a_crash_loop_backs_off() {
+    let node = Node::new();
+    node.create("p", json!({"containers": [container("c")]}));
+    node.pass(50);
+    node.runtime.end("c", 1);
+    node.pass(50);
+    assert_eq!(
+        node.status("p")["containerStatuses"][0]["restartCount"].as_i64(),
+        Some(1)
+    );
+    node.runtime.end("c", 1);
+    node.pass(50);
+    let status = node.status("p")["containerStatuses"][0].clone();
+    assert_eq!(
+        status["state"]["waiting"]["reason"].str(),
+        "CrashLoopBackOff"
+    );
+    assert_eq!(
+        status["state"]["waiting"]["message"].str(),
+        "back-off 10s restarting failed container=c pod=p_d(p)"
+    );
+    assert_eq!(
+        status["lastState"]["terminated"]["exitCode"].as_i64(),
+        Some(1)
+    );
+    assert!(node.saw("BackOff: Back-off restarting failed container c in pod p_d(p)"));
+    node.pass(10_100);
+    let status = node.status("p")["containerStatuses"][0].clone();
+    assert_eq!(
+        (
+            status["restartCount"].as_i64(),
+            status["state"]["running"].is_null()
+        ),
+        (Some(2), false)
+    );
+}
+
+#[test]
+fn images_that_fail_are_tried_again() {
+    let node = Node::new();
+    node.runtime
+        .state
+        .lock()
+        .unwrap()
+        .failing_images
+        .push("c:1".into());
+    node.create(
+        "p",
+        json!({"containers": [container("c"), {"name": "bad", "image": "Bad!"}]}),
+    );
+    node.pass(50);
+    let reason = |node: &Node, at: usize| {
+        node.status("p")["containerStatuses"][at]["state"]["waiting"]["reason"]
+            .str()
+            .to_owned()
+    };
+    assert_eq!(reason(&node, 1), "InvalidImageName");
+    assert!(["ErrImagePull", "ImagePullBackOff"].contains(&reason(&node, 0).as_str()));
+    node.runtime.state.lock().unwrap().failing_images.clear();
+    node.pass(11_000);
+    assert!(!node.status("p")["containerStatuses"][0]["state"]["running"].is_null());
+}
+
+#[test]
+fn probes_hold_back_and_restart() {
+    let node = Node::new();
+    let probe = |failures: i64| json!({"tcpSocket": {"port": 80}, "periodSeconds": 1, "failureThreshold": failures});
+    let mut spec = container("c");
+    spec["readinessProbe"] = probe(1);
+    spec["livenessProbe"] = probe(3);
+    node.create("p", json!({"containers": [spec]}));
+    node.pass(50);
+    assert_eq!(node.condition("p", "Ready"), "True");
+    node.runtime.state.lock().unwrap().failing_probes = true;
+    node.pass(1_100);
+    assert_eq!(node.condition("p", "Ready"), "False");
+    node.pass(2_100);
+    assert!(node.saw("Unhealthy: Liveness probe failed: refused"));
+    assert!(node.saw("Killing: Container c failed liveness probe, will be restarted"));
+    node.runtime.state.lock().unwrap().failing_probes = false;
+    node.pass(1_200);
+    let status = node.status("p")["containerStatuses"][0].clone();
+    assert_eq!(
+        (status["restartCount"].as_i64(), status["ready"].as_bool()),
+        (Some(1), Some(true))
+    );
+}
+
+#[test]
+fn environment_and_volumes() {
+    let node = Node::new();
+    node.api.put("configmaps", json!({"kind": "ConfigMap", "metadata": {"name": "m", "namespace": "d"}, "data": {"k": "v"}}));
+    node.api.put(
+        "services",
+        json!({"kind": "Service", "metadata": {"name": "kubernetes", "namespace": "default"},
+        "spec": {"clusterIP": "10.96.0.1", "ports": [{"name": "https", "port": 443}]}}),
+    );
+    let mut spec = container("c");
+    spec["env"] = json!([
+        {"name": "A", "valueFrom": {"configMapKeyRef": {"name": "m", "key": "k"}}},
+        {"name": "B", "value": "$(A)-$(KUBERNETES_SERVICE_HOST)"},
+        {"name": "IP", "valueFrom": {"fieldRef": {"fieldPath": "status.podIP"}}},
+        {"name": "MISSING", "valueFrom": {"secretKeyRef": {"name": "x", "key": "k", "optional": true}}},
+    ]);
+    spec["volumeMounts"] = json!([{"name": "v", "mountPath": "/v", "subPathExpr": "$(A)"}]);
+    node.create("p", json!({"containers": [spec], "serviceAccountName": "robot", "volumes": [{"name": "v", "projected": {"sources": [
+        {"configMap": {"name": "m"}}, {"serviceAccountToken": {"path": "token"}},
+        {"downwardAPI": {"items": [{"path": "labels", "fieldRef": {"fieldPath": "metadata.labels"}}]}}]}}]}));
+    node.pass(50);
+    let state = node.runtime.state.lock().unwrap();
+    let made = &state.configs["p-c-0"];
+    let value = |name: &str| {
+        made.env
+            .iter()
+            .find(|(known, _)| known == name)
+            .map(|(_, value)| value.as_str())
+    };
+    assert_eq!(value("B"), Some("v-10.96.0.1"));
+    assert_eq!((value("IP"), value("MISSING")), (Some("10.1.0.9"), None));
+    assert_eq!(value("KUBERNETES_SERVICE_PORT_HTTPS"), Some("443"));
+    assert_eq!(made.mounts[0].sub_path, "v");
+    let env::VolumeSource::Files { files } = &state.files["/volumes/p/v"] else {
+        panic!("files")
+    };
+    assert_eq!(files["token"].0, b"token of robot");
+    assert_eq!(files["labels"].0, b"app=\"p\"");
+}
+
+#[test]
+fn missing_configuration_is_waited_for() {
+    let node = Node::new();
+    let mut spec = container("c");
+    spec["envFrom"] = json!([{"secretRef": {"name": "later"}}]);
+    node.create("p", json!({"containers": [spec]}));
+    node.pass(50);
+    let waiting = node.status("p")["containerStatuses"][0]["state"]["waiting"].clone();
+    assert_eq!(
+        (waiting["reason"].str(), waiting["message"].str()),
+        ("CreateContainerConfigError", "secret \"later\" not found")
+    );
+    node.api.put("secrets", json!({"kind": "Secret", "metadata": {"name": "later", "namespace": "d"}, "data": {"A": "aGk="}}));
+    node.pass(6_000);
+    assert_eq!(node.status("p")["phase"].str(), "Running");
+}
+
+#[test]
+fn too_big_pods_are_refused_and_deadlines_hold() {
+    let node = Node::new();
+    let mut spec = container("c");
+    spec["resources"] = json!({"requests": {"cpu": "5"}});
+    node.create("big", json!({"containers": [spec]}));
+    node.create(
+        "late",
+        json!({"activeDeadlineSeconds": 2, "containers": [container("c")]}),
+    );
+    node.pass(50);
+    let status = node.status("big");
+    assert_eq!(
+        (status["phase"].str(), status["reason"].str()),
+        ("Failed", "OutOfcpu")
+    );
+    node.pass(2_500);
+    let status = node.status("late");
+    assert_eq!(
+        (status["phase"].str(), status["reason"].str()),
+        ("Failed", "DeadlineExceeded")
+    );
+}
+
+#[test]
+fn a_new_agent_takes_over_what_runs() {
+    let node = Node::new();
+    node.create("p", json!({"containers": [container("c")]}));
+    node.create("q", json!({"containers": [container("c")]}));
+    node.pass(50);
+    node.kubelet.stop();
+    node.pass(50);
+    node.api.remove("pods", "d", "q");
+    let _second = Kubelet::start(
+        node.sim.world(),
+        config(),
+        node.api.clone(),
+        node.runtime.clone(),
+    );
+    node.pass(500);
+    let status = node.status("p");
+    assert_eq!(
+        status["containerStatuses"][0]["restartCount"].as_i64(),
+        Some(0)
+    );
+    assert_eq!(node.condition("p", "Ready"), "True");
+    let state = node.runtime.state.lock().unwrap();
+    let left: Vec<_> = state
+        .sandboxes
+        .iter()
+        .map(|one| one.pod_uid.as_str())
+        .collect();
+    assert_eq!(left, ["p"], "what belongs to a pod that is gone is removed");
+}
