@@ -1,0 +1,91 @@
+//! The platform as its users meet it: real kubectl and helm against the real binary.
+//!
+//! Cases run in this order on one cluster; the last ones kill and delete it. Must not know the
+//! platform's code. Upstream counterpart: `test/e2e/kubectl`, `test/cmd`.
+
+mod bad_input;
+mod custom;
+mod inspect;
+mod lifecycle;
+mod objects;
+mod packages;
+mod survival;
+mod workloads;
+
+use e2e_tests::{Case, Cluster, containers_possible, run_cases};
+use std::process::ExitCode;
+
+const CASES: &[Case] = &[
+    ("discovery::versions_and_nodes", inspect::versions_and_nodes),
+    (
+        "discovery::resources_and_explain",
+        inspect::resources_and_explain,
+    ),
+    (
+        "discovery::whoami_and_permissions",
+        inspect::whoami_and_permissions,
+    ),
+    ("objects::client_side_apply", objects::client_side_apply),
+    ("objects::server_side_apply", objects::server_side_apply),
+    (
+        "objects::commands_that_change",
+        objects::commands_that_change,
+    ),
+    ("objects::deletion_and_wait", objects::deletion_and_wait),
+    ("workloads::deployment", workloads::deployment),
+    ("workloads::logs_and_exec", workloads::logs_and_exec),
+    ("workloads::terminal_and_copy", workloads::terminal_and_copy),
+    (
+        "workloads::failed_rollout_is_undone",
+        workloads::failed_rollout_is_undone,
+    ),
+    ("workloads::service_and_dns", workloads::service_and_dns),
+    ("workloads::port_forward", workloads::port_forward),
+    ("workloads::job_completes", workloads::job_completes),
+    (
+        "workloads::stateful_set_keeps_its_volume",
+        workloads::stateful_set_keeps_its_volume,
+    ),
+    ("custom::kind_and_its_objects", custom::kind_and_its_objects),
+    (
+        "helm::install_upgrade_rollback",
+        packages::install_upgrade_rollback,
+    ),
+    ("bad_input::bodies", bad_input::bodies),
+    ("bad_input::names_and_places", bad_input::names_and_places),
+    ("bad_input::stale_versions", bad_input::stale_versions),
+    ("bad_input::command_line", bad_input::command_line),
+    (
+        "survival::kill_in_the_middle_of_writes",
+        survival::kill_in_the_middle_of_writes,
+    ),
+    ("survival::down_and_up_again", survival::down_and_up_again),
+    (
+        "lifecycle::kubeconfig_is_merged",
+        lifecycle::kubeconfig_is_merged,
+    ),
+    (
+        "lifecycle::delete_leaves_nothing",
+        lifecycle::delete_leaves_nothing,
+    ),
+];
+
+fn main() -> ExitCode {
+    run_cases(CASES, || Cluster::start(!containers_possible(), 1))
+}
+
+/// Says that a case needs real containers; the caller returns.
+fn needs_containers(cluster: &Cluster) -> bool {
+    if cluster.simulated() {
+        println!("  (needs real containers: only refusals could be shown)");
+    }
+    cluster.simulated()
+}
+
+/// Every word must occur in the text.
+#[track_caller]
+fn has(text: &str, words: &[&str]) {
+    for word in words {
+        assert!(text.contains(word), "{word:?} is missing in:\n{text}");
+    }
+}
