@@ -76,72 +76,11 @@ fn selected(pod: &Object, labels: &BTreeMap<SmolStr, SmolStr>) -> bool {
     selector.all(|(key, value)| labels.get(key).is_some_and(|own| own == value.str()))
 }
 
-/// Refuses a pod with (reason, message), given the pods already taken.
-pub fn admit<'a>(
-    pod: &Object,
-    others: impl Iterator<Item = &'a Object>,
-    config: &KubeletConfig,
-) -> Result<(), (SmolStr, String)> {
-    let allocatable = crate::node::allocatable(config);
-    let (mut used, mut count, mut taken) = (Amounts::new(), 0, Vec::new());
-    for other in others {
-        add(&mut used, &requests(other));
-        taken.extend(ports(other));
-        count += 1;
-    }
-    let refuse = |reason: String, message: String| {
-        Err((reason.into(), format!("Pod was rejected: {message}")))
-    };
-    let have = |name: &str| -> Quantity {
-        let amount: &Value = allocatable.get(name).unwrap_or(&Value::Null);
-        amount.str().parse().unwrap_or(Quantity::ZERO)
-    };
-    if Quantity::from_units(count + 1, machinery::Format::DecimalSi) > have("pods") {
-        let capacity = have("pods").units();
-        return refuse(
-            "OutOfpods".into(),
-            format!(
-                "Node didn't have enough resource: pods, requested: 1, used: {count}, capacity: {capacity}"
-            ),
-        );
-    }
-    for (name, asked) in requests(pod) {
-        let (capacity, used) = (
-            have(&name),
-            used.get(&name).copied().unwrap_or(Quantity::ZERO),
-        );
-        // Resources the node does not know are a device plugin's affair.
-        if asked.is_zero()
-            || !config.capacity.contains_key(name.as_str())
-            || used + asked <= capacity
-        {
-            continue;
-        }
-        let unit = |amount: Quantity| {
-            if name == "cpu" {
-                amount.milli()
-            } else {
-                amount.units()
-            }
-        };
-        let (asked, used, capacity) = (unit(asked), unit(used), unit(capacity));
-        return refuse(
-            format!("OutOf{name}"),
-            format!(
-                "Node didn't have enough resource: {name}, requested: {asked}, used: {used}, capacity: {capacity}"
-            ),
-        );
-    }
-    if ports(pod).iter().any(|port| taken.contains(port)) {
-        return refuse("NodePorts".into(), "Predicate NodePorts failed: node(s) didn't have free ports for the requested pod ports".into());
-    }
-    let mut labels: BTreeMap<SmolStr, SmolStr> = BTreeMap::new();
-    labels.extend(
-        config
-            .labels
-            .iter()
-            .map(|(key, value)| (key.into(), value.into())),
-    );
+/// The labels this kubelet puts on its node.
+fn labels(config: &KubeletConfig) -> BTreeMap<SmolStr, SmolStr> {
+    let own = config.labels.iter();
+    let mut labels: BTreeMap<SmolStr, SmolStr> =
+        own.map(|(key, value)| (key.into(), value.into())).collect();
     for (key, value) in [
         ("kubernetes.io/hostname", config.hostname.as_str()),
         ("kubernetes.io/os", "linux"),
@@ -152,17 +91,83 @@ pub fn admit<'a>(
     ] {
         labels.insert(key.into(), value.into());
     }
+    labels
+}
+
+/// A reason and a sentence.
+type Refusal = (SmolStr, String);
+
+fn refusal(reason: &str, message: &str) -> Refusal {
+    (reason.into(), format!("Pod was rejected: {message}"))
+}
+
+/// Refuses a pod with (reason, message), given the pods already taken.
+pub fn admit<'a>(
+    pod: &Object,
+    others: impl Iterator<Item = &'a Object>,
+    config: &KubeletConfig,
+) -> Result<(), Refusal> {
+    let (mut used, mut count, mut taken) = (Amounts::new(), 0, Vec::new());
+    for other in others {
+        add(&mut used, &requests(other));
+        taken.extend(ports(other));
+        count += 1;
+    }
+    admit_amounts(pod, (&used, count), config)?;
+    if ports(pod).iter().any(|port| taken.contains(port)) {
+        let why = "node(s) didn't have free ports for the requested pod ports";
+        return Err(refusal(
+            "NodePorts",
+            &format!("Predicate NodePorts failed: {why}"),
+        ));
+    }
+    let labels = labels(config);
     // Labels that others put on the Node are unknown here: only keys of ours can refuse.
-    let known = pod
-        .at("spec.nodeSelector")
-        .entries()
-        .all(|(key, _)| labels.contains_key(key));
-    if known && !selected(pod, &labels) {
-        return refuse(
-            "NodeAffinity".into(),
-            "Predicate NodeAffinity failed: node(s) didn't match Pod's node affinity/selector"
-                .into(),
-        );
+    let mut keys = pod.at("spec.nodeSelector").entries();
+    if keys.all(|(key, _)| labels.contains_key(key)) && !selected(pod, &labels) {
+        let why = "node(s) didn't match Pod's node affinity/selector";
+        return Err(refusal(
+            "NodeAffinity",
+            &format!("Predicate NodeAffinity failed: {why}"),
+        ));
+    }
+    Ok(())
+}
+
+fn admit_amounts(
+    pod: &Object,
+    (used, count): (&Amounts, i64),
+    config: &KubeletConfig,
+) -> Result<(), Refusal> {
+    let allocatable = crate::node::allocatable(config);
+    let have = |name: &str| -> Quantity {
+        let amount: &Value = allocatable.get(name).unwrap_or(&Value::Null);
+        amount.str().parse().unwrap_or(Quantity::ZERO)
+    };
+    let refuse = |name: &str, asked: i64, used: i64, capacity: i64| {
+        let amounts = format!("requested: {asked}, used: {used}, capacity: {capacity}");
+        let message = format!("Node didn't have enough resource: {name}, {amounts}");
+        Err(refusal(&format!("OutOf{name}"), &message))
+    };
+    let pods = have("pods").units();
+    if count + 1 > pods {
+        return refuse("pods", 1, count, pods);
+    }
+    for (name, asked) in requests(pod) {
+        let used = used.get(&name).copied().unwrap_or(Quantity::ZERO);
+        // Resources the node does not know are a device plugin's affair.
+        let known = config.capacity.contains_key(name.as_str());
+        if asked.is_zero() || !known || used + asked <= have(&name) {
+            continue;
+        }
+        let unit = |amount: Quantity| {
+            if name == "cpu" {
+                amount.milli()
+            } else {
+                amount.units()
+            }
+        };
+        return refuse(&name, unit(asked), unit(used), unit(have(&name)));
     }
     Ok(())
 }

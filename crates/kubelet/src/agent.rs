@@ -8,23 +8,20 @@ use crate::{
     api::{PodChange, PodWatch},
     container::{self, PodContext},
     context::Context,
-    environment::Downward,
     node,
-    spec::{ProbeKind, Role},
+    spec::ProbeKind,
     status::pod_status,
-    volumes::{self, HOSTS_VOLUME},
+    steps::{self, pod_context},
+    volumes,
     worker::{Life, Observed, Ready, StartError, Step, Worker},
 };
-use env::{BoxFuture, NodeContainers, RuntimeResult, SandboxConfig, Time};
+use env::{BoxFuture, NodeContainers, RuntimeResult, Time};
 use futures::{
-    FutureExt, StreamExt,
-    channel::mpsc::UnboundedReceiver,
-    future::{Fuse, join_all},
-    select_biased,
+    FutureExt, StreamExt, channel::mpsc::UnboundedReceiver, future::Fuse, select_biased,
     stream::FuturesUnordered,
 };
 use machinery::{Object, SmolStr, Status, Value, json};
-use reconcile::{Action, Preconditions, Propagation, Target};
+use reconcile::{Action, Preconditions, Target};
 use std::{
     collections::{BTreeMap, BTreeSet},
     sync::Arc,
@@ -32,9 +29,9 @@ use std::{
 };
 
 /// Delay before something that failed against the API is tried again.
-const API_RETRY: Duration = Duration::from_secs(1);
+pub(crate) const API_RETRY: Duration = Duration::from_secs(1);
 /// Delay before the runtime is asked again after it failed.
-const RUNTIME_RETRY: Duration = Duration::from_secs(1);
+pub(crate) const RUNTIME_RETRY: Duration = Duration::from_secs(1);
 /// Probes of pods that start together are spread over this.
 const PROBE_JITTER: Duration = Duration::from_millis(20);
 /// Time far away: nothing to wait for.
@@ -42,10 +39,10 @@ const NEVER: Time = Time(u64::MAX);
 /// Results taken in before workers decide, so that a burst is one round.
 const BURST: usize = 256;
 
-type Uid = SmolStr;
+pub(crate) type Uid = SmolStr;
 
 /// What an activity reports.
-enum Done {
+pub(crate) enum Done {
     Registered(Result<(), Status>),
     Lease,
     Reported,
@@ -65,7 +62,7 @@ enum Done {
     Nothing,
 }
 
-type Activity = BoxFuture<'static, Done>;
+pub(crate) type Activity = BoxFuture<'static, Done>;
 
 /// The loop's state.
 pub struct Agent {
@@ -600,96 +597,8 @@ impl Agent {
         let Some(worker) = self.workers.get(uid) else {
             return;
         };
-        let (context, id, pod) = (self.context.clone(), uid.clone(), worker.pod.clone());
-        let shared = pod_context(&self.context, worker);
-        match step {
-            Step::Setup { attempt } => {
-                self.spawn(async move { Done::SetUp(id, set_up(&context, &pod, attempt).await) })
-            }
-            Step::Start { name, attempt } => {
-                let Some(shared) = shared else { return };
-                let Some(container) = worker.container(&name).cloned() else {
-                    return;
-                };
-                self.spawn(async move {
-                    Done::Started(
-                        id,
-                        name,
-                        container::start(&shared, &container, attempt).await,
-                    )
-                });
-            }
-            Step::Kill {
-                name,
-                id: container,
-                message,
-                grace,
-            } => {
-                let Some(shared) = shared else { return };
-                self.spawn(async move {
-                    container::kill(&shared, (&name, &container), (message, grace), true).await;
-                    Done::Killed(id, Some(name))
-                });
-            }
-            Step::KillPod { grace, hooks } => {
-                let pod = shared.unwrap_or_else(|| bare_context(&self.context, worker));
-                let running: Vec<(SmolStr, String)> = worker
-                    .observed
-                    .running()
-                    .map(|one| (one.name.as_str().into(), one.id.clone()))
-                    .collect();
-                self.spawn(async move {
-                    kill_pod(&pod, running, (grace, hooks)).await;
-                    Done::Killed(id, None)
-                });
-            }
-            Step::Remove { id: container } => self.spawn(async move {
-                // An instance that stays is found again by the next observation.
-                let _ = context.containers.remove(&container).await;
-                Done::Nothing
-            }),
-            Step::Release => {
-                let sandboxes = worker.observed.sandboxes.clone();
-                self.spawn(async move {
-                    let stops = sandboxes
-                        .iter()
-                        .map(|one| context.containers.stop_sandbox(one));
-                    let stopped = join_all(stops).await.iter().all(Result::is_ok);
-                    let released = context.containers.release_volumes(&id).await.is_ok();
-                    if !(stopped && released) {
-                        context.world.sleep(RUNTIME_RETRY).await;
-                    }
-                    Done::Released(id, stopped && released)
-                });
-            }
-            Step::Delete => self.spawn(async move {
-                let action = Action::Delete {
-                    target: Target::new("pods", pod.namespace(), pod.name()),
-                    when: Preconditions::uid(pod.uid()),
-                    grace_seconds: Some(0),
-                    propagation: Propagation::Default,
-                };
-                let result = context.api.perform(action).await;
-                if result.is_err() {
-                    context.world.sleep(API_RETRY).await;
-                }
-                Done::Deleted(id, result)
-            }),
-            Step::BackOff { name } => {
-                let Some(field) = worker
-                    .container(&name)
-                    .map(|container| container.field_path())
-                else {
-                    return;
-                };
-                self.spawn(async move {
-                    let full = Context::full_name(&pod);
-                    let text = format!("Back-off restarting failed container {name} in pod {full}");
-                    context.event(&pod, &field, true, ("BackOff", text)).await;
-                    Done::Nothing
-                });
-            }
-        }
+        self.activities
+            .extend(steps::activity(&self.context, worker, step));
     }
 
     fn probe(&mut self, uid: &Uid, name: SmolStr, kind: ProbeKind) {
@@ -755,119 +664,5 @@ impl Agent {
             let result = context.api.perform(action).await;
             Done::Written(uid, status, result)
         });
-    }
-}
-
-fn pod_context(context: &Context, worker: &Worker) -> Option<PodContext> {
-    Some(PodContext {
-        ready: worker.ready.clone()?,
-        ..bare_context(context, worker)
-    })
-}
-
-fn bare_context(context: &Context, worker: &Worker) -> PodContext {
-    PodContext {
-        context: context.clone(),
-        pod: worker.pod.clone(),
-        spec: worker.spec.clone(),
-        ready: Arc::default(),
-    }
-}
-
-/// Volumes first, then the sandbox; the error is a sentence, with its event reason in front.
-async fn set_up(context: &Context, pod: &Arc<Object>, attempt: u32) -> Result<Ready, String> {
-    let mut ready = Ready::default();
-    let downward = Downward {
-        pod,
-        node: &context.config.node_name,
-        hosts: &context.config.internal_ips,
-        ips: &[],
-        allocatable: &context.config.capacity,
-    };
-    for volume in pod.at("spec.volumes").items() {
-        let name = volume.get("name").str();
-        let path = volumes::prepare(context, &downward, volume)
-            .await
-            .map_err(|message| {
-                format!("FailedMount: MountVolume.SetUp failed for volume \"{name}\" : {message}")
-            })?;
-        ready.volumes.insert(name.into(), path);
-    }
-    let sandbox = context
-        .containers
-        .run_sandbox(&sandbox_config(context, pod, attempt))
-        .await;
-    let sandbox = sandbox.map_err(|error| {
-        format!(
-            "FailedCreatePodSandBox: Failed to create pod sandbox: {}",
-            error.message
-        )
-    })?;
-    let named = pod.at("spec.hostAliases").items().next().is_some()
-        || !pod.at("spec.subdomain").str().is_empty();
-    if named && !pod.at("spec.hostNetwork").is_true() {
-        let hosts = volumes::hosts_file(pod, &sandbox.ips, &context.config.cluster_domain);
-        let path = context
-            .containers
-            .prepare_volume(pod.uid(), HOSTS_VOLUME, &hosts, None)
-            .await;
-        let path = path.map_err(|error| format!("FailedMount: {}", error.message))?;
-        ready.volumes.insert(HOSTS_VOLUME.into(), path);
-    }
-    (ready.sandbox, ready.ips) = (sandbox.id, sandbox.ips);
-    Ok(ready)
-}
-
-fn sandbox_config(context: &Context, pod: &Object, attempt: u32) -> SandboxConfig {
-    let spec = pod.at("spec");
-    let sysctls = spec.at("securityContext.sysctls").items();
-    let host_network = spec.get("hostNetwork").is_true();
-    let (hostname, _) = crate::dns::host_names(pod, &context.config.cluster_domain);
-    SandboxConfig {
-        namespace: pod.namespace().into(),
-        name: pod.name().into(),
-        uid: pod.uid().into(),
-        attempt,
-        hostname: if host_network {
-            context.config.hostname.clone()
-        } else {
-            hostname
-        },
-        host_network,
-        host_pid: spec.get("hostPID").is_true(),
-        host_ipc: spec.get("hostIPC").is_true(),
-        share_process_namespace: spec.get("shareProcessNamespace").is_true(),
-        resolv_conf: crate::dns::resolv_conf(pod, &context.config),
-        sysctls: sysctls
-            .map(|one| (one.get("name").str().into(), one.get("value").str().into()))
-            .collect(),
-        limits: container::pod_limits(pod),
-    }
-}
-
-/// Main containers end first, together; then sidecars, last started first.
-async fn kill_pod(pod: &PodContext, running: Vec<(SmolStr, String)>, (grace, hooks): (i64, bool)) {
-    let begun = pod.context.world.now();
-    let sidecars: Vec<&SmolStr> = pod.spec.of(&[Role::Sidecar]).map(|one| &one.name).collect();
-    let (late, first): (Vec<_>, Vec<_>) = running
-        .iter()
-        .partition(|(name, _)| sidecars.contains(&name));
-    let kill = |(name, id): &(SmolStr, String), grace: i64| {
-        let (name, id) = (name.clone(), id.clone());
-        async move {
-            let message = format!("Stopping container {name}");
-            container::kill(pod, (&name, &id), (message, grace), hooks).await;
-        }
-    };
-    join_all(first.into_iter().map(|one| kill(one, grace))).await;
-    for name in sidecars.into_iter().rev() {
-        for one in late.iter().filter(|(known, _)| known == name) {
-            let passed = pod.context.world.now().since(begun);
-            kill(
-                one,
-                crate::worker::remaining(grace, passed).as_secs() as i64,
-            )
-            .await;
-        }
     }
 }

@@ -13,10 +13,12 @@ mod context;
 mod dns;
 mod environment;
 mod kubelet;
+mod limits;
 mod node;
 mod probes;
 mod spec;
 mod status;
+mod steps;
 mod volumes;
 mod worker;
 

@@ -43,11 +43,7 @@ const CONDITIONS: [(&str, &str, &str, &str); 4] = [
 ];
 
 fn labels(config: &KubeletConfig) -> Map {
-    let mut labels: Map = config
-        .labels
-        .iter()
-        .map(|(key, value)| (key, value))
-        .collect();
+    let mut labels: Map = config.labels.iter().collect();
     for (key, value) in [
         ("kubernetes.io/hostname", &config.hostname),
         ("kubernetes.io/os", &"linux".to_owned()),
@@ -103,11 +99,7 @@ fn node(config: &KubeletConfig) -> Value {
     if !config.taints.is_empty() {
         spec.insert("taints", config.taints.clone());
     }
-    let mut annotations: Map = config
-        .annotations
-        .iter()
-        .map(|(key, value)| (key, value))
-        .collect();
+    let mut annotations: Map = config.annotations.iter().collect();
     annotations.insert(
         "volumes.kubernetes.io/controller-managed-attach-detach",
         "true",

@@ -83,6 +83,22 @@ pub struct Tracked {
     pub kill: Option<(String, Option<i64>)>,
 }
 
+impl Tracked {
+    /// Shows the crash loop; whether that is news.
+    fn wait_for_crash(&mut self, name: &str, pod: &str) -> bool {
+        let delay = self.crash.delay().as_secs();
+        let text = match (delay / 60, delay % 60) {
+            (0, seconds) => format!("{seconds}s"),
+            (minutes, seconds) => format!("{minutes}m{seconds}s"),
+        };
+        let message = format!("back-off {text} restarting failed container={name} pod={pod}");
+        let waiting = Some((SmolStr::new_static("CrashLoopBackOff"), message));
+        let news = self.waiting != waiting;
+        self.waiting = waiting;
+        news
+    }
+}
+
 /// What the runtime shows of a pod.
 #[derive(Clone, Debug, Default)]
 pub struct Observed {
@@ -514,47 +530,40 @@ impl Worker {
             }
             return;
         }
-        let attempt = match &last {
-            None => 0,
-            Some(last) => match &last.state {
-                ContainerState::Running { .. } => return,
-                // Made but never started: the start failed; the next attempt is a new one.
-                ContainerState::Created => last.attempt + 1,
-                ContainerState::Exited {
-                    exit_code,
-                    finished_at,
-                    ..
-                } => {
-                    // A new sandbox is initialized anew.
-                    let anew = last.sandbox_id != sandbox && container.role == Role::Init;
-                    if !container.restarts_after(*exit_code) && !anew {
-                        return;
-                    }
-                    let until = tracked.crash.until(*finished_at);
-                    if until > now {
-                        *again = until.min(*again);
-                        let delay = tracked.crash.delay().as_secs();
-                        let (minutes, seconds) = (delay / 60, delay % 60);
-                        let text = if minutes > 0 {
-                            format!("{minutes}m{seconds}s")
-                        } else {
-                            format!("{seconds}s")
-                        };
-                        let message = format!(
-                            "back-off {text} restarting failed container={name} pod={full_name}"
-                        );
-                        let waiting = Some((SmolStr::new_static("CrashLoopBackOff"), message));
-                        if tracked.waiting != waiting {
-                            tracked.waiting = waiting;
-                            steps.push(Step::BackOff { name: name.clone() });
-                        }
-                        return;
-                    }
-                    tracked.crash.next(now);
-                    last.attempt + 1
-                }
-            },
+        let Some(last) = last else {
+            tracked.busy = true;
+            steps.push(Step::Start {
+                name: name.clone(),
+                attempt: 0,
+            });
+            return;
         };
+        if let ContainerState::Exited {
+            exit_code,
+            finished_at,
+            ..
+        } = last.state
+        {
+            // A new sandbox is initialized anew.
+            let anew = last.sandbox_id != sandbox && container.role == Role::Init;
+            if !container.restarts_after(exit_code) && !anew {
+                return;
+            }
+            let until = tracked.crash.until(finished_at);
+            if until > now {
+                *again = until.min(*again);
+                if tracked.wait_for_crash(name, &full_name) {
+                    steps.push(Step::BackOff { name: name.clone() });
+                }
+                return;
+            }
+            tracked.crash.next(now);
+        }
+        if matches!(last.state, ContainerState::Running { .. }) {
+            return;
+        }
+        // One that was made but never started has failed to: the next attempt is a new one.
+        let attempt = last.attempt + 1;
         tracked.busy = true;
         steps.push(Step::Start {
             name: name.clone(),

@@ -387,3 +387,87 @@ fn a_new_agent_takes_over_what_runs() {
         .collect();
     assert_eq!(left, ["p"], "what belongs to a pod that is gone is removed");
 }
+
+#[test]
+fn a_dead_sandbox_is_replaced_and_initialized_anew() {
+    let node = Node::new();
+    node.create(
+        "p",
+        json!({"initContainers": [container("i")], "containers": [container("c")]}),
+    );
+    node.pass(50);
+    node.runtime.end("i", 0);
+    node.pass(50);
+    assert_eq!(node.status("p")["phase"].str(), "Running");
+    node.runtime.state.lock().unwrap().sandboxes[0].ready = false;
+    node.runtime.end("c", 137);
+    node.pass(50);
+    let status = node.status("p");
+    assert_eq!(
+        status["initContainerStatuses"][0]["restartCount"].as_i64(),
+        Some(1)
+    );
+    node.runtime.end("i", 0);
+    node.pass(50);
+    let status = node.status("p");
+    assert_eq!(
+        status["containerStatuses"][0]["restartCount"].as_i64(),
+        Some(1)
+    );
+    assert_eq!(node.condition("p", "Ready"), "True");
+}
+
+#[test]
+fn a_status_written_by_others_is_put_right() {
+    let node = Node::new();
+    node.create("p", json!({"containers": [container("c")]}));
+    node.pass(50);
+    let mut pod = node.api.read("pods", "d", "p").unwrap();
+    for condition in pod
+        .at_mut(&["status", "conditions"])
+        .unwrap()
+        .as_array_mut()
+        .unwrap()
+    {
+        if condition["type"].str() == "Ready" {
+            condition["status"] = "False".into();
+        }
+    }
+    node.api.put("pods", pod);
+    node.pass(50);
+    assert_eq!(node.condition("p", "Ready"), "True");
+}
+
+#[test]
+fn readiness_gates_and_force_deletion() {
+    let node = Node::new();
+    node.create(
+        "p",
+        json!({"readinessGates": [{"conditionType": "x/y"}], "containers": [container("c")]}),
+    );
+    node.pass(50);
+    assert_eq!(
+        (
+            node.condition("p", "ContainersReady"),
+            node.condition("p", "Ready")
+        ),
+        ("True".into(), "False".into())
+    );
+    let mut pod = node.api.read("pods", "d", "p").unwrap();
+    let conditions = pod
+        .at_mut(&["status", "conditions"])
+        .unwrap()
+        .as_array_mut()
+        .unwrap();
+    conditions.push(json!({"type": "x/y", "status": "True"}));
+    node.api.put("pods", pod);
+    node.pass(50);
+    assert_eq!(
+        (node.condition("p", "x/y"), node.condition("p", "Ready")),
+        ("True".into(), "True".into())
+    );
+    node.api.remove("pods", "d", "p");
+    node.pass(50);
+    let state = node.runtime.state.lock().unwrap();
+    assert!(state.sandboxes.is_empty() && state.containers.is_empty());
+}

@@ -117,12 +117,15 @@ impl Scheduler {
     }
 
     fn gates(&self, pod: &PodInfo) -> Vec<Rejection> {
-        let gate = |plugin: &Box<dyn crate::framework::Plugin>| {
+        let gate = |plugin: &dyn crate::framework::Plugin| {
             Some(Rejection::unresolvable(
                 plugin.name(),
                 plugin.pre_enqueue(pod)?,
             ))
         };
-        self.plugins.iter().filter_map(gate).collect()
+        self.plugins
+            .iter()
+            .filter_map(|plugin| gate(plugin.as_ref()))
+            .collect()
     }
 }
