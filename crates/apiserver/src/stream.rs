@@ -30,7 +30,11 @@ use machinery::{Object, Status, json, parse_time};
 use std::{convert::Infallible, sync::Arc};
 use tokio_tungstenite::{
     WebSocketStream,
-    tungstenite::{Message, handshake::derive_accept_key, protocol::Role},
+    tungstenite::{
+        Message, Utf8Bytes,
+        handshake::derive_accept_key,
+        protocol::{CloseFrame, Role, frame::coding::CloseCode},
+    },
 };
 
 type Socket = WebSocketStream<TokioIo<Upgraded>>;
@@ -284,6 +288,11 @@ async fn remote_command(
     })
 }
 
+/// A normal end: clients take a close without a code for a broken connection.
+fn goodbye() -> Message {
+    Message::Close(Some(CloseFrame { code: CloseCode::Normal, reason: Utf8Bytes::default() }))
+}
+
 /// Carries bytes both ways until the command ends or the client goes.
 async fn run_session(session: Arc<dyn Session>, mut sender: Sender, receiver: Receiver) {
     let input = tokio::spawn(feed(session.clone(), receiver));
@@ -301,11 +310,11 @@ async fn run_session(session: Arc<dyn Session>, mut sender: Sender, receiver: Re
     }
     input.abort();
     // The client may be gone already.
-    let _ = sender.send(Message::Close(None)).await;
+    let _ = sender.send(goodbye()).await;
 }
 
 async fn close(mut sender: Sender, mut receiver: Receiver) {
-    let _ = sender.send(Message::Close(None)).await;
+    let _ = sender.send(goodbye()).await;
     while let Some(Ok(_)) = receiver.next().await {}
 }
 
@@ -433,7 +442,7 @@ async fn pump(stream: Arc<dyn ByteStream>, sender: Arc<tokio::sync::Mutex<Sender
             break;
         }
     }
-    let _ = sender.lock().await.send(Message::Close(None)).await;
+    let _ = sender.lock().await.send(goodbye()).await;
 }
 
 async fn forward(mut receiver: Receiver, streams: &[Option<Arc<dyn ByteStream>>]) {
