@@ -38,8 +38,12 @@ impl Plugin for VolumeBinding {
     fn pre_bind(&self, cycle: &Cycle<'_>, node: &NodeInfo) -> Option<Vec<Action>> {
         // A claim that vanished fails at the kubelet, as upstream's would after its check.
         let claims = Claims::read(cycle.view, cycle.pod).ok()?;
-        let waiting = claims.waiting.iter();
-        let actions: Vec<_> = waiting.filter_map(|claim| claim.action(node)).collect();
+        let (mut taken, mut actions) = (Vec::new(), Vec::new());
+        for claim in &claims.waiting {
+            let volume = claim.existing(node, &taken);
+            taken.extend(volume.map(|volume| volume.name()));
+            actions.extend(claim.action(node, volume.map(AsRef::as_ref)));
+        }
         (!claims.waiting.is_empty()).then_some(actions)
     }
 }
@@ -158,8 +162,8 @@ impl<'a> Waiting<'a> {
     }
 
     /// What binds the claim for a node; nothing if that has been asked for.
-    fn action(&self, node: &NodeInfo) -> Option<Action> {
-        if let Some(volume) = self.existing(node, &[]) {
+    fn action(&self, node: &NodeInfo, volume: Option<&Object>) -> Option<Action> {
+        if let Some(volume) = volume {
             let claim = json!({
                 "apiVersion": "v1", "kind": "PersistentVolumeClaim", "uid": self.claim.uid(),
                 "namespace": self.claim.namespace(), "name": self.claim.name(),
