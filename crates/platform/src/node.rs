@@ -1,7 +1,7 @@
 //! Nodes: a kubelet over whatever containers it is given, and its kernel's service rules.
 
 use crate::{Platform, client::NodeClient};
-use env::{Containers, KernelNet, ServiceTable};
+use env::{Containers, KernelNet, ServiceTable, World};
 use kubelet::{Kubelet, KubeletConfig};
 use std::sync::Arc;
 
@@ -16,9 +16,20 @@ pub struct NodeHands {
 }
 
 impl Platform {
-    /// Adds a node to the cluster and starts its agent.
+    /// Adds a node to the cluster and starts its agent in the control plane's world.
     pub async fn start_node(
         &self,
+        config: KubeletConfig,
+        hands: NodeHands,
+    ) -> Result<Arc<Kubelet>, env::RuntimeError> {
+        let world = self.door.world().clone();
+        self.start_node_in(world, config, hands).await
+    }
+
+    /// Adds a node whose agent lives in a world of its own, so that it can fail alone.
+    pub async fn start_node_in(
+        &self,
+        world: World,
         config: KubeletConfig,
         hands: NodeHands,
     ) -> Result<Arc<Kubelet>, env::RuntimeError> {
@@ -28,7 +39,6 @@ impl Platform {
                 .await?;
         }
         let client = NodeClient::new(&self.door, &config.node_name, &self.pods, &self.recorder);
-        let world = self.door.world().clone();
         Ok(Kubelet::start(
             world,
             config,

@@ -1,1 +1,7 @@
-//! Room under construction.
+//! Rehearsals.
+
+mod cluster;
+mod error;
+
+pub use cluster::*;
+pub use error::Error;
