@@ -1,0 +1,12 @@
+//! A small blocking HTTP/1.1 client over TLS for the contract tests: it shows what the server
+//! says, byte for byte, and repairs nothing.
+//!
+//! Knows addresses and credentials, no kinds. Upstream counterpart: `client-go/rest`.
+
+mod api;
+mod http;
+mod watch;
+
+pub use api::Api;
+pub use http::Answer;
+pub use watch::Watch;

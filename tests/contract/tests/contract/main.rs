@@ -1,0 +1,129 @@
+//! What any client may rely on, checked on the wire against the real binary.
+//!
+//! Cases share one cluster with simulated containers, each in a namespace of its own. Must not
+//! know the platform's code. Upstream counterpart: `test/integration/apiserver`.
+
+mod applying;
+mod forms;
+mod patching;
+mod reading;
+mod refusing;
+mod watching;
+
+use contract_tests::Api;
+use e2e_tests::{Case, Cluster, run_cases};
+use serde_json::{Value, json};
+use std::process::ExitCode;
+
+const CASES: &[Case] = &[
+    (
+        "reading::a_list_and_its_watch_miss_nothing",
+        reading::a_list_and_its_watch_miss_nothing,
+    ),
+    (
+        "reading::pages_come_from_one_snapshot",
+        reading::pages_come_from_one_snapshot,
+    ),
+    ("reading::selectors_choose", reading::selectors_choose),
+    (
+        "watching::watch_list_ends_with_a_bookmark",
+        watching::watch_list_ends_with_a_bookmark,
+    ),
+    (
+        "watching::a_selector_turns_changes_into_arrivals",
+        watching::a_selector_turns_changes_into_arrivals,
+    ),
+    (
+        "watching::every_watcher_sees_one_order",
+        watching::every_watcher_sees_one_order,
+    ),
+    (
+        "watching::versions_out_of_reach_are_refused",
+        watching::versions_out_of_reach_are_refused,
+    ),
+    (
+        "patching::concurrent_merge_patches_all_succeed",
+        patching::concurrent_merge_patches_all_succeed,
+    ),
+    (
+        "patching::status_and_labels_do_not_overwrite",
+        patching::status_and_labels_do_not_overwrite,
+    ),
+    (
+        "patching::patches_that_change_nothing_write_nothing",
+        patching::patches_that_change_nothing_write_nothing,
+    ),
+    (
+        "patching::strategic_patches_merge_by_key",
+        patching::strategic_patches_merge_by_key,
+    ),
+    (
+        "patching::concurrent_updates_lose_nothing",
+        patching::concurrent_updates_lose_nothing,
+    ),
+    (
+        "applying::disjoint_appliers_never_conflict",
+        applying::disjoint_appliers_never_conflict,
+    ),
+    (
+        "applying::fields_no_longer_applied_go",
+        applying::fields_no_longer_applied_go,
+    ),
+    (
+        "applying::owners_are_told_apart",
+        applying::owners_are_told_apart,
+    ),
+    (
+        "applying::ports_are_told_apart_by_protocol",
+        applying::ports_are_told_apart_by_protocol,
+    ),
+    (
+        "refusing::unknown_and_repeated_fields",
+        refusing::unknown_and_repeated_fields,
+    ),
+    ("refusing::missing_things", refusing::missing_things),
+    (
+        "refusing::a_terminating_namespace",
+        refusing::a_terminating_namespace,
+    ),
+    ("refusing::names", refusing::names),
+    (
+        "refusing::stale_writes_and_preconditions",
+        refusing::stale_writes_and_preconditions,
+    ),
+    ("refusing::strangers", refusing::strangers),
+    ("forms::tables_and_metadata", forms::tables_and_metadata),
+    ("forms::yaml_and_protobuf", forms::yaml_and_protobuf),
+    ("forms::malformed_bodies", forms::malformed_bodies),
+    ("forms::documents", forms::documents),
+];
+
+fn main() -> ExitCode {
+    run_cases(CASES, || Cluster::start(true, 1))
+}
+
+/// A client and the path of config maps in a new namespace.
+fn place(cluster: &Cluster, name: &str) -> (Api, String) {
+    let api = Api::of(cluster);
+    let namespace = json!({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name}});
+    api.create("/api/v1/namespaces", &namespace).ok();
+    (api, format!("/api/v1/namespaces/{name}/configmaps"))
+}
+
+/// A config map.
+fn map(name: &str, data: &Value) -> Value {
+    json!({"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": name}, "data": data})
+}
+
+/// An object's resourceVersion.
+fn version(object: &Value) -> String {
+    object["metadata"]["resourceVersion"]
+        .as_str()
+        .expect("a stored object has a version")
+        .to_owned()
+}
+
+/// An object's name.
+fn name(object: &Value) -> &str {
+    object["metadata"]["name"].as_str().unwrap_or_default()
+}

@@ -1,0 +1,170 @@
+//! Refusals: the right code, reason and field, and nothing written.
+
+use crate::{map, place, version};
+use contract_tests::Api;
+use e2e_tests::Cluster;
+use serde_json::json;
+
+pub fn unknown_and_repeated_fields(cluster: &mut Cluster) {
+    let (api, path) = place(cluster, "strict");
+    let mut unknown = map("one", &json!({}));
+    unknown["datum"] = json!({});
+    let strict = format!("{path}?fieldValidation=Strict");
+    let status = api.create(&strict, &unknown).refused(400, "BadRequest");
+    assert!(
+        status["message"]
+            .as_str()
+            .unwrap()
+            .contains("unknown field \"datum\""),
+        "{status}"
+    );
+    let twice = br#"{"apiVersion":"v1","kind":"ConfigMap","metadata":{"name":"one"},"data":{"a":"1","a":"2"}}"#;
+    let form = [("Content-Type", "application/json")];
+    let status = api
+        .call("POST", &strict, &form, twice)
+        .refused(400, "BadRequest");
+    assert!(
+        status["message"]
+            .as_str()
+            .unwrap()
+            .contains("duplicate field"),
+        "{status}"
+    );
+    let warned = api.create(&format!("{path}?fieldValidation=Warn"), &unknown);
+    let warning = warned.header("warning").unwrap_or_default().to_owned();
+    assert!(warning.contains("unknown field"), "{warning}");
+    assert!(warned.ok()["datum"].is_null(), "what is unknown is dropped");
+    let ignored = map("two", &json!({}));
+    let answer = api.create(&format!("{path}?fieldValidation=Ignore"), &ignored);
+    assert_eq!(answer.header("warning"), None);
+    api.create(
+        &format!("{path}?fieldValidation=Maybe"),
+        &map("three", &json!({})),
+    )
+    .refused(422, "Invalid");
+}
+
+pub fn missing_things(cluster: &mut Cluster) {
+    let (api, path) = place(cluster, "missing");
+    let absent = format!("{path}/absent");
+    api.update(&absent, &map("absent", &json!({})))
+        .refused(404, "NotFound");
+    api.merge(&absent, &json!({})).refused(404, "NotFound");
+    api.delete(&absent).refused(404, "NotFound");
+    let status = api.get(&absent).refused(404, "NotFound");
+    assert_eq!(status["message"], "configmaps \"absent\" not found");
+    assert_eq!(
+        status["details"],
+        json!({"name": "absent", "kind": "configmaps"})
+    );
+    let nowhere = "/api/v1/namespaces/nowhere/configmaps";
+    api.create(nowhere, &map("a", &json!({})))
+        .refused(404, "NotFound");
+    api.apply(&format!("{nowhere}/a"), "m", &map("a", &json!({})))
+        .refused(404, "NotFound");
+    assert_eq!(api.get(nowhere).ok()["items"], json!([]));
+    assert_eq!(api.get("/apis/no.such.group/v1/things").code, 404);
+    let refused = api.call("DELETE", "/api/v1/nodes/absent/status", &[], b"");
+    assert_eq!(refused.code, 405);
+}
+
+pub fn a_terminating_namespace(cluster: &mut Cluster) {
+    let (api, path) = place(cluster, "ending");
+    let mut held = map("held", &json!({}));
+    held["metadata"]["finalizers"] = json!(["example.com/hold"]);
+    api.create(&path, &held).ok();
+    let gone = api.delete("/api/v1/namespaces/ending").ok();
+    assert_eq!(gone["status"]["phase"], "Terminating");
+    let status = api
+        .create(&path, &map("late", &json!({})))
+        .refused(403, "Forbidden");
+    assert_eq!(
+        status["details"]["causes"][0]["reason"],
+        "NamespaceTerminating"
+    );
+    api.merge(
+        &format!("{path}/held"),
+        &json!({"metadata": {"finalizers": null}}),
+    )
+    .ok();
+    cluster.until(
+        "the namespace is gone",
+        std::time::Duration::from_secs(30),
+        |_| api.get("/api/v1/namespaces/ending").code == 404,
+    );
+}
+
+pub fn names(cluster: &mut Cluster) {
+    let (api, path) = place(cluster, "names");
+    for bad in ["Upper", "under_score", "-dash", "dot.", &"x".repeat(254)] {
+        let status = api
+            .create(&path, &map(bad, &json!({})))
+            .refused(422, "Invalid");
+        assert_eq!(
+            status["details"]["causes"][0]["field"], "metadata.name",
+            "{status}"
+        );
+    }
+    let mut unnamed = map("", &json!({}));
+    api.create(&path, &unnamed).refused(422, "Invalid");
+    unnamed["metadata"] = json!({"generateName": "made-"});
+    let made = api.create(&path, &unnamed).ok();
+    let name = made["metadata"]["name"].as_str().unwrap();
+    assert!(name.starts_with("made-") && name.len() == 10, "{name}");
+    let mut elsewhere = map("a", &json!({}));
+    elsewhere["metadata"]["namespace"] = json!("default");
+    api.create(&path, &elsewhere).refused(400, "BadRequest");
+    let mut other = api.create(&path, &map("b", &json!({}))).ok();
+    other["metadata"]["name"] = json!("c");
+    api.update(&format!("{path}/b"), &other)
+        .refused(400, "BadRequest");
+    let mut labelled = map("d", &json!({}));
+    labelled["metadata"]["labels"] = json!({"a b": "c"});
+    api.create(&path, &labelled).refused(422, "Invalid");
+    api.create(&path, &map("e", &json!({"a/b": "c"})))
+        .refused(422, "Invalid");
+}
+
+pub fn stale_writes_and_preconditions(cluster: &mut Cluster) {
+    let (api, path) = place(cluster, "stale");
+    let made = api.create(&path, &map("one", &json!({}))).ok();
+    let object = format!("{path}/one");
+    let changed = api.merge(&object, &json!({"data": {"a": "b"}})).ok();
+    api.update(&object, &made).refused(409, "Conflict");
+    let stale = json!({"metadata": {"resourceVersion": version(&made)}, "data": {"c": "d"}});
+    api.merge(&object, &stale).refused(409, "Conflict");
+    let options = |preconditions| json!({"kind": "DeleteOptions", "apiVersion": "v1", "preconditions": preconditions});
+    for wrong in [
+        json!({"uid": "other"}),
+        json!({"resourceVersion": version(&made)}),
+    ] {
+        api.json("DELETE", &object, "application/json", &options(wrong))
+            .refused(409, "Conflict");
+    }
+    let right = json!({"uid": changed["metadata"]["uid"], "resourceVersion": version(&changed)});
+    api.json("DELETE", &object, "application/json", &options(right))
+        .ok();
+    api.create(&path, &map("two", &json!({}))).ok();
+    api.create(&path, &map("two", &json!({})))
+        .refused(409, "AlreadyExists");
+    let dry = api.create(&format!("{path}?dryRun=All"), &map("dry", &json!({})));
+    assert_eq!(dry.code, 201);
+    api.get(&format!("{path}/dry")).refused(404, "NotFound");
+}
+
+pub fn strangers(cluster: &mut Cluster) {
+    let (api, path) = place(cluster, "strangers");
+    let stranger = Api::anonymous(cluster);
+    stranger.get(&path).refused(403, "Forbidden");
+    assert_eq!(stranger.get("/livez").code, 200);
+    let forged = [("Authorization", "Bearer a.b.c")];
+    stranger
+        .call("GET", &path, &forged, b"")
+        .refused(401, "Unauthorized");
+    let nobody = [("Impersonate-User", "nobody")];
+    let status = api
+        .call("GET", &path, &nobody, b"")
+        .refused(403, "Forbidden");
+    let want = "configmaps is forbidden: User \"nobody\" cannot list resource \"configmaps\" in API group \"\" in the namespace \"strangers\"";
+    assert_eq!(status["message"], want);
+}
