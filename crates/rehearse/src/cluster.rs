@@ -7,7 +7,7 @@ use crate::Error;
 use admission::{AdmissionConfig, bootstrap};
 use auth::{AUTHENTICATED, MASTERS, TokenKey, User};
 use env::Time;
-use kubelet::KubeletConfig;
+use kubelet::{Kubelet, KubeletConfig};
 use machinery::{Object, Status, Value, json};
 use platform::{NodeHands, Platform, PlatformConfig};
 use registry::{Answer, Call, FieldValidation, Key, PatchKind, Reply, Snapshot, Verb};
@@ -86,6 +86,7 @@ struct Node {
     containers: Arc<SimContainers>,
     agent: Domain,
     boots: u32,
+    kubelet: Option<Arc<Kubelet>>,
 }
 
 /// A running simulated cluster.
@@ -160,6 +161,7 @@ impl Cluster {
             plan,
             number,
             boots: 0,
+            kubelet: None,
         };
         self.nodes.insert(name.clone(), node);
         self.start_agent(&name)
@@ -191,7 +193,9 @@ impl Cluster {
         let world = node.agent.world();
         let started = self.platform.start_node_in(world, config, hands);
         let started = self.sim.block_on(started);
-        started.map(drop).map_err(|why| Error::Platform(why.to_string()))
+        let kubelet = started.map_err(|why| Error::Platform(why.to_string()))?;
+        self.node(name)?.kubelet = Some(kubelet);
+        Ok(())
     }
 
     fn node(&mut self, name: &str) -> Result<&mut Node, Error> {
@@ -203,6 +207,7 @@ impl Cluster {
     pub fn kill_node(&mut self, name: &str) -> Result<(), Error> {
         let node = self.node(name)?;
         node.agent.kill();
+        node.kubelet = None;
         node.containers.power_off();
         Ok(())
     }
