@@ -50,11 +50,17 @@ impl Settings {
             attempts: 2,
         };
         for line in text.lines() {
-            let mut words = line.split(['#', ';']).next().unwrap_or("").split_whitespace();
+            let mut words = line
+                .split(['#', ';'])
+                .next()
+                .unwrap_or("")
+                .split_whitespace();
             match words.next() {
                 Some("nameserver") => {
                     let address = words.next().and_then(|word| word.parse::<IpAddr>().ok());
-                    settings.servers.extend(address.map(|ip| SocketAddr::new(ip, DNS_PORT)));
+                    settings
+                        .servers
+                        .extend(address.map(|ip| SocketAddr::new(ip, DNS_PORT)));
                 }
                 Some("search" | "domain") => settings.search = words.map(Into::into).collect(),
                 Some("options") => words.for_each(|word| settings.option(word)),
@@ -86,9 +92,16 @@ impl Settings {
         if let Some(absolute) = host.strip_suffix('.') {
             return vec![absolute.to_owned()];
         }
-        let searched = self.search.iter().map(|suffix| format!("{host}.{}", suffix.trim_end_matches('.')));
+        let searched = self
+            .search
+            .iter()
+            .map(|suffix| format!("{host}.{}", suffix.trim_end_matches('.')));
         let mut names: Vec<String> = searched.collect();
-        let place = if host.matches('.').count() >= self.ndots { 0 } else { names.len() };
+        let place = if host.matches('.').count() >= self.ndots {
+            0
+        } else {
+            names.len()
+        };
         names.insert(place, host.to_owned());
         names
     }
@@ -96,12 +109,16 @@ impl Settings {
 
 /// Addresses a `hosts` file gives for a name.
 fn in_hosts(text: &str, host: &str) -> Vec<IpAddr> {
-    let lines = text.lines().map(|line| line.split('#').next().unwrap_or(""));
+    let lines = text
+        .lines()
+        .map(|line| line.split('#').next().unwrap_or(""));
     lines
         .filter_map(|line| {
             let mut words = line.split_whitespace();
             let address = words.next()?.parse().ok()?;
-            words.any(|name| name.eq_ignore_ascii_case(host)).then_some(address)
+            words
+                .any(|name| name.eq_ignore_ascii_case(host))
+                .then_some(address)
         })
         .collect()
 }
@@ -136,7 +153,9 @@ pub fn ask(settings: &Settings, host: &str) -> io::Result<Vec<IpAddr>> {
     let mut failure = not_found(host);
     for name in settings.candidates(host) {
         match ask_all(settings, &name) {
-            Ok(found) if !found.is_empty() => return Ok(found.into_iter().map(Into::into).collect()),
+            Ok(found) if !found.is_empty() => {
+                return Ok(found.into_iter().map(Into::into).collect());
+            }
             Ok(_) => {}
             Err(error) => failure = error,
         }
@@ -145,7 +164,10 @@ pub fn ask(settings: &Settings, host: &str) -> io::Result<Vec<IpAddr>> {
 }
 
 fn not_found(host: &str) -> io::Error {
-    io::Error::new(io::ErrorKind::NotFound, format!("{host}: Name or service not known"))
+    io::Error::new(
+        io::ErrorKind::NotFound,
+        format!("{host}: Name or service not known"),
+    )
 }
 
 fn ask_all(settings: &Settings, name: &str) -> io::Result<Vec<Ipv4Addr>> {
@@ -182,7 +204,11 @@ fn ask_one(server: SocketAddr, name: &str, timeout: Duration) -> io::Result<Vec<
             // Late answers to earlier questions carry another number.
             Ok(size) if number(&buffer[..size], 0) == Some(id) => return answers(&buffer[..size]),
             Ok(_) => {}
-            Err(error) if matches!(error.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut) => {}
+            Err(error)
+                if matches!(
+                    error.kind(),
+                    io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut
+                ) => {}
             Err(error) => return Err(error),
         }
     }
@@ -231,7 +257,9 @@ fn answers(packet: &[u8]) -> io::Result<Vec<Ipv4Addr>> {
     match code {
         0 => addresses(packet).ok_or_else(|| invalid("a name server sent a broken answer")),
         NX_DOMAIN => Ok(Vec::new()),
-        code => Err(io::Error::other(format!("a name server answered with code {code}"))),
+        code => Err(io::Error::other(format!(
+            "a name server answered with code {code}"
+        ))),
     }
 }
 
@@ -285,8 +313,22 @@ mod tests {
         assert_eq!(settings.servers, ["10.0.0.2:53".parse().unwrap()]);
         assert_eq!((settings.ndots, settings.attempts), (5, 3));
         let cases: [(&str, &[&str]); 3] = [
-            ("redis", &["redis.a.svc.cluster.local", "redis.svc.cluster.local", "redis"]),
-            ("a.b.c.d.e.f", &["a.b.c.d.e.f", "a.b.c.d.e.f.a.svc.cluster.local", "a.b.c.d.e.f.svc.cluster.local"]),
+            (
+                "redis",
+                &[
+                    "redis.a.svc.cluster.local",
+                    "redis.svc.cluster.local",
+                    "redis",
+                ],
+            ),
+            (
+                "a.b.c.d.e.f",
+                &[
+                    "a.b.c.d.e.f",
+                    "a.b.c.d.e.f.a.svc.cluster.local",
+                    "a.b.c.d.e.f.svc.cluster.local",
+                ],
+            ),
             ("x.y.", &["x.y"]),
         ];
         for (host, expected) in cases {
@@ -297,7 +339,10 @@ mod tests {
     #[test]
     fn hosts_file() {
         let text = "127.0.0.1 localhost\n::1 localhost ip6\n10.1.2.3 pod.x pod # y\n";
-        assert_eq!(in_hosts(text, "POD"), ["10.1.2.3".parse::<IpAddr>().unwrap()]);
+        assert_eq!(
+            in_hosts(text, "POD"),
+            ["10.1.2.3".parse::<IpAddr>().unwrap()]
+        );
         assert_eq!(in_hosts(text, "localhost").len(), 2);
         assert!(in_hosts(text, "y").is_empty());
     }
@@ -328,8 +373,14 @@ mod tests {
     fn asks_through_the_search_list() {
         let mut settings = Settings::parse("search no.x svc.x\noptions ndots:5");
         settings.servers = vec![server()];
-        assert_eq!(ask(&settings, "redis").unwrap(), ["10.100.0.7".parse::<IpAddr>().unwrap()]);
-        assert_eq!(ask(&settings, "other").unwrap_err().kind(), io::ErrorKind::NotFound);
+        assert_eq!(
+            ask(&settings, "redis").unwrap(),
+            ["10.100.0.7".parse::<IpAddr>().unwrap()]
+        );
+        assert_eq!(
+            ask(&settings, "other").unwrap_err().kind(),
+            io::ErrorKind::NotFound
+        );
         assert!(ask(&settings, &"a".repeat(64)).is_err());
         for broken in [&b"ab"[..], b"\0\0\0\0\0\x01\0\x01\0\0\0\0\x3f"] {
             assert!(answers(broken).is_err());

@@ -31,7 +31,11 @@ fn civil(days: u64) -> (u64, u64, u64) {
     let day_of_year = day_of_era - (365 * year_of_era + year_of_era / 4 - year_of_era / 100);
     let from_march = (5 * day_of_year + 2) / 153;
     let day = day_of_year - (153 * from_march + 2) / 5 + 1;
-    let month = if from_march < 10 { from_march + 3 } else { from_march - 9 };
+    let month = if from_march < 10 {
+        from_march + 3
+    } else {
+        from_march - 9
+    };
     (era * 400 + year_of_era + u64::from(month <= 2), month, day)
 }
 
@@ -53,7 +57,10 @@ pub fn format(time: Duration, pattern: &str) -> String {
 }
 
 fn field(time: Duration, letter: char) -> String {
-    let (days, second) = (time.as_secs() / SECONDS_A_DAY, time.as_secs() % SECONDS_A_DAY);
+    let (days, second) = (
+        time.as_secs() / SECONDS_A_DAY,
+        time.as_secs() % SECONDS_A_DAY,
+    );
     let (year, month, day) = civil(days);
     match letter {
         'Y' => year.to_string(),

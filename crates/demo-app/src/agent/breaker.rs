@@ -21,7 +21,11 @@ struct State {
 impl Breaker {
     /// Opens after `threshold` failures in a row, never if that is 0.
     pub fn new(threshold: u32, reset: Duration) -> Self {
-        Self { threshold, reset, state: Mutex::default() }
+        Self {
+            threshold,
+            reset,
+            state: Mutex::default(),
+        }
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
@@ -78,8 +82,18 @@ mod tests {
         breaker.record(false, start);
         assert!(breaker.allows(start));
         breaker.record(false, start);
-        assert_eq!((breaker.allows(start), breaker.state(start), breaker.state(later)), (false, "open", "half-open"));
-        assert_eq!((breaker.allows(later), breaker.allows(later)), (true, false));
+        assert_eq!(
+            (
+                breaker.allows(start),
+                breaker.state(start),
+                breaker.state(later)
+            ),
+            (false, "open", "half-open")
+        );
+        assert_eq!(
+            (breaker.allows(later), breaker.allows(later)),
+            (true, false)
+        );
         breaker.record(true, later);
         assert_eq!(breaker.state(later), "closed");
     }

@@ -72,10 +72,17 @@ impl Config {
     }
 }
 
-fn number<T: FromStr>(get: &impl Fn(&str) -> Option<String>, name: &str, default: T) -> io::Result<T> {
+fn number<T: FromStr>(
+    get: &impl Fn(&str) -> Option<String>,
+    name: &str,
+    default: T,
+) -> io::Result<T> {
     match get(name) {
         None => Ok(default),
-        Some(text) => text.trim().parse().map_err(|_| usage(format!("{name}: '{text}' is not a number that fits"))),
+        Some(text) => text
+            .trim()
+            .parse()
+            .map_err(|_| usage(format!("{name}: '{text}' is not a number that fits"))),
     }
 }
 
@@ -86,9 +93,17 @@ mod tests {
     #[test]
     fn reads_and_refuses() {
         let config = Config::from_env(|name| (name == "MAX_RETRIES").then(|| "7".into())).unwrap();
-        assert_eq!((config.max_retries, config.port, config.token_budget), (7, 8000, 10_000));
-        for (name, value) in [("PORT", "70000"), ("MAX_RETRIES", "-1"), ("TOKEN_BUDGET_PER_REQUEST", "many")] {
-            let error = Config::from_env(|asked| (asked == name).then(|| value.into())).unwrap_err();
+        assert_eq!(
+            (config.max_retries, config.port, config.token_budget),
+            (7, 8000, 10_000)
+        );
+        for (name, value) in [
+            ("PORT", "70000"),
+            ("MAX_RETRIES", "-1"),
+            ("TOKEN_BUDGET_PER_REQUEST", "many"),
+        ] {
+            let error =
+                Config::from_env(|asked| (asked == name).then(|| value.into())).unwrap_err();
             assert!(error.to_string().starts_with(name), "{error}");
         }
     }

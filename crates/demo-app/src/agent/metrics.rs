@@ -59,14 +59,47 @@ impl Metrics {
             // Writing to a string cannot fail.
             let _ = write!(text, "# HELP {name} {help}\n# TYPE {name} {kind}\n{lines}");
         };
-        let requests = counts.requests.iter().map(|(code, count)| format!("agent_requests_total{{code=\"{code}\"}} {count}\n"));
-        family("agent_requests_total", "counter", "Requests for work.", &requests.collect::<String>());
-        family("agent_request_duration_seconds", "histogram", "Time of requests for work.", &histogram(&counts));
+        let requests = counts
+            .requests
+            .iter()
+            .map(|(code, count)| format!("agent_requests_total{{code=\"{code}\"}} {count}\n"));
+        family(
+            "agent_requests_total",
+            "counter",
+            "Requests for work.",
+            &requests.collect::<String>(),
+        );
+        family(
+            "agent_request_duration_seconds",
+            "histogram",
+            "Time of requests for work.",
+            &histogram(&counts),
+        );
         for (name, kind, help, value) in [
-            ("agent_tokens_total", "counter", "Tokens spent.", counts.tokens),
-            ("agent_redis_failures_total", "counter", "Failed steps with Redis.", counts.redis_failures),
-            ("agent_redis_up", "gauge", "Whether Redis answers.", u64::from(redis_up)),
-            ("agent_circuit_open", "gauge", "Whether the circuit breaker is open.", u64::from(open)),
+            (
+                "agent_tokens_total",
+                "counter",
+                "Tokens spent.",
+                counts.tokens,
+            ),
+            (
+                "agent_redis_failures_total",
+                "counter",
+                "Failed steps with Redis.",
+                counts.redis_failures,
+            ),
+            (
+                "agent_redis_up",
+                "gauge",
+                "Whether Redis answers.",
+                u64::from(redis_up),
+            ),
+            (
+                "agent_circuit_open",
+                "gauge",
+                "Whether the circuit breaker is open.",
+                u64::from(open),
+            ),
         ] {
             family(name, kind, help, &format!("{name} {value}\n"));
         }
@@ -77,7 +110,13 @@ impl Metrics {
 fn histogram(counts: &Counts) -> String {
     let name = "agent_request_duration_seconds";
     let total: u64 = counts.requests.values().sum();
-    let buckets = BOUNDS.iter().zip(counts.buckets).map(|(bound, count)| format!("{name}_bucket{{le=\"{bound}\"}} {count}\n"));
+    let buckets = BOUNDS
+        .iter()
+        .zip(counts.buckets)
+        .map(|(bound, count)| format!("{name}_bucket{{le=\"{bound}\"}} {count}\n"));
     let text: String = buckets.collect();
-    format!("{text}{name}_bucket{{le=\"+Inf\"}} {total}\n{name}_sum {}\n{name}_count {total}\n", counts.seconds)
+    format!(
+        "{text}{name}_bucket{{le=\"+Inf\"}} {total}\n{name}_sum {}\n{name}_count {total}\n",
+        counts.seconds
+    )
 }

@@ -30,7 +30,8 @@ use std::{
 };
 
 /// What it says of itself.
-pub const STAND_IN: &str = "xebec/demo agent: a stand-in for the production agent image; it calls no model";
+pub const STAND_IN: &str =
+    "xebec/demo agent: a stand-in for the production agent image; it calls no model";
 /// Time for one step with Redis.
 const REDIS_TIMEOUT: Duration = Duration::from_secs(1);
 /// Wait before a second try, doubled each time.
@@ -51,7 +52,12 @@ impl Agent {
     #[must_use]
     pub fn new(config: Config) -> Self {
         let breaker = Breaker::new(config.breaker_threshold, config.breaker_reset);
-        Self { config, metrics: Metrics::default(), breaker, stopping: AtomicBool::new(false) }
+        Self {
+            config,
+            metrics: Metrics::default(),
+            breaker,
+            stopping: AtomicBool::new(false),
+        }
     }
 
     /// Answers a request.
@@ -64,57 +70,99 @@ impl Agent {
             ("/metrics", _) => return self.scrape(),
             ("/agent", "GET" | "POST") => self.work(request),
             ("/agent", _) => Response::json(405, &json!({"error": "use GET or POST"})),
-            ("/", _) => Response::json(200, &json!({"service": "agent", "about": STAND_IN, "try": "/agent?task=hello"})),
+            ("/", _) => Response::json(
+                200,
+                &json!({"service": "agent", "about": STAND_IN, "try": "/agent?task=hello"}),
+            ),
             (path, _) => Response::json(404, &json!({"error": format!("no such path: {path}")})),
         };
         let took = began.elapsed();
         if request.path == "/agent" {
             self.metrics.request(response.status, took);
         }
-        let level = if request.path == "/agent" || response.status >= 500 { "INFO" } else { "DEBUG" };
-        self.log(level, "request", &json!({"method": &request.method, "path": &request.path,
-            "status": response.status, "milliseconds": took.as_millis() as u64}));
+        let level = if request.path == "/agent" || response.status >= 500 {
+            "INFO"
+        } else {
+            "DEBUG"
+        };
+        self.log(
+            level,
+            "request",
+            &json!({"method": &request.method, "path": &request.path,
+            "status": response.status, "milliseconds": took.as_millis() as u64}),
+        );
         response
     }
 
     fn health(&self) -> Response {
-        Response::json(200, &json!({"status": "ok", "about": STAND_IN, "pod": self.config.pod, "circuit": self.breaker.state(Instant::now())}))
+        Response::json(
+            200,
+            &json!({"status": "ok", "about": STAND_IN, "pod": self.config.pod, "circuit": self.breaker.state(Instant::now())}),
+        )
     }
 
     fn ready(&self) -> Response {
         if self.stopping.load(Ordering::Acquire) {
             return Response::json(503, &json!({"status": "stopping"}));
         }
-        match self.connect().and_then(|mut redis| redis.command(&["PING"])) {
+        match self
+            .connect()
+            .and_then(|mut redis| redis.command(&["PING"]))
+        {
             Ok(_) => Response::json(200, &json!({"status": "ready", "redis": "up"})),
-            Err(error) => Response::json(503, &json!({"status": "not ready", "redis": error.to_string()})),
+            Err(error) => Response::json(
+                503,
+                &json!({"status": "not ready", "redis": error.to_string()}),
+            ),
         }
     }
 
     fn scrape(&self) -> Response {
-        let up = self.connect().and_then(|mut redis| redis.command(&["PING"])).is_ok();
+        let up = self
+            .connect()
+            .and_then(|mut redis| redis.command(&["PING"]))
+            .is_ok();
         let open = self.breaker.state(Instant::now()) == "open";
-        Response { status: 200, kind: "text/plain; version=0.0.4", body: self.metrics.text(up, open) }
+        Response {
+            status: 200,
+            kind: "text/plain; version=0.0.4",
+            body: self.metrics.text(up, open),
+        }
     }
 
     fn connect(&self) -> io::Result<Client> {
         let (host, port) = (&self.config.redis_host, self.config.redis_port);
-        Client::connect(host, port, self.config.redis_password.as_deref(), REDIS_TIMEOUT)
+        Client::connect(
+            host,
+            port,
+            self.config.redis_password.as_deref(),
+            REDIS_TIMEOUT,
+        )
     }
 
     fn work(&self, request: &Request) -> Response {
         let body = String::from_utf8_lossy(&request.body);
-        let task = request.query.get("task").map_or(body.as_ref(), String::as_str);
+        let task = request
+            .query
+            .get("task")
+            .map_or(body.as_ref(), String::as_str);
         if task.trim().is_empty() {
             return Response::json(400, &json!({"error": "no task: give ?task=… or a body"}));
         }
         let (tokens, budget) = (work::tokens(task), self.config.token_budget);
         if tokens > budget {
-            let text = format!("the task needs {tokens} tokens, the budget of a request is {budget}");
-            return Response::json(413, &json!({"error": text, "tokens": tokens, "budget": budget}));
+            let text =
+                format!("the task needs {tokens} tokens, the budget of a request is {budget}");
+            return Response::json(
+                413,
+                &json!({"error": text, "tokens": tokens, "budget": budget}),
+            );
         }
         if !self.breaker.allows(Instant::now()) {
-            return Response::json(503, &json!({"error": "circuit breaker open: Redis failed too often", "circuit": "open"}));
+            return Response::json(
+                503,
+                &json!({"error": "circuit breaker open: Redis failed too often", "circuit": "open"}),
+            );
         }
         let began = Instant::now();
         let result = self.with_retries(|redis| work::remember(redis, task));
@@ -123,8 +171,15 @@ impl Agent {
         match result {
             Ok(memory) => Response::json(200, &self.outcome(task, tokens, &memory, began)),
             Err(error) => {
-                self.log("ERROR", "redis failed", &json!({"error": error.to_string()}));
-                Response::json(503, &json!({"error": format!("Redis: {error}"), "circuit": self.breaker.state(Instant::now())}))
+                self.log(
+                    "ERROR",
+                    "redis failed",
+                    &json!({"error": error.to_string()}),
+                );
+                Response::json(
+                    503,
+                    &json!({"error": format!("Redis: {error}"), "circuit": self.breaker.state(Instant::now())}),
+                )
             }
         }
     }
@@ -187,7 +242,11 @@ pub fn run(_: &[String]) -> io::Result<i32> {
     // Nothing is ever sent: the channel closes when the signal comes.
     let _: Result<(), _> = stopped.recv();
     agent.stopping.store(true, Ordering::Release);
-    agent.log("INFO", "stopping", &json!({"seconds_until_closed": delay.as_secs()}));
+    agent.log(
+        "INFO",
+        "stopping",
+        &json!({"seconds_until_closed": delay.as_secs()}),
+    );
     // Endpoints learn of the end later than this process: keep answering for a moment.
     thread::sleep(delay);
     server.stop(DRAIN);

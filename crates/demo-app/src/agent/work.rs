@@ -31,7 +31,9 @@ pub fn tokens(task: &str) -> u64 {
 
 /// FNV-1a: short, and the same everywhere.
 fn hash(task: &str) -> u64 {
-    task.bytes().fold(0xcbf2_9ce4_8422_2325, |hash, byte| (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3))
+    task.bytes().fold(0xcbf2_9ce4_8422_2325, |hash, byte| {
+        (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3)
+    })
 }
 
 /// A result that depends on the task alone.
@@ -60,5 +62,9 @@ pub fn remember(redis: &mut Client, task: &str) -> io::Result<Memory> {
     };
     redis.command(&["EXPIRE", &key, SEEN_SECONDS])?;
     let seen = times.saturating_sub(1).unsigned_abs();
-    Ok(Memory { counter, previous, seen })
+    Ok(Memory {
+        counter,
+        previous,
+        seen,
+    })
 }

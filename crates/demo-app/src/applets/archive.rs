@@ -17,14 +17,24 @@ struct Options {
 }
 
 fn parse(args: &[String]) -> io::Result<Options> {
-    let mut options = Options { directory: env::current_dir()?, ..Options::default() };
+    let mut options = Options {
+        directory: env::current_dir()?,
+        ..Options::default()
+    };
     let mut words = args.iter().enumerate();
     while let Some((index, word)) = words.next() {
-        let mut next = || words.next().map(|(_, value)| value.clone()).ok_or_else(|| usage(format!("{word} needs a value")));
+        let mut next = || {
+            words
+                .next()
+                .map(|(_, value)| value.clone())
+                .ok_or_else(|| usage(format!("{word} needs a value")))
+        };
         match word.as_str() {
             "-C" => options.directory = next()?.into(),
             flag if flag.starts_with("--no-same") || flag == "--" => {}
-            flag if flag.starts_with("--") => return Err(usage(format!("unrecognized option '{flag}'"))),
+            flag if flag.starts_with("--") => {
+                return Err(usage(format!("unrecognized option '{flag}'")));
+            }
             flag if index == 0 || flag.starts_with('-') && flag.len() > 1 => {
                 let letters = flag.trim_start_matches('-');
                 options.letters.push_str(letters);
@@ -35,8 +45,14 @@ fn parse(args: &[String]) -> io::Result<Options> {
             member => options.members.push(member.to_owned()),
         }
     }
-    match options.letters.chars().find(|letter| !"cxtfvmpho".contains(*letter)) {
-        Some(unknown) => Err(usage(format!("option -{unknown} is not supported by this small tar"))),
+    match options
+        .letters
+        .chars()
+        .find(|letter| !"cxtfvmpho".contains(*letter))
+    {
+        Some(unknown) => Err(usage(format!(
+            "option -{unknown} is not supported by this small tar"
+        ))),
         None => Ok(options),
     }
 }
@@ -76,7 +92,9 @@ fn create(options: &Options) -> io::Result<()> {
 
 /// A path without its root and without steps upwards, as archives hold them.
 fn relative(path: &Path) -> PathBuf {
-    path.components().filter(|part| matches!(part, Component::Normal(_))).collect()
+    path.components()
+        .filter(|part| matches!(part, Component::Normal(_)))
+        .collect()
 }
 
 fn input(options: &Options) -> io::Result<tar::Archive<Box<dyn Read>>> {

@@ -15,7 +15,10 @@ use std::{
 
 /// Sources and where each goes: into a directory, or onto a name.
 fn moves(names: &[String]) -> io::Result<Vec<(&Path, PathBuf)>> {
-    let Some((target, sources)) = names.split_last().filter(|(_, sources)| !sources.is_empty()) else {
+    let Some((target, sources)) = names
+        .split_last()
+        .filter(|(_, sources)| !sources.is_empty())
+    else {
         return Err(usage("needs a source and a target"));
     };
     let directory = Path::new(target).is_dir();
@@ -25,7 +28,14 @@ fn moves(names: &[String]) -> io::Result<Vec<(&Path, PathBuf)>> {
     let pairs = sources.iter().map(|source| {
         let source = Path::new(source);
         let name = source.file_name().unwrap_or_default();
-        (source, if directory { Path::new(target).join(name) } else { target.into() })
+        (
+            source,
+            if directory {
+                Path::new(target).join(name)
+            } else {
+                target.into()
+            },
+        )
     });
     Ok(pairs.collect())
 }
@@ -45,10 +55,16 @@ fn copy(source: &Path, target: &Path, deep: bool) -> io::Result<()> {
         return Ok(());
     }
     if !deep {
-        return Err(usage(format!("-r not specified; omitting directory '{}'", source.display())));
+        return Err(usage(format!(
+            "-r not specified; omitting directory '{}'",
+            source.display()
+        )));
     }
     if target.starts_with(source) {
-        return Err(usage(format!("cannot copy '{}' into itself", source.display())));
+        return Err(usage(format!(
+            "cannot copy '{}' into itself",
+            source.display()
+        )));
     }
     fs::create_dir_all(target).map_err(at(target))?;
     for entry in fs::read_dir(source).map_err(at(source))? {
@@ -74,7 +90,11 @@ pub fn mv(args: &[String]) -> io::Result<i32> {
 
 fn remove(path: &Path) -> io::Result<()> {
     let directory = fs::symlink_metadata(path)?.is_dir();
-    if directory { fs::remove_dir_all(path) } else { fs::remove_file(path) }
+    if directory {
+        fs::remove_dir_all(path)
+    } else {
+        fs::remove_file(path)
+    }
 }
 
 pub fn rm(args: &[String]) -> io::Result<i32> {
@@ -94,19 +114,30 @@ pub fn rm(args: &[String]) -> io::Result<i32> {
 
 pub fn mkdir(args: &[String]) -> io::Result<i32> {
     let (flags, names) = flags(args, "p")?;
-    let make = if flags.contains('p') { fs::create_dir_all::<&String> } else { fs::create_dir };
-    names.iter().try_for_each(|name| make(name).map_err(at(name)))?;
+    let make = if flags.contains('p') {
+        fs::create_dir_all::<&String>
+    } else {
+        fs::create_dir
+    };
+    names
+        .iter()
+        .try_for_each(|name| make(name).map_err(at(name)))?;
     Ok(0)
 }
 
 pub fn rmdir(args: &[String]) -> io::Result<i32> {
-    args.iter().try_for_each(|name| fs::remove_dir(name).map_err(at(name)))?;
+    args.iter()
+        .try_for_each(|name| fs::remove_dir(name).map_err(at(name)))?;
     Ok(0)
 }
 
 pub fn touch(args: &[String]) -> io::Result<i32> {
     for name in args {
-        let file = fs::OpenOptions::new().append(true).create(true).open(name).map_err(at(name))?;
+        let file = fs::OpenOptions::new()
+            .append(true)
+            .create(true)
+            .open(name)
+            .map_err(at(name))?;
         file.set_modified(SystemTime::now()).map_err(at(name))?;
     }
     Ok(0)
@@ -120,7 +151,11 @@ pub fn ln(args: &[String]) -> io::Result<i32> {
     if flags.contains('f') && fs::symlink_metadata(target).is_ok() {
         fs::remove_file(target).map_err(at(target))?;
     }
-    let made = if flags.contains('s') { symlink(source, target) } else { fs::hard_link(source, target) };
+    let made = if flags.contains('s') {
+        symlink(source, target)
+    } else {
+        fs::hard_link(source, target)
+    };
     made.map_err(at(target))?;
     Ok(0)
 }
@@ -133,7 +168,11 @@ pub fn pwd(_: &[String]) -> io::Result<i32> {
 pub fn readlink(args: &[String]) -> io::Result<i32> {
     let (flags, names) = flags(args, "f")?;
     for name in names {
-        let target = if flags.contains('f') { fs::canonicalize(name) } else { fs::read_link(name) };
+        let target = if flags.contains('f') {
+            fs::canonicalize(name)
+        } else {
+            fs::read_link(name)
+        };
         writeln!(io::stdout(), "{}", target.map_err(at(name))?.display())?;
     }
     Ok(0)
@@ -143,7 +182,13 @@ pub fn stat(args: &[String]) -> io::Result<i32> {
     for name in args {
         let file = fs::symlink_metadata(name).map_err(at(name))?;
         let (mode, size) = (file.permissions().mode() & 0o7777, file.len());
-        writeln!(io::stdout(), "  File: {name}\n  Size: {size}\nAccess: ({mode:04o}/{})  Uid: {}  Gid: {}", permissions(&file), file.uid(), file.gid())?;
+        writeln!(
+            io::stdout(),
+            "  File: {name}\n  Size: {size}\nAccess: ({mode:04o}/{})  Uid: {}  Gid: {}",
+            permissions(&file),
+            file.uid(),
+            file.gid()
+        )?;
     }
     Ok(0)
 }
@@ -155,7 +200,13 @@ fn permissions(file: &fs::Metadata) -> String {
         _ => '-',
     };
     let mode = file.permissions().mode();
-    let bits = (0..9).map(|bit| if mode & (0o400 >> bit) == 0 { '-' } else { ['r', 'w', 'x'][bit % 3] });
+    let bits = (0..9).map(|bit| {
+        if mode & (0o400 >> bit) == 0 {
+            '-'
+        } else {
+            ['r', 'w', 'x'][bit % 3]
+        }
+    });
     std::iter::once(kind).chain(bits).collect()
 }
 
@@ -166,7 +217,10 @@ pub fn ls(args: &[String]) -> io::Result<i32> {
     for name in names {
         let path = Path::new(name);
         let mut entries = match path.is_dir() {
-            true => fs::read_dir(path).map_err(at(path))?.map(|entry| Ok(entry?.path())).collect::<io::Result<Vec<_>>>()?,
+            true => fs::read_dir(path)
+                .map_err(at(path))?
+                .map(|entry| Ok(entry?.path()))
+                .collect::<io::Result<Vec<_>>>()?,
             false => vec![path.to_owned()],
         };
         entries.sort();
@@ -181,7 +235,12 @@ pub fn ls(args: &[String]) -> io::Result<i32> {
 }
 
 fn list(entry: &Path, inside: bool, flags: &str) -> io::Result<()> {
-    let name = if inside { entry.file_name().unwrap_or_default() } else { entry.as_os_str() }.to_string_lossy();
+    let name = if inside {
+        entry.file_name().unwrap_or_default()
+    } else {
+        entry.as_os_str()
+    }
+    .to_string_lossy();
     if inside && name.starts_with('.') && !flags.contains(['a', 'A']) {
         return Ok(());
     }
@@ -190,8 +249,14 @@ fn list(entry: &Path, inside: bool, flags: &str) -> io::Result<()> {
         return writeln!(io::stdout(), "{name}");
     }
     let modified = Duration::from_secs(u64::try_from(file.mtime()).unwrap_or(0));
-    let link = fs::read_link(entry).map(|target| format!(" -> {}", target.display())).unwrap_or_default();
+    let link = fs::read_link(entry)
+        .map(|target| format!(" -> {}", target.display()))
+        .unwrap_or_default();
     let (links, user, group, size) = (file.nlink(), file.uid(), file.gid(), file.len());
     let mode = permissions(&file);
-    writeln!(io::stdout(), "{mode} {links:>3} {user:<5} {group:<5} {size:>10} {} {name}{link}", format(modified, "%b %e %H:%M"))
+    writeln!(
+        io::stdout(),
+        "{mode} {links:>3} {user:<5} {group:<5} {size:>10} {} {name}{link}",
+        format(modified, "%b %e %H:%M")
+    )
 }

@@ -17,7 +17,10 @@ fn flags<'a>(args: &'a [String], known: &str) -> io::Result<(String, &'a [String
         if first == "--" {
             return Ok((found, tail));
         }
-        let Some(letters) = first.strip_prefix('-').filter(|letters| !letters.is_empty()) else {
+        let Some(letters) = first
+            .strip_prefix('-')
+            .filter(|letters| !letters.is_empty())
+        else {
             break;
         };
         if let Some(unknown) = letters.chars().find(|letter| !known.contains(*letter)) {

@@ -23,12 +23,18 @@ const BAD_REQUEST: u16 = 400;
 
 /// The value of an option that has one.
 fn value<'a>(words: &mut impl Iterator<Item = &'a String>, flag: &str) -> io::Result<&'a String> {
-    words.next().ok_or_else(|| usage(format!("option {flag} needs a value")))
+    words
+        .next()
+        .ok_or_else(|| usage(format!("option {flag} needs a value")))
 }
 
 fn seconds(text: &str) -> io::Result<Duration> {
-    let span = text.parse().ok().and_then(|count| Duration::try_from_secs_f64(count).ok());
-    span.filter(|span| !span.is_zero()).ok_or_else(|| usage(format!("invalid time '{text}'")))
+    let span = text
+        .parse()
+        .ok()
+        .and_then(|count| Duration::try_from_secs_f64(count).ok());
+    span.filter(|span| !span.is_zero())
+        .ok_or_else(|| usage(format!("invalid time '{text}'")))
 }
 
 /// `nc [-z] [-v] [-w SECONDS] HOST PORT` or `nc -l [-p] PORT`.
@@ -45,7 +51,10 @@ pub fn nc(args: &[String]) -> io::Result<i32> {
     if let Some(unknown) = letters.chars().find(|letter| !"zvlpnk".contains(*letter)) {
         return Err(usage(format!("unrecognized option '-{unknown}'")));
     }
-    let port = |text: &str| text.parse::<u16>().map_err(|_| usage(format!("bad port '{text}'")));
+    let port = |text: &str| {
+        text.parse::<u16>()
+            .map_err(|_| usage(format!("bad port '{text}'")))
+    };
     match rest.as_slice() {
         [text] if letters.contains('l') => {
             let (stream, _) = TcpListener::bind((Ipv4Addr::UNSPECIFIED, port(text)?))?.accept()?;
@@ -63,7 +72,11 @@ fn dial(host: &str, port: u16, timeout: Duration, letters: &str) -> io::Result<i
                 let address = stream.peer_addr()?.ip();
                 eprintln!("{host} ({address}:{port}) open");
             }
-            if letters.contains('z') { Ok(0) } else { converse(stream) }
+            if letters.contains('z') {
+                Ok(0)
+            } else {
+                converse(stream)
+            }
         }
         Err(error) => {
             eprintln!("nc: {host} ({port}): {}", plain(&error));
@@ -111,19 +124,29 @@ fn wish(args: &[String]) -> io::Result<Wish> {
         match word.as_str() {
             "-X" | "--request" => wish.method = Some(value(&mut words, word)?.clone()),
             "-H" | "--header" => wish.headers.push(value(&mut words, word)?.clone()),
-            "-d" | "--data" | "--data-raw" => wish.body = value(&mut words, word)?.clone().into_bytes(),
+            "-d" | "--data" | "--data-raw" => {
+                wish.body = value(&mut words, word)?.clone().into_bytes()
+            }
             "-o" | "--output" => wish.output = Some(value(&mut words, word)?.clone()),
             "-w" | "--write-out" => wish.format.clone_from(value(&mut words, word)?),
-            "-m" | "--max-time" | "--connect-timeout" => wish.timeout = seconds(value(&mut words, word)?)?,
+            "-m" | "--max-time" | "--connect-timeout" => {
+                wish.timeout = seconds(value(&mut words, word)?)?
+            }
             "--silent" => wish.letters.push('s'),
             "--fail" => wish.letters.push('f'),
             "--head" => wish.letters.push('I'),
-            flag if flag.starts_with("--") => return Err(usage(format!("option {flag}: is unknown"))),
+            flag if flag.starts_with("--") => {
+                return Err(usage(format!("option {flag}: is unknown")));
+            }
             flag if flag.starts_with('-') => wish.letters.push_str(&flag[1..]),
             url => wish.url = Some(Url::parse(url)?),
         }
     }
-    match wish.letters.chars().find(|letter| !"sSfiIkLv".contains(*letter)) {
+    match wish
+        .letters
+        .chars()
+        .find(|letter| !"sSfiIkLv".contains(*letter))
+    {
         Some(unknown) => Err(usage(format!("option -{unknown}: is unknown"))),
         None => Ok(wish),
     }
@@ -143,9 +166,17 @@ pub fn curl(args: &[String]) -> io::Result<i32> {
         Ok(answer) => printed(&wish, &answer),
         Err(error) => {
             if !wish.letters.contains('s') || wish.letters.contains('S') {
-                eprintln!("curl: ({CANNOT_CONNECT}) Failed to connect to {} port {}: {}", url.host, url.port, plain(&error));
+                eprintln!(
+                    "curl: ({CANNOT_CONNECT}) Failed to connect to {} port {}: {}",
+                    url.host,
+                    url.port,
+                    plain(&error)
+                );
             }
-            let late = matches!(error.kind(), io::ErrorKind::TimedOut | io::ErrorKind::WouldBlock);
+            let late = matches!(
+                error.kind(),
+                io::ErrorKind::TimedOut | io::ErrorKind::WouldBlock
+            );
             Ok(if late { TIMED_OUT } else { CANNOT_CONNECT })
         }
     }
@@ -153,7 +184,10 @@ pub fn curl(args: &[String]) -> io::Result<i32> {
 
 fn printed(wish: &Wish, answer: &Answer) -> io::Result<i32> {
     if wish.letters.contains('f') && answer.status >= BAD_REQUEST {
-        eprintln!("curl: ({HTTP_ERROR}) The requested URL returned error: {}", answer.status);
+        eprintln!(
+            "curl: ({HTTP_ERROR}) The requested URL returned error: {}",
+            answer.status
+        );
         return Ok(HTTP_ERROR);
     }
     let mut out: Box<dyn Write> = match &wish.output {
@@ -165,7 +199,10 @@ fn printed(wish: &Wish, answer: &Answer) -> io::Result<i32> {
     }
     out.write_all(&answer.body)?;
     out.flush()?;
-    let text = wish.format.replace("%{http_code}", &format!("{:03}", answer.status)).replace("\\n", "\n");
+    let text = wish
+        .format
+        .replace("%{http_code}", &format!("{:03}", answer.status))
+        .replace("\\n", "\n");
     io::stdout().write_all(text.as_bytes())?;
     Ok(0)
 }
@@ -181,15 +218,22 @@ pub fn wget(args: &[String]) -> io::Result<i32> {
             "-O-" | "-qO-" => output = Some("-".to_owned()),
             "--spider" => spider = true,
             "-T" => timeout = seconds(value(&mut words, word)?)?,
-            flag if flag.starts_with("--timeout=") => timeout = seconds(&flag["--timeout=".len()..])?,
-            flag if flag.starts_with('-') => return Err(usage(format!("unrecognized option '{flag}'"))),
+            flag if flag.starts_with("--timeout=") => {
+                timeout = seconds(&flag["--timeout=".len()..])?
+            }
+            flag if flag.starts_with('-') => {
+                return Err(usage(format!("unrecognized option '{flag}'")));
+            }
             text => url = Some(Url::parse(text)?),
         }
     }
     let url = url.ok_or_else(|| usage("missing URL"))?;
     let answer = send(&url, if spider { "HEAD" } else { "GET" }, &[], &[], timeout)?;
     if answer.status >= BAD_REQUEST {
-        eprintln!("wget: server returned error: {}", answer.head.lines().next().unwrap_or_default());
+        eprintln!(
+            "wget: server returned error: {}",
+            answer.head.lines().next().unwrap_or_default()
+        );
         return Ok(1);
     }
     match output.as_deref() {
@@ -198,7 +242,9 @@ pub fn wget(args: &[String]) -> io::Result<i32> {
         Some(name) => fs::write(name, &answer.body).map_err(at(name))?,
         None => {
             let path = url.target.split('?').next().unwrap_or_default();
-            let name = Path::new(path).file_name().map_or("index.html".into(), |name| name.to_owned());
+            let name = Path::new(path)
+                .file_name()
+                .map_or("index.html".into(), |name| name.to_owned());
             fs::write(&name, &answer.body).map_err(at(Path::new(&name)))?;
         }
     }
@@ -217,7 +263,9 @@ pub fn nslookup(args: &[String]) -> io::Result<i32> {
     }
     match resolve::ask(&settings, name) {
         Ok(found) => {
-            found.iter().try_for_each(|address| writeln!(io::stdout(), "\nName:\t{name}\nAddress: {address}"))?;
+            found.iter().try_for_each(|address| {
+                writeln!(io::stdout(), "\nName:\t{name}\nAddress: {address}")
+            })?;
             Ok(0)
         }
         Err(error) => {

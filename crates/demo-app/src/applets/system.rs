@@ -37,7 +37,10 @@ fn span(text: &str) -> io::Result<Duration> {
         b'd' => 86_400.0,
         _ => 1.0,
     };
-    let seconds = digits.parse::<f64>().ok().and_then(|count| Duration::try_from_secs_f64(count * scale).ok());
+    let seconds = digits
+        .parse::<f64>()
+        .ok()
+        .and_then(|count| Duration::try_from_secs_f64(count * scale).ok());
     seconds.ok_or_else(|| usage(format!("invalid time interval '{text}'")))
 }
 
@@ -46,7 +49,10 @@ pub fn sleep(args: &[String]) -> io::Result<i32> {
     let total = match args {
         [word] if word == "infinity" => Duration::from_secs(u64::from(u32::MAX)),
         [] => return Err(usage("missing operand")),
-        args => args.iter().map(|word| span(word)).sum::<io::Result<Duration>>()?,
+        args => args
+            .iter()
+            .map(|word| span(word))
+            .sum::<io::Result<Duration>>()?,
     };
     let (send, stopped) = mpsc::channel::<()>();
     signals::on_stop(move || drop(send))?;
@@ -59,12 +65,18 @@ pub fn sleep(args: &[String]) -> io::Result<i32> {
 fn user_name(id: u32) -> Option<String> {
     let text = fs::read_to_string("/etc/passwd").ok()?;
     let mut lines = text.lines().map(|line| line.split(':').collect::<Vec<_>>());
-    lines.find(|fields| fields.get(2) == Some(&id.to_string().as_str())).map(|fields| fields[0].to_owned())
+    lines
+        .find(|fields| fields.get(2) == Some(&id.to_string().as_str()))
+        .map(|fields| fields[0].to_owned())
 }
 
 pub fn whoami(_: &[String]) -> io::Result<i32> {
     let id = geteuid().as_raw();
-    writeln!(io::stdout(), "{}", user_name(id).unwrap_or_else(|| id.to_string()))?;
+    writeln!(
+        io::stdout(),
+        "{}",
+        user_name(id).unwrap_or_else(|| id.to_string())
+    )?;
     Ok(0)
 }
 
@@ -78,9 +90,18 @@ pub fn id(args: &[String]) -> io::Result<i32> {
         "u" => user.to_string(),
         "g" => group.to_string(),
         _ => {
-            let name = user_name(user).map(|name| format!("({name})")).unwrap_or_default();
-            let groups = getgroups()?.iter().map(|group| group.as_raw().to_string()).collect::<Vec<_>>();
-            let more = if groups.is_empty() { String::new() } else { format!(" groups={}", groups.join(",")) };
+            let name = user_name(user)
+                .map(|name| format!("({name})"))
+                .unwrap_or_default();
+            let groups = getgroups()?
+                .iter()
+                .map(|group| group.as_raw().to_string())
+                .collect::<Vec<_>>();
+            let more = if groups.is_empty() {
+                String::new()
+            } else {
+                format!(" groups={}", groups.join(","))
+            };
             format!("uid={user}{name} gid={group}{more}")
         }
     };
@@ -89,9 +110,16 @@ pub fn id(args: &[String]) -> io::Result<i32> {
 }
 
 pub fn hostname(args: &[String]) -> io::Result<i32> {
-    let name = rustix::system::uname().nodename().to_string_lossy().into_owned();
+    let name = rustix::system::uname()
+        .nodename()
+        .to_string_lossy()
+        .into_owned();
     let text = match args.first().map(String::as_str) {
-        Some("-i") => crate::resolve::lookup(&name)?.iter().map(ToString::to_string).collect::<Vec<_>>().join(" "),
+        Some("-i") => crate::resolve::lookup(&name)?
+            .iter()
+            .map(ToString::to_string)
+            .collect::<Vec<_>>()
+            .join(" "),
         _ => name,
     };
     writeln!(io::stdout(), "{text}")?;
@@ -108,14 +136,20 @@ pub fn uname(args: &[String]) -> io::Result<i32> {
         ('m', system.machine()),
     ];
     let wanted = if flags.is_empty() { "s" } else { &flags };
-    let fields = all.iter().filter(|(letter, _)| wanted.contains('a') || wanted.contains(*letter));
+    let fields = all
+        .iter()
+        .filter(|(letter, _)| wanted.contains('a') || wanted.contains(*letter));
     let fields: Vec<_> = fields.map(|(_, field)| field.to_string_lossy()).collect();
     writeln!(io::stdout(), "{}", fields.join(" "))?;
     Ok(0)
 }
 
 pub fn date(args: &[String]) -> io::Result<i32> {
-    let words: Vec<&str> = args.iter().map(String::as_str).filter(|word| *word != "-u").collect();
+    let words: Vec<&str> = args
+        .iter()
+        .map(String::as_str)
+        .filter(|word| *word != "-u")
+        .collect();
     let pattern = match words.as_slice() {
         [] => "%a %b %e %T %Z %Y",
         [pattern] if pattern.starts_with('+') => &pattern[1..],
@@ -127,7 +161,10 @@ pub fn date(args: &[String]) -> io::Result<i32> {
 
 /// Prints the environment, or runs a program with more of it.
 pub fn env(args: &[String]) -> io::Result<i32> {
-    let split = args.iter().position(|word| !word.contains('=')).unwrap_or(args.len());
+    let split = args
+        .iter()
+        .position(|word| !word.contains('='))
+        .unwrap_or(args.len());
     let (pairs, words) = args.split_at(split);
     let pairs = pairs.iter().filter_map(|pair| pair.split_once('='));
     if let Some((program, words)) = words.split_first() {
@@ -135,7 +172,12 @@ pub fn env(args: &[String]) -> io::Result<i32> {
         let error = Command::new(program).args(words).envs(pairs).exec();
         return Err(at(program)(error));
     }
-    let own = environment::vars_os().map(|(name, value)| (name.to_string_lossy().into_owned(), value.to_string_lossy().into_owned()));
+    let own = environment::vars_os().map(|(name, value)| {
+        (
+            name.to_string_lossy().into_owned(),
+            value.to_string_lossy().into_owned(),
+        )
+    });
     let all = own.chain(pairs.map(|(name, value)| (name.to_owned(), value.to_owned())));
     for (name, value) in all {
         writeln!(io::stdout(), "{name}={value}")?;
@@ -154,15 +196,17 @@ pub fn printenv(args: &[String]) -> io::Result<i32> {
 }
 
 fn signal(text: &str) -> io::Result<Signal> {
-    Ok(match text.trim_start_matches('-').trim_start_matches("SIG") {
-        "9" | "KILL" => Signal::KILL,
-        "15" | "TERM" => Signal::TERM,
-        "2" | "INT" => Signal::INT,
-        "1" | "HUP" => Signal::HUP,
-        "10" | "USR1" => Signal::USR1,
-        "12" | "USR2" => Signal::USR2,
-        other => return Err(usage(format!("bad signal '{other}'"))),
-    })
+    Ok(
+        match text.trim_start_matches('-').trim_start_matches("SIG") {
+            "9" | "KILL" => Signal::KILL,
+            "15" | "TERM" => Signal::TERM,
+            "2" | "INT" => Signal::INT,
+            "1" | "HUP" => Signal::HUP,
+            "10" | "USR1" => Signal::USR1,
+            "12" | "USR2" => Signal::USR2,
+            other => return Err(usage(format!("bad signal '{other}'"))),
+        },
+    )
 }
 
 pub fn kill(args: &[String]) -> io::Result<i32> {
@@ -171,7 +215,11 @@ pub fn kill(args: &[String]) -> io::Result<i32> {
         rest => (Signal::TERM, rest),
     };
     for text in numbers {
-        let number = text.parse::<i32>().ok().filter(|number| *number > 0).and_then(Pid::from_raw);
+        let number = text
+            .parse::<i32>()
+            .ok()
+            .filter(|number| *number > 0)
+            .and_then(Pid::from_raw);
         let pid = number.ok_or_else(|| usage(format!("bad process id '{text}'")))?;
         kill_process(pid, signal).map_err(|error| at(text)(error.into()))?;
     }
@@ -179,15 +227,26 @@ pub fn kill(args: &[String]) -> io::Result<i32> {
 }
 
 pub fn ps(_: &[String]) -> io::Result<i32> {
-    let mut numbers: Vec<u32> = fs::read_dir("/proc")?.filter_map(|entry| entry.ok()?.file_name().to_str()?.parse().ok()).collect();
+    let mut numbers: Vec<u32> = fs::read_dir("/proc")?
+        .filter_map(|entry| entry.ok()?.file_name().to_str()?.parse().ok())
+        .collect();
     numbers.sort_unstable();
     writeln!(io::stdout(), "{:>5} COMMAND", "PID")?;
     for number in numbers {
         // A process may end while it is looked at.
-        let Ok(line) = fs::read(format!("/proc/{number}/cmdline")) else { continue };
+        let Ok(line) = fs::read(format!("/proc/{number}/cmdline")) else {
+            continue;
+        };
         let line = String::from_utf8_lossy(&line).replace('\0', " ");
-        let name = || fs::read_to_string(format!("/proc/{number}/comm")).map(|name| format!("[{}]", name.trim()));
-        let line = if line.trim().is_empty() { name().unwrap_or_default() } else { line };
+        let name = || {
+            fs::read_to_string(format!("/proc/{number}/comm"))
+                .map(|name| format!("[{}]", name.trim()))
+        };
+        let line = if line.trim().is_empty() {
+            name().unwrap_or_default()
+        } else {
+            line
+        };
         writeln!(io::stdout(), "{number:>5} {}", line.trim())?;
     }
     Ok(0)
@@ -199,7 +258,14 @@ mod tests {
 
     #[test]
     fn spans() {
-        for (text, millis) in [("1", Some(1000)), ("0.5", Some(500)), ("2m", Some(120_000)), ("x", None), ("-1", None), ("", None)] {
+        for (text, millis) in [
+            ("1", Some(1000)),
+            ("0.5", Some(500)),
+            ("2m", Some(120_000)),
+            ("x", None),
+            ("-1", None),
+            ("", None),
+        ] {
             assert_eq!(span(text).ok(), millis.map(Duration::from_millis), "{text}");
         }
     }

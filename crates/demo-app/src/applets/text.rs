@@ -117,7 +117,8 @@ fn count(args: &[String]) -> io::Result<(String, &[String])> {
 }
 
 fn number(text: &str) -> io::Result<usize> {
-    text.parse().map_err(|_| usage(format!("invalid number '{text}'")))
+    text.parse()
+        .map_err(|_| usage(format!("invalid number '{text}'")))
 }
 
 pub fn head(args: &[String]) -> io::Result<i32> {
@@ -144,7 +145,9 @@ pub fn head(args: &[String]) -> io::Result<i32> {
 
 /// The last lines; with `-n +N` or `-c +N` all from the Nth line or byte on; `-f` keeps looking.
 pub fn tail(args: &[String]) -> io::Result<i32> {
-    let follow = args.first().is_some_and(|flag| flag == "-f" || flag == "-F");
+    let follow = args
+        .first()
+        .is_some_and(|flag| flag == "-f" || flag == "-F");
     let args = if follow { &args[1..] } else { args };
     let bytes = args.first().is_some_and(|flag| flag.starts_with("-c"));
     let (amount, names) = count(args)?;
@@ -155,17 +158,27 @@ pub fn tail(args: &[String]) -> io::Result<i32> {
     let mut all = Vec::new();
     file.read_to_end(&mut all)?;
     io::stdout().write_all(ending(&all, amount, from_start, bytes))?;
-    while follow {
+    if !follow {
+        return Ok(0);
+    }
+    loop {
         io::copy(&mut file, &mut io::stdout())?;
         io::stdout().flush()?;
         thread::sleep(FOLLOW_STEP);
     }
-    Ok(0)
 }
 
 fn ending(all: &[u8], amount: usize, from_start: bool, bytes: bool) -> &[u8] {
-    let units: Vec<&[u8]> = if bytes { all.chunks(1).collect() } else { all.split_inclusive(|byte| *byte == b'\n').collect() };
-    let skipped = if from_start { amount.saturating_sub(1) } else { units.len().saturating_sub(amount) };
+    let units: Vec<&[u8]> = if bytes {
+        all.chunks(1).collect()
+    } else {
+        all.split_inclusive(|byte| *byte == b'\n').collect()
+    };
+    let skipped = if from_start {
+        amount.saturating_sub(1)
+    } else {
+        units.len().saturating_sub(amount)
+    };
     let start: usize = units.iter().take(skipped).map(|unit| unit.len()).sum();
     &all[start..]
 }
@@ -181,7 +194,9 @@ pub fn wc(args: &[String]) -> io::Result<i32> {
             ('w', text.split_whitespace().count()),
             ('c', all.len()),
         ];
-        let wanted = counts.iter().filter(|(letter, _)| flags.is_empty() || flags.contains(*letter));
+        let wanted = counts
+            .iter()
+            .filter(|(letter, _)| flags.is_empty() || flags.contains(*letter));
         let mut fields: Vec<String> = wanted.map(|(_, count)| count.to_string()).collect();
         fields.extend((name != "-").then(|| name.to_owned()));
         writeln!(io::stdout(), "{}", fields.join(" "))?;
@@ -194,9 +209,17 @@ pub fn grep(args: &[String]) -> io::Result<i32> {
     let (flags, rest) = flags(args, "qvicFE")?;
     let (pattern, names) = rest.split_first().ok_or_else(|| usage("missing pattern"))?;
     if pattern.contains(['*', '[', '(', '|']) && !flags.contains('F') {
-        return Err(usage("this small grep knows fixed texts, ^ and $ only (-F takes the text as it is)"));
+        return Err(usage(
+            "this small grep knows fixed texts, ^ and $ only (-F takes the text as it is)",
+        ));
     }
-    let fold = |text: &str| if flags.contains('i') { text.to_lowercase() } else { text.to_owned() };
+    let fold = |text: &str| {
+        if flags.contains('i') {
+            text.to_lowercase()
+        } else {
+            text.to_owned()
+        }
+    };
     let (pattern, mut found) = (fold(pattern), 0_u64);
     for name in inputs(names) {
         for line in BufReader::new(open(name)?).split(b'\n') {
@@ -245,8 +268,15 @@ pub fn seq(args: &[String]) -> io::Result<i32> {
 pub fn tee(args: &[String]) -> io::Result<i32> {
     let (flags, names) = flags(args, "a")?;
     let mut options = File::options();
-    options.write(true).create(true).append(flags.contains('a')).truncate(!flags.contains('a'));
-    let mut files = names.iter().map(|name| options.open(name).map_err(at(name))).collect::<io::Result<Vec<_>>>()?;
+    options
+        .write(true)
+        .create(true)
+        .append(flags.contains('a'))
+        .truncate(!flags.contains('a'));
+    let mut files = names
+        .iter()
+        .map(|name| options.open(name).map_err(at(name)))
+        .collect::<io::Result<Vec<_>>>()?;
     let mut chunk = [0; 8192];
     loop {
         let size = io::stdin().read(&mut chunk)?;
@@ -254,7 +284,9 @@ pub fn tee(args: &[String]) -> io::Result<i32> {
             return Ok(0);
         }
         io::stdout().write_all(&chunk[..size])?;
-        files.iter_mut().try_for_each(|file| file.write_all(&chunk[..size]))?;
+        files
+            .iter_mut()
+            .try_for_each(|file| file.write_all(&chunk[..size]))?;
     }
 }
 
@@ -268,14 +300,32 @@ mod tests {
 
     #[test]
     fn texts() {
-        for (args, expected) in [("a b", "a b\n"), ("-n a", "a"), ("-e a\\nb\\\\", "a\nb\\\n"), ("a -n", "a -n\n")] {
+        for (args, expected) in [
+            ("a b", "a b\n"),
+            ("-n a", "a"),
+            ("-e a\\nb\\\\", "a\nb\\\n"),
+            ("a -n", "a -n\n"),
+        ] {
             assert_eq!(echoed(&words(args)), expected, "{args}");
         }
-        for (amount, start, bytes, expected) in [(1, false, false, "c"), (2, true, false, "b\nc"), (2, false, true, "\nc"), (9, false, false, "a\nb\nc")] {
-            assert_eq!(ending(b"a\nb\nc", amount, start, bytes), expected.as_bytes());
+        for (amount, start, bytes, expected) in [
+            (1, false, false, "c"),
+            (2, true, false, "b\nc"),
+            (2, false, true, "\nc"),
+            (9, false, false, "a\nb\nc"),
+        ] {
+            assert_eq!(
+                ending(b"a\nb\nc", amount, start, bytes),
+                expected.as_bytes()
+            );
         }
         assert_eq!(filled("%s=%d%%|", &mut words("a 1").iter()), "a=1%|");
-        for (line, pattern, expected) in [("PONG", "PONG", true), ("xPONG", "^PONG", false), ("PONG", "^PONG$", true), ("a.b", "b$", true)] {
+        for (line, pattern, expected) in [
+            ("PONG", "PONG", true),
+            ("xPONG", "^PONG", false),
+            ("PONG", "^PONG$", true),
+            ("a.b", "b$", true),
+        ] {
             assert_eq!(matches(line, pattern, false), expected, "{line} {pattern}");
         }
     }

@@ -13,7 +13,10 @@ fn main() {
     let name = match called.filter(|name| demo_app::APPLETS.contains(&name.as_str())) {
         Some(name) => name,
         None if args.is_empty() => {
-            eprintln!("usage: demo-app {{{}}} [arguments]", demo_app::APPLETS.join("|"));
+            eprintln!(
+                "usage: demo-app {{{}}} [arguments]",
+                demo_app::APPLETS.join("|")
+            );
             exit(2)
         }
         None => args.remove(0),

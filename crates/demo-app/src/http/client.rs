@@ -33,19 +33,31 @@ impl Url {
         let rest = match text.split_once("://") {
             None => text,
             Some(("http", rest)) => rest,
-            Some((scheme, _)) => return Err(usage(format!("Protocol \"{scheme}\" not supported by this stand-in"))),
+            Some((scheme, _)) => {
+                return Err(usage(format!(
+                    "Protocol \"{scheme}\" not supported by this stand-in"
+                )));
+            }
         };
         let split = rest.find(['/', '?']).unwrap_or(rest.len());
         let (authority, target) = rest.split_at(split);
         let (host, port) = match authority.rsplit_once(':') {
-            Some((host, port)) => (host, port.parse().map_err(|_| usage(format!("bad port in URL '{text}'")))?),
+            Some((host, port)) => (
+                host,
+                port.parse()
+                    .map_err(|_| usage(format!("bad port in URL '{text}'")))?,
+            ),
             None => (authority, 80),
         };
         if host.is_empty() {
             return Err(usage(format!("no host in URL '{text}'")));
         }
         let slash = if target.starts_with('/') { "" } else { "/" };
-        Ok(Self { host: host.to_owned(), port, target: format!("{slash}{target}") })
+        Ok(Self {
+            host: host.to_owned(),
+            port,
+            target: format!("{slash}{target}"),
+        })
     }
 }
 
@@ -64,10 +76,19 @@ pub struct Answer {
 ///
 /// # Errors
 /// Of the connection, or when the answer is not HTTP.
-pub fn send(url: &Url, method: &str, headers: &[String], body: &[u8], timeout: Duration) -> io::Result<Answer> {
+pub fn send(
+    url: &Url,
+    method: &str,
+    headers: &[String],
+    body: &[u8],
+    timeout: Duration,
+) -> io::Result<Answer> {
     let mut stream = resolve::connect(&url.host, url.port, timeout)?;
     stream.set_read_timeout(Some(timeout))?;
-    let mut text = format!("{method} {} HTTP/1.1\r\nHost: {}:{}\r\nAccept: */*\r\nConnection: close\r\n", url.target, url.host, url.port);
+    let mut text = format!(
+        "{method} {} HTTP/1.1\r\nHost: {}:{}\r\nAccept: */*\r\nConnection: close\r\n",
+        url.target, url.host, url.port
+    );
     for header in headers {
         text += &format!("{header}\r\n");
     }
@@ -88,13 +109,20 @@ fn read_answer(from: &mut impl BufRead, bare: bool) -> io::Result<Answer> {
             return Err(invalid("Empty reply from server"));
         }
     }
-    let status = head.split_whitespace().nth(1).and_then(|code| code.parse().ok());
-    let status = status.filter(|_| head.starts_with("HTTP/1.")).ok_or_else(|| invalid("the answer is not HTTP/1"))?;
+    let status = head
+        .split_whitespace()
+        .nth(1)
+        .and_then(|code| code.parse().ok());
+    let status = status
+        .filter(|_| head.starts_with("HTTP/1."))
+        .ok_or_else(|| invalid("the answer is not HTTP/1"))?;
     let mut body = Vec::new();
     if !bare && status != 204 {
         let header = |name: &str| {
             let mut fields = head.lines().filter_map(|line| line.split_once(':'));
-            fields.find(|(key, _)| key.eq_ignore_ascii_case(name)).map(|(_, value)| value.trim())
+            fields
+                .find(|(key, _)| key.eq_ignore_ascii_case(name))
+                .map(|(_, value)| value.trim())
         };
         match (header("transfer-encoding"), header("content-length")) {
             (Some(_), _) => read_chunks(from, &mut body)?,
@@ -131,9 +159,22 @@ mod tests {
 
     #[test]
     fn urls() {
-        let cases = [("agent-service:8000/health", "agent-service", 8000, "/health"), ("http://a", "a", 80, "/"), ("http://a?x=1", "a", 80, "/?x=1")];
+        let cases = [
+            (
+                "agent-service:8000/health",
+                "agent-service",
+                8000,
+                "/health",
+            ),
+            ("http://a", "a", 80, "/"),
+            ("http://a?x=1", "a", 80, "/?x=1"),
+        ];
         for (text, host, port, target) in cases {
-            let expected = Url { host: host.into(), port, target: target.into() };
+            let expected = Url {
+                host: host.into(),
+                port,
+                target: target.into(),
+            };
             assert_eq!(Url::parse(text).unwrap(), expected);
         }
         for text in ["https://a", "http://", "a:b/"] {
@@ -144,7 +185,10 @@ mod tests {
     #[test]
     fn answers() {
         let text = "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n2;x\r\nde\r\n0\r\n\r\n";
-        assert_eq!(read_answer(&mut text.as_bytes(), false).unwrap().body, b"abcde");
+        assert_eq!(
+            read_answer(&mut text.as_bytes(), false).unwrap().body,
+            b"abcde"
+        );
         let text = "HTTP/1.0 404 Not Found\r\n\r\ngone";
         let answer = read_answer(&mut text.as_bytes(), false).unwrap();
         assert_eq!((answer.status, answer.body.as_slice()), (404, &b"gone"[..]));

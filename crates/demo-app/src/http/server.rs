@@ -51,7 +51,11 @@ impl Response {
     /// An answer in JSON, with a new line at its end.
     #[must_use]
     pub fn json(status: u16, value: &serde_json::Value) -> Self {
-        Self { status, kind: "application/json", body: format!("{value}\n") }
+        Self {
+            status,
+            kind: "application/json",
+            body: format!("{value}\n"),
+        }
     }
 }
 
@@ -93,7 +97,8 @@ pub fn read_request(from: &mut impl BufRead) -> io::Result<Request> {
     let mut line = String::new();
     head.read_line(&mut line)?;
     let mut words = line.split_whitespace();
-    let (Some(method), Some(target), Some(version)) = (words.next(), words.next(), words.next()) else {
+    let (Some(method), Some(target), Some(version)) = (words.next(), words.next(), words.next())
+    else {
         return Err(invalid("not an HTTP request"));
     };
     if !version.starts_with("HTTP/1.") {
@@ -105,7 +110,12 @@ pub fn read_request(from: &mut impl BufRead) -> io::Result<Request> {
         let (name, value) = pair.split_once('=').unwrap_or((pair, ""));
         (decode(name), decode(value))
     });
-    let mut request = Request { method: method.to_owned(), path: decode(path), query: query.collect(), body: Vec::new() };
+    let mut request = Request {
+        method: method.to_owned(),
+        path: decode(path),
+        query: query.collect(),
+        body: Vec::new(),
+    };
     let length = body_length(&mut head)?;
     from.take(length).read_to_end(&mut request.body)?;
     Ok(request)
@@ -122,7 +132,10 @@ fn body_length(head: &mut impl BufRead) -> io::Result<u64> {
             return Ok(length);
         };
         if name.eq_ignore_ascii_case("content-length") {
-            length = value.trim().parse().map_err(|_| invalid("bad Content-Length"))?;
+            length = value
+                .trim()
+                .parse()
+                .map_err(|_| invalid("bad Content-Length"))?;
         }
         if length > MAX_BODY || name.eq_ignore_ascii_case("transfer-encoding") {
             return Err(invalid("the body is too large or chunked"));
@@ -157,18 +170,24 @@ impl Server {
     /// When the port cannot be had.
     pub fn start(port: u16, handler: Arc<Handler>) -> io::Result<Self> {
         let listener = TcpListener::bind((Ipv4Addr::UNSPECIFIED, port))?;
-        let server = Self { address: listener.local_addr()?, stopping: Arc::default(), active: Arc::default() };
+        let server = Self {
+            address: listener.local_addr()?,
+            stopping: Arc::default(),
+            active: Arc::default(),
+        };
         let (stopping, active) = (Arc::clone(&server.stopping), Arc::clone(&server.active));
-        thread::Builder::new().name("accept".into()).spawn(move || {
-            for stream in listener.incoming() {
-                if stopping.load(Ordering::Acquire) {
-                    return;
+        thread::Builder::new()
+            .name("accept".into())
+            .spawn(move || {
+                for stream in listener.incoming() {
+                    if stopping.load(Ordering::Acquire) {
+                        return;
+                    }
+                    if let Ok(stream) = stream {
+                        converse(stream, &active, &handler);
+                    }
                 }
-                if let Ok(stream) = stream {
-                    converse(stream, &active, &handler);
-                }
-            }
-        })?;
+            })?;
         Ok(server)
     }
 
@@ -192,7 +211,11 @@ impl Server {
 
 fn converse(stream: TcpStream, active: &Arc<AtomicUsize>, handler: &Arc<Handler>) {
     if active.fetch_add(1, Ordering::AcqRel) >= MAX_CONNECTIONS {
-        let full = Response { status: 503, kind: "text/plain", body: "too many connections\n".to_owned() };
+        let full = Response {
+            status: 503,
+            kind: "text/plain",
+            body: "too many connections\n".to_owned(),
+        };
         // The client learns it from the closed connection if not from this answer.
         let _ = write_response(&stream, &full);
         active.fetch_sub(1, Ordering::AcqRel);
@@ -211,9 +234,11 @@ fn answer(stream: &TcpStream, handler: &Arc<Handler>) -> io::Result<()> {
     stream.set_write_timeout(Some(PATIENCE))?;
     let response = match read_request(&mut BufReader::new(stream)) {
         Ok(request) => handler(&request),
-        Err(error) if error.kind() == io::ErrorKind::InvalidData => {
-            Response { status: 400, kind: "text/plain", body: format!("{error}\n") }
-        }
+        Err(error) if error.kind() == io::ErrorKind::InvalidData => Response {
+            status: 400,
+            kind: "text/plain",
+            body: format!("{error}\n"),
+        },
         Err(error) => return Err(error),
     };
     write_response(stream, &response)
@@ -225,11 +250,25 @@ mod tests {
 
     #[test]
     fn reads_requests() {
-        let text = "POST /a%20b?task=x+y&n=%3d HTTP/1.1\r\nHost: x\r\nContent-Length: 2\r\n\r\nokrest";
+        let text =
+            "POST /a%20b?task=x+y&n=%3d HTTP/1.1\r\nHost: x\r\nContent-Length: 2\r\n\r\nokrest";
         let request = read_request(&mut text.as_bytes()).unwrap();
-        assert_eq!((request.path.as_str(), request.query["task"].as_str(), request.query["n"].as_str()), ("/a b", "x y", "="));
+        assert_eq!(
+            (
+                request.path.as_str(),
+                request.query["task"].as_str(),
+                request.query["n"].as_str()
+            ),
+            ("/a b", "x y", "=")
+        );
         assert_eq!(request.body, b"ok");
-        for broken in ["", "GET /\r\n\r\n", "GET / HTTP/2\r\n\r\n", "GET / HTTP/1.1\r\nA: b\r\n", "GET / HTTP/1.1\r\nContent-Length: 9999999\r\n\r\n"] {
+        for broken in [
+            "",
+            "GET /\r\n\r\n",
+            "GET / HTTP/2\r\n\r\n",
+            "GET / HTTP/1.1\r\nA: b\r\n",
+            "GET / HTTP/1.1\r\nContent-Length: 9999999\r\n\r\n",
+        ] {
             assert!(read_request(&mut broken.as_bytes()).is_err(), "{broken}");
         }
     }

@@ -1,10 +1,6 @@
 //! The program `redis-cli`.
 
-use super::{
-    PORT,
-    client::Client,
-    resp::Reply,
-};
+use super::{PORT, client::Client, resp::Reply};
 use crate::errors::{plain, usage};
 use std::{
     env,
@@ -31,7 +27,11 @@ fn parse(args: &[String]) -> io::Result<(Options, &[String])> {
     let mut at = 0;
     while let Some(flag) = args.get(at).filter(|word| word.starts_with('-')) {
         let value = args.get(at + 1).cloned();
-        let needed = || value.clone().ok_or_else(|| usage(format!("{flag} needs a value")));
+        let needed = || {
+            value
+                .clone()
+                .ok_or_else(|| usage(format!("{flag} needs a value")))
+        };
         at += 2;
         match flag.as_str() {
             "-h" => options.host = needed()?,
@@ -41,9 +41,17 @@ fn parse(args: &[String]) -> io::Result<(Options, &[String])> {
             "-n" => return Err(usage("this stand-in has only database 0")),
             "--raw" | "--no-raw" | "--no-auth-warning" => {
                 at -= 1;
-                options.raw = if flag == "--no-auth-warning" { options.raw } else { flag == "--raw" };
+                options.raw = if flag == "--no-auth-warning" {
+                    options.raw
+                } else {
+                    flag == "--raw"
+                };
             }
-            other => return Err(usage(format!("Unrecognized option or bad number of args for: '{other}'"))),
+            other => {
+                return Err(usage(format!(
+                    "Unrecognized option or bad number of args for: '{other}'"
+                )));
+            }
         }
     }
     Ok((options, &args[at..]))
@@ -59,7 +67,10 @@ pub fn run(args: &[String]) -> io::Result<i32> {
         Ok(client) => client,
         Err(error) => {
             let (host, port) = (&options.host, options.port);
-            eprintln!("Could not connect to Redis at {host}:{port}: {}", plain(&error));
+            eprintln!(
+                "Could not connect to Redis at {host}:{port}: {}",
+                plain(&error)
+            );
             return Ok(1);
         }
     };
@@ -71,7 +82,12 @@ pub fn run(args: &[String]) -> io::Result<i32> {
 
 /// A refused password is said and the conversation goes on without it, as the original does.
 fn connect(options: &Options) -> io::Result<Client> {
-    match Client::connect(&options.host, options.port, options.password.as_deref(), TIMEOUT) {
+    match Client::connect(
+        &options.host,
+        options.port,
+        options.password.as_deref(),
+        TIMEOUT,
+    ) {
         Err(error) if error.kind() == io::ErrorKind::PermissionDenied => {
             eprintln!("AUTH failed: {error}");
             Client::connect(&options.host, options.port, None, TIMEOUT)
@@ -113,7 +129,11 @@ fn say(options: &Options, client: &mut Client, words: &[String]) -> io::Result<i
         }
         Ok(reply) => reply,
     };
-    let mut text = if options.raw { raw(&reply) } else { pretty(&reply, 0).into_bytes() };
+    let mut text = if options.raw {
+        raw(&reply)
+    } else {
+        pretty(&reply, 0).into_bytes()
+    };
     text.push(b'\n');
     io::stdout().write_all(&text)?;
     Ok(0)
@@ -134,14 +154,22 @@ fn pretty(reply: &Reply, indent: usize) -> String {
         Reply::Simple(text) => text.clone(),
         Reply::Error(text) => format!("(error) {text}"),
         Reply::Int(number) => format!("(integer) {number}"),
-        Reply::Bulk(bytes) => format!("\"{}\"", bytes.escape_ascii().to_string().replace("\\'", "'")),
+        Reply::Bulk(bytes) => format!(
+            "\"{}\"",
+            bytes.escape_ascii().to_string().replace("\\'", "'")
+        ),
         Reply::Nil => "(nil)".to_owned(),
         Reply::Array(items) if items.is_empty() => "(empty array)".to_owned(),
         Reply::Array(items) => {
             let width = items.len().to_string().len();
             let lines = items.iter().enumerate().map(|(index, item)| {
                 let margin = if index == 0 { 0 } else { indent };
-                format!("{:margin$}{:>width$}) {}", "", index + 1, pretty(item, indent + width + 2))
+                format!(
+                    "{:margin$}{:>width$}) {}",
+                    "",
+                    index + 1,
+                    pretty(item, indent + width + 2)
+                )
             });
             lines.collect::<Vec<_>>().join("\n")
         }
@@ -154,14 +182,29 @@ mod tests {
 
     #[test]
     fn prints_for_programs_and_for_people() {
-        let nested = Reply::Array(vec![Reply::bulk("0"), Reply::Array(vec![Reply::bulk("a"), Reply::Int(2)])]);
+        let nested = Reply::Array(vec![
+            Reply::bulk("0"),
+            Reply::Array(vec![Reply::bulk("a"), Reply::Int(2)]),
+        ]);
         let cases = [
             (Reply::Simple("PONG".into()), "PONG", "PONG"),
             (Reply::Int(1), "1", "(integer) 1"),
-            (Reply::bulk("it's \"x\"\n"), "it's \"x\"\n", r#""it's \"x\"\n""#),
+            (
+                Reply::bulk("it's \"x\"\n"),
+                "it's \"x\"\n",
+                r#""it's \"x\"\n""#,
+            ),
             (Reply::Nil, "", "(nil)"),
-            (Reply::Error("NOAUTH x".into()), "NOAUTH x", "(error) NOAUTH x"),
-            (nested, "0\na\n2", "1) \"0\"\n2) 1) \"a\"\n   2) (integer) 2"),
+            (
+                Reply::Error("NOAUTH x".into()),
+                "NOAUTH x",
+                "(error) NOAUTH x",
+            ),
+            (
+                nested,
+                "0\na\n2",
+                "1) \"0\"\n2) 1) \"a\"\n   2) (integer) 2",
+            ),
         ];
         for (reply, plain, shown) in cases {
             assert_eq!(String::from_utf8(raw(&reply)).unwrap(), plain);

@@ -18,12 +18,19 @@ impl Client {
     ///
     /// # Errors
     /// Of the connection; `PermissionDenied` when the password is refused.
-    pub fn connect(host: &str, port: u16, password: Option<&str>, timeout: Duration) -> io::Result<Self> {
+    pub fn connect(
+        host: &str,
+        port: u16,
+        password: Option<&str>,
+        timeout: Duration,
+    ) -> io::Result<Self> {
         let stream = resolve::connect(host, port, timeout)?;
         stream.set_read_timeout(Some(timeout))?;
         stream.set_write_timeout(Some(timeout))?;
         stream.set_nodelay(true)?;
-        let mut client = Self { stream: BufReader::new(stream) };
+        let mut client = Self {
+            stream: BufReader::new(stream),
+        };
         if let Some(password) = password.filter(|password| !password.is_empty())
             && let Reply::Error(text) = client.call(&[b"AUTH", password.as_bytes()])?
         {

@@ -38,7 +38,9 @@ pub const COMMANDS: &[Command] = &[
     command("expire", 3, expire),
     command("flushall", 1, flush),
     command("flushdb", 1, flush),
-    command("get", 2, |db, now, words| Ok(optional(db.text(&words[1], now)?.cloned()))),
+    command("get", 2, |db, now, words| {
+        Ok(optional(db.text(&words[1], now)?.cloned()))
+    }),
     command("hdel", 3, hash_delete),
     command("hget", 3, |db, now, words| {
         let hash = db.hash(&words[1], now, false)?;
@@ -47,13 +49,17 @@ pub const COMMANDS: &[Command] = &[
     command("hgetall", 2, hash_all),
     command("hset", 4, hash_set),
     command("incr", 2, |db, now, words| add(db, now, &words[1], 1)),
-    command("incrby", 3, |db, now, words| add(db, now, &words[1], integer(&words[2])?)),
+    command("incrby", 3, |db, now, words| {
+        add(db, now, &words[1], integer(&words[2])?)
+    }),
     command("keys", 2, |db, now, words| {
         db.sweep(now);
         Ok(names(db, &words[1]))
     }),
     command("llen", 2, |db, now, words| {
-        Ok(Reply::count(db.list(&words[1], now, false)?.map_or(0, |list| list.len())))
+        Ok(Reply::count(
+            db.list(&words[1], now, false)?.map_or(0, |list| list.len()),
+        ))
     }),
     command("lpop", 2, |db, now, words| pop(db, now, words, true)),
     command("lpush", 3, |db, now, words| push(db, now, words, true)),
@@ -69,7 +75,9 @@ pub const COMMANDS: &[Command] = &[
 /// Runs a command on data; nothing if there is none of the name.
 pub fn run(db: &mut Db, now: u64, words: &[Bytes]) -> Option<Reply> {
     let name = words.first()?;
-    let command = COMMANDS.iter().find(|command| name.eq_ignore_ascii_case(command.name.as_bytes()))?;
+    let command = COMMANDS
+        .iter()
+        .find(|command| name.eq_ignore_ascii_case(command.name.as_bytes()))?;
     if words.len() < command.least {
         return Some(wrong_count(command.name));
     }
@@ -78,7 +86,9 @@ pub fn run(db: &mut Db, now: u64, words: &[Bytes]) -> Option<Reply> {
 
 /// What is said to too few words.
 pub fn wrong_count(name: &str) -> Reply {
-    Reply::Error(format!("ERR wrong number of arguments for '{name}' command"))
+    Reply::Error(format!(
+        "ERR wrong number of arguments for '{name}' command"
+    ))
 }
 
 fn optional(bytes: Option<Bytes>) -> Reply {
@@ -87,7 +97,8 @@ fn optional(bytes: Option<Bytes>) -> Reply {
 
 fn integer(word: &[u8]) -> Result<i64, String> {
     let text = str::from_utf8(word).ok();
-    text.and_then(|text| text.parse().ok()).ok_or_else(|| NOT_A_NUMBER.to_owned())
+    text.and_then(|text| text.parse().ok())
+        .ok_or_else(|| NOT_A_NUMBER.to_owned())
 }
 
 /// How `SET` was asked to behave.
@@ -149,7 +160,9 @@ fn append(db: &mut Db, now: u64, words: &[Bytes]) -> Answer {
 fn add(db: &mut Db, now: u64, key: &[u8], amount: i64) -> Answer {
     let old = db.text(key, now)?;
     let number = old.as_deref().map_or(Ok(0), |text| integer(text))?;
-    let sum = number.checked_add(amount).ok_or("ERR increment or decrement would overflow")?;
+    let sum = number
+        .checked_add(amount)
+        .ok_or("ERR increment or decrement would overflow")?;
     let text = sum.to_string().into_bytes();
     match old {
         Some(old) => *old = text,
@@ -159,12 +172,19 @@ fn add(db: &mut Db, now: u64, key: &[u8], amount: i64) -> Answer {
 }
 
 fn delete(db: &mut Db, now: u64, words: &[Bytes]) -> Answer {
-    let found = words[1..].iter().filter(|key| db.get(key, now).is_some() && db.entries.remove(*key).is_some());
+    let found = words[1..]
+        .iter()
+        .filter(|key| db.get(key, now).is_some() && db.entries.remove(*key).is_some());
     Ok(Reply::count(found.count()))
 }
 
 fn exists(db: &mut Db, now: u64, words: &[Bytes]) -> Answer {
-    Ok(Reply::count(words[1..].iter().filter(|key| db.get(key, now).is_some()).count()))
+    Ok(Reply::count(
+        words[1..]
+            .iter()
+            .filter(|key| db.get(key, now).is_some())
+            .count(),
+    ))
 }
 
 fn expire(db: &mut Db, now: u64, words: &[Bytes]) -> Answer {
@@ -178,12 +198,16 @@ fn expire(db: &mut Db, now: u64, words: &[Bytes]) -> Answer {
 }
 
 fn time_to_live(db: &mut Db, now: u64, words: &[Bytes]) -> Answer {
-    Ok(Reply::Int(match db.get(&words[1], now).map(|entry| entry.expires) {
-        None => -2,
-        Some(None) => -1,
-        // Rounded, as Redis does: a fresh EX 10 shows 10.
-        Some(Some(end)) => i64::try_from((end - now).saturating_add(500) / 1000).unwrap_or(i64::MAX),
-    }))
+    Ok(Reply::Int(
+        match db.get(&words[1], now).map(|entry| entry.expires) {
+            None => -2,
+            Some(None) => -1,
+            // Rounded, as Redis does: a fresh EX 10 shows 10.
+            Some(Some(end)) => {
+                i64::try_from((end - now).saturating_add(500) / 1000).unwrap_or(i64::MAX)
+            }
+        },
+    ))
 }
 
 fn kind(db: &mut Db, now: u64, words: &[Bytes]) -> Answer {
@@ -234,7 +258,13 @@ fn push(db: &mut Db, now: u64, words: &[Bytes], front: bool) -> Answer {
 }
 
 fn pop(db: &mut Db, now: u64, words: &[Bytes], front: bool) -> Answer {
-    let taken = db.list(&words[1], now, false)?.and_then(|list| if front { list.pop_front() } else { list.pop_back() });
+    let taken = db.list(&words[1], now, false)?.and_then(|list| {
+        if front {
+            list.pop_front()
+        } else {
+            list.pop_back()
+        }
+    });
     db.drop_empty(&words[1]);
     Ok(optional(taken))
 }
@@ -242,7 +272,11 @@ fn pop(db: &mut Db, now: u64, words: &[Bytes], front: bool) -> Answer {
 /// A place counted from either end, as a place from the front, not below 0.
 fn place(index: i64, size: usize) -> usize {
     let size = i64::try_from(size).unwrap_or(i64::MAX);
-    let place = if index < 0 { size.saturating_add(index) } else { index };
+    let place = if index < 0 {
+        size.saturating_add(index)
+    } else {
+        index
+    };
     usize::try_from(place.max(0)).unwrap_or(usize::MAX)
 }
 
@@ -259,7 +293,7 @@ fn range(db: &mut Db, now: u64, words: &[Bytes]) -> Answer {
 }
 
 fn hash_set(db: &mut Db, now: u64, words: &[Bytes]) -> Answer {
-    if words.len() % 2 != 0 {
+    if !words.len().is_multiple_of(2) {
         return Ok(wrong_count("hset"));
     }
     let hash = db.hash(&words[1], now, true)?.ok_or(SYNTAX)?;
@@ -271,14 +305,20 @@ fn hash_set(db: &mut Db, now: u64, words: &[Bytes]) -> Answer {
 fn hash_delete(db: &mut Db, now: u64, words: &[Bytes]) -> Answer {
     let mut found = 0;
     if let Some(hash) = db.hash(&words[1], now, false)? {
-        found = words[2..].iter().filter(|field| hash.remove(*field).is_some()).count();
+        found = words[2..]
+            .iter()
+            .filter(|field| hash.remove(*field).is_some())
+            .count();
     }
     db.drop_empty(&words[1]);
     Ok(Reply::count(found))
 }
 
 fn hash_all(db: &mut Db, now: u64, words: &[Bytes]) -> Answer {
-    let hash = db.hash(&words[1], now, false)?.map(|hash| hash.clone()).unwrap_or_default();
+    let hash = db
+        .hash(&words[1], now, false)?
+        .map(|hash| hash.clone())
+        .unwrap_or_default();
     let flat = hash.into_iter().flat_map(|(field, value)| [field, value]);
     Ok(Reply::Array(flat.map(Reply::Bulk).collect()))
 }
@@ -293,7 +333,9 @@ mod tests {
             Reply::Int(number) => number.to_string(),
             Reply::Nil => "nil".to_owned(),
             Reply::Bulk(bytes) => format!("{:?}", String::from_utf8_lossy(bytes)),
-            Reply::Array(items) => format!("{:?}", items.iter().map(shown).collect::<Vec<_>>()).replace("\\\"", ""),
+            Reply::Array(items) => {
+                format!("{:?}", items.iter().map(shown).collect::<Vec<_>>()).replace("\\\"", "")
+            }
         }
     }
 
@@ -303,7 +345,11 @@ mod tests {
             (0, "set a 1", "OK"),
             (0, "set a 2 nx", "nil"),
             (0, "set b 2 xx", "nil"),
-            (0, "set a 2 ex 0", "ERR invalid expire time in 'set' command"),
+            (
+                0,
+                "set a 2 ex 0",
+                "ERR invalid expire time in 'set' command",
+            ),
             (0, "set a 5 ex 10", "OK"),
             (0, "ttl a", "10"),
             (0, "incrby a 7", "12"),
@@ -325,7 +371,11 @@ mod tests {
             (0, "hset h f 3", "0"),
             (0, "hget h f", "\"3\""),
             (0, "hgetall h", r#"["f", "3", "g", "2"]"#),
-            (0, "hset h f", "ERR wrong number of arguments for 'hset' command"),
+            (
+                0,
+                "hset h f",
+                "ERR wrong number of arguments for 'hset' command",
+            ),
             (0, "type h", "hash"),
             (0, "expire h -1", "1"),
             (0, "keys *", r#"["l", "n"]"#),
@@ -336,7 +386,10 @@ mod tests {
         ];
         let mut db = Db::default();
         for (now, line, expected) in dialogue {
-            let words: Vec<Bytes> = line.split(' ').map(|word| word.as_bytes().to_vec()).collect();
+            let words: Vec<Bytes> = line
+                .split(' ')
+                .map(|word| word.as_bytes().to_vec())
+                .collect();
             let reply = run(&mut db, now, &words).expect(line);
             assert_eq!(shown(&reply), expected, "{line}");
         }

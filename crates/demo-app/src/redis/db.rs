@@ -47,7 +47,8 @@ impl Db {
 
     /// Forgets all that has ended.
     pub fn sweep(&mut self, now: u64) {
-        self.entries.retain(|_, entry| entry.expires.is_none_or(|end| end > now));
+        self.entries
+            .retain(|_, entry| entry.expires.is_none_or(|end| end > now));
     }
 
     /// The string of a key.
@@ -60,7 +61,12 @@ impl Db {
     }
 
     /// The list of a key, made when absent if `make`.
-    pub fn list(&mut self, key: &[u8], now: u64, make: bool) -> Result<Option<&mut VecDeque<Bytes>>, String> {
+    pub fn list(
+        &mut self,
+        key: &[u8],
+        now: u64,
+        make: bool,
+    ) -> Result<Option<&mut VecDeque<Bytes>>, String> {
         match self.slot(key, now, make.then(|| Value::List(VecDeque::new()))) {
             None => Ok(None),
             Some(Value::List(list)) => Ok(Some(list)),
@@ -69,7 +75,12 @@ impl Db {
     }
 
     /// The hash of a key, made when absent if `make`.
-    pub fn hash(&mut self, key: &[u8], now: u64, make: bool) -> Result<Option<&mut BTreeMap<Bytes, Bytes>>, String> {
+    pub fn hash(
+        &mut self,
+        key: &[u8],
+        now: u64,
+        make: bool,
+    ) -> Result<Option<&mut BTreeMap<Bytes, Bytes>>, String> {
         match self.slot(key, now, make.then(|| Value::Hash(BTreeMap::new()))) {
             None => Ok(None),
             Some(Value::Hash(hash)) => Ok(Some(hash)),

@@ -33,7 +33,9 @@ pub fn save(path: &Path, db: &Db) -> io::Result<()> {
     let fresh = path.with_extension("rdb.tmp");
     let mut to = BufWriter::new(File::create(&fresh)?);
     write(&mut to, db)?;
-    to.into_inner().map_err(io::IntoInnerError::into_error)?.sync_all()?;
+    to.into_inner()
+        .map_err(io::IntoInnerError::into_error)?
+        .sync_all()?;
     fs::rename(&fresh, path)
 }
 
@@ -121,7 +123,9 @@ fn byte(from: &mut impl Read) -> io::Result<u8> {
 
 fn read(from: &mut impl Read) -> io::Result<Db> {
     let magic: [u8; 9] = take(from)?;
-    let version = str::from_utf8(&magic[5..]).ok().and_then(|text| text.parse().ok());
+    let version = str::from_utf8(&magic[5..])
+        .ok()
+        .and_then(|text| text.parse().ok());
     if &magic[..5] != b"REDIS" || !version.is_some_and(|version| VERSIONS.contains(&version)) {
         return Err(invalid("not a Redis dump this program can read"));
     }
@@ -135,11 +139,21 @@ fn read(from: &mut impl Read) -> io::Result<Db> {
             AUX => drop((read_string(from)?, read_string(from)?)),
             RESIZE => drop((read_length(from)?, read_length(from)?)),
             SELECT if read_length(from)? == 0 => {}
-            SELECT => return Err(invalid("the dump has a second database; this program keeps one")),
+            SELECT => {
+                return Err(invalid(
+                    "the dump has a second database; this program keeps one",
+                ));
+            }
             kind => {
                 let key = read_string(from)?;
                 let value = read_value(from, kind)?;
-                db.entries.insert(key, Entry { value, expires: expires.take() });
+                db.entries.insert(
+                    key,
+                    Entry {
+                        value,
+                        expires: expires.take(),
+                    },
+                );
             }
         }
     }
@@ -148,12 +162,21 @@ fn read(from: &mut impl Read) -> io::Result<Db> {
 fn read_value(from: &mut impl Read, kind: u8) -> io::Result<Value> {
     Ok(match kind {
         TEXT => Value::Text(read_string(from)?),
-        LIST => Value::List((0..read_length(from)?).map(|_| read_string(from)).collect::<io::Result<_>>()?),
+        LIST => Value::List(
+            (0..read_length(from)?)
+                .map(|_| read_string(from))
+                .collect::<io::Result<_>>()?,
+        ),
         HASH => {
-            let pairs = (0..read_length(from)?).map(|_| Ok((read_string(from)?, read_string(from)?)));
+            let pairs =
+                (0..read_length(from)?).map(|_| Ok((read_string(from)?, read_string(from)?)));
             Value::Hash(pairs.collect::<io::Result<_>>()?)
         }
-        other => return Err(invalid(format!("the dump holds a value of type {other}, which this program cannot read"))),
+        other => {
+            return Err(invalid(format!(
+                "the dump holds a value of type {other}, which this program cannot read"
+            )));
+        }
     })
 }
 
@@ -178,7 +201,11 @@ fn read_string(from: &mut impl Read) -> io::Result<Bytes> {
         0 => i32::from(i8::from_le_bytes(take(from)?)),
         1 => i32::from(i16::from_le_bytes(take(from)?)),
         2 => i32::from_le_bytes(take(from)?),
-        3 => return Err(invalid("the dump has compressed strings, which this program cannot read")),
+        3 => {
+            return Err(invalid(
+                "the dump has compressed strings, which this program cannot read",
+            ));
+        }
         _ => return plain_string(from, first),
     };
     Ok(number.to_string().into_bytes())
@@ -205,8 +232,16 @@ mod tests {
         let mut db = Db::default();
         db.set(b"t", Value::Text(vec![7; 70]), Some(12_345));
         db.set(b"big", Value::Text(vec![1; 20_000]), None);
-        db.set(b"l", Value::List([b"a".to_vec(), b"".to_vec()].into()), None);
-        db.set(b"h", Value::Hash([(b"f".to_vec(), b"v".to_vec())].into()), None);
+        db.set(
+            b"l",
+            Value::List([b"a".to_vec(), b"".to_vec()].into()),
+            None,
+        );
+        db.set(
+            b"h",
+            Value::Hash([(b"f".to_vec(), b"v".to_vec())].into()),
+            None,
+        );
         db
     }
 
@@ -225,7 +260,12 @@ mod tests {
         let number = b"REDIS0011\xfe\x00\x00\x01k\xc1\x39\x05\xff";
         let db = read(&mut &number[..]).unwrap();
         assert_eq!(db.entries[&b"k"[..]].value, Value::Text(b"1337".to_vec()));
-        for broken in [&b"REDIS0011\xfe\x00\x12\x01k\x00\xff"[..], b"REDIS9999\xff", b"RADISH009\xff", b"REDIS0011\xfe\x03"] {
+        for broken in [
+            &b"REDIS0011\xfe\x00\x12\x01k\x00\xff"[..],
+            b"REDIS9999\xff",
+            b"RADISH009\xff",
+            b"REDIS0011\xfe\x03",
+        ] {
             assert!(read(&mut &broken[..]).is_err());
         }
     }

@@ -130,14 +130,18 @@ pub fn read_request(from: &mut impl BufRead) -> io::Result<Option<Vec<Vec<u8>>>>
         return Ok(None);
     };
     let Some(count) = first.strip_prefix('*') else {
-        let words = crate::shell::split(&first).ok_or_else(|| invalid("Protocol error: unbalanced quotes in request"))?;
+        let words = crate::shell::split(&first)
+            .ok_or_else(|| invalid("Protocol error: unbalanced quotes in request"))?;
         return Ok(Some(words.into_iter().map(String::into_bytes).collect()));
     };
     let mut words = Vec::new();
     for _ in 0..length(count, MAX_ITEMS)?.unwrap_or(0) {
         let head = needed_line(from)?;
-        let size = head.strip_prefix('$').ok_or_else(|| invalid("Protocol error: expected '$'"))?;
-        let size = length(size, MAX_BULK)?.ok_or_else(|| invalid("Protocol error: invalid bulk length"))?;
+        let size = head
+            .strip_prefix('$')
+            .ok_or_else(|| invalid("Protocol error: expected '$'"))?;
+        let size = length(size, MAX_BULK)?
+            .ok_or_else(|| invalid("Protocol error: invalid bulk length"))?;
         words.push(bulk(from, size)?);
     }
     Ok(Some(words))
@@ -153,7 +157,9 @@ pub fn read_reply(from: &mut impl BufRead) -> io::Result<Reply> {
 
 fn nested(from: &mut impl BufRead, depth: usize) -> io::Result<Reply> {
     let head = needed_line(from)?;
-    let (marker, rest) = head.split_at_checked(1).ok_or_else(|| invalid("empty answer"))?;
+    let (marker, rest) = head
+        .split_at_checked(1)
+        .ok_or_else(|| invalid("empty answer"))?;
     Ok(match marker {
         "+" => Reply::Simple(rest.to_owned()),
         "-" => Reply::Error(rest.to_owned()),
@@ -163,7 +169,11 @@ fn nested(from: &mut impl BufRead, depth: usize) -> io::Result<Reply> {
             None => Reply::Nil,
         },
         "*" if depth > 0 => match length(rest, MAX_ITEMS)? {
-            Some(count) => Reply::Array((0..count).map(|_| nested(from, depth - 1)).collect::<io::Result<_>>()?),
+            Some(count) => Reply::Array(
+                (0..count)
+                    .map(|_| nested(from, depth - 1))
+                    .collect::<io::Result<_>>()?,
+            ),
             None => Reply::Nil,
         },
         _ => return Err(invalid("the answer is not of the Redis protocol")),
@@ -188,7 +198,10 @@ mod tests {
             let mut bytes = Vec::new();
             reply.write(&mut bytes).unwrap();
             assert_eq!(read_reply(&mut &bytes[..]).unwrap(), reply);
-            assert!(read_reply(&mut &bytes[..bytes.len() - 1]).is_err(), "{reply:?} cut");
+            assert!(
+                read_reply(&mut &bytes[..bytes.len() - 1]).is_err(),
+                "{reply:?} cut"
+            );
         }
     }
 
@@ -202,10 +215,23 @@ mod tests {
         ];
         for (bytes, expected) in cases {
             let words = read_request(&mut &bytes[..]).unwrap().unwrap();
-            assert_eq!(words, expected.iter().map(|word| word.as_bytes().to_vec()).collect::<Vec<_>>());
+            assert_eq!(
+                words,
+                expected
+                    .iter()
+                    .map(|word| word.as_bytes().to_vec())
+                    .collect::<Vec<_>>()
+            );
         }
         assert!(read_request(&mut &b""[..]).unwrap().is_none());
-        for broken in [&b"*x\r\n"[..], b"*1\r\n+3\r\n", b"*1\r\n$-1\r\n", b"*1\r\n$99999999999\r\n", b"GET 'a\r\n", b"PING"] {
+        for broken in [
+            &b"*x\r\n"[..],
+            b"*1\r\n+3\r\n",
+            b"*1\r\n$-1\r\n",
+            b"*1\r\n$99999999999\r\n",
+            b"GET 'a\r\n",
+            b"PING",
+        ] {
             assert!(read_request(&mut &broken[..]).is_err(), "{broken:?}");
         }
         let mut bytes = Vec::new();

@@ -59,14 +59,22 @@ impl Config {
                 return Err(usage(format!("'{}' needs a value", pair[0])));
             };
             match name.as_str() {
-                "--port" => config.port = value.parse().map_err(|_| usage(format!("bad port '{value}'")))?,
+                "--port" => {
+                    config.port = value
+                        .parse()
+                        .map_err(|_| usage(format!("bad port '{value}'")))?
+                }
                 "--requirepass" => config.password = Some(value.clone()),
                 "--dir" => config.dir = value.into(),
                 "--dbfilename" => config.file.clone_from(value),
                 "--bind" | "--protected-mode" | "--loglevel" | "--save" => {}
                 "--appendonly" if value == "no" => {}
                 "--appendonly" => return Err(usage("this stand-in keeps no append-only file")),
-                other => return Err(usage(format!("Bad directive or wrong number of arguments: '{other}'"))),
+                other => {
+                    return Err(usage(format!(
+                        "Bad directive or wrong number of arguments: '{other}'"
+                    )));
+                }
             }
         }
         config.password = config.password.filter(|password| !password.is_empty());
@@ -140,12 +148,27 @@ impl Shared {
 
     pub(super) fn info(&self) -> String {
         let keys = self.db().entries.len();
-        let mut text = String::from("# Server\r\nredis_version:7.0.0-xebec-stand-in\r\nredis_mode:standalone\r\n");
-        text += &format!("process_id:{}\r\ntcp_port:{}\r\n", process::id(), self.config.port);
-        text += &format!("\r\n# Clients\r\nconnected_clients:{}\r\n", self.clients.load(Ordering::Relaxed));
+        let mut text = String::from(
+            "# Server\r\nredis_version:7.0.0-xebec-stand-in\r\nredis_mode:standalone\r\n",
+        );
+        text += &format!(
+            "process_id:{}\r\ntcp_port:{}\r\n",
+            process::id(),
+            self.config.port
+        );
+        text += &format!(
+            "\r\n# Clients\r\nconnected_clients:{}\r\n",
+            self.clients.load(Ordering::Relaxed)
+        );
         let saving = u8::from(self.in_background.load(Ordering::Relaxed));
-        text += &format!("\r\n# Persistence\r\nrdb_bgsave_in_progress:{saving}\r\nrdb_last_save_time:{}\r\n", self.last_save());
-        text += &format!("\r\n# Stats\r\ntotal_commands_processed:{}\r\n", self.served.load(Ordering::Relaxed));
+        text += &format!(
+            "\r\n# Persistence\r\nrdb_bgsave_in_progress:{saving}\r\nrdb_last_save_time:{}\r\n",
+            self.last_save()
+        );
+        text += &format!(
+            "\r\n# Stats\r\ntotal_commands_processed:{}\r\n",
+            self.served.load(Ordering::Relaxed)
+        );
         text += "\r\n# Replication\r\nrole:master\r\nconnected_slaves:0\r\n";
         text + &format!("\r\n# Keyspace\r\ndb0:keys={keys}\r\n")
     }
@@ -153,7 +176,11 @@ impl Shared {
     pub(super) fn log(&self, text: &str) {
         let time = now();
         let stamp = format(time, "%d %b %Y %T");
-        println!("{}:M {stamp}.{:03} * {text}", process::id(), time.subsec_millis());
+        println!(
+            "{}:M {stamp}.{:03} * {text}",
+            process::id(),
+            time.subsec_millis()
+        );
     }
 }
 
@@ -189,8 +216,14 @@ impl Server {
         shared.log(&format!("xebec/demo redis-server: a stand-in for Redis, speaks RESP2. Loaded {keys} keys from {}", path.display()));
         shared.log("Ready to accept connections tcp");
         let accepting = Arc::clone(&shared);
-        thread::Builder::new().name("accept".into()).spawn(move || accept(&listener, &accepting))?;
-        Ok(Self { shared, address, stopped })
+        thread::Builder::new()
+            .name("accept".into())
+            .spawn(move || accept(&listener, &accepting))?;
+        Ok(Self {
+            shared,
+            address,
+            stopped,
+        })
     }
 
     /// Where it listens.
@@ -215,7 +248,8 @@ impl Server {
         })?;
         // An error would mean that all senders are gone, and we hold one.
         let _ = self.stopped.recv();
-        self.shared.log("xebec/demo redis-server is now ready to exit, bye bye...");
+        self.shared
+            .log("xebec/demo redis-server is now ready to exit, bye bye...");
         let outcome = saved.lock().unwrap_or_else(PoisonError::into_inner).take();
         outcome.unwrap_or(Ok(()))
     }

@@ -39,8 +39,12 @@ impl Session {
         match name.as_str() {
             "auth" => Next::Go(self.authenticate(words)),
             "quit" => Next::Close(Reply::ok()),
-            "hello" => Next::Go(Reply::Error("NOPROTO unsupported protocol version".to_owned())),
-            _ if !self.trusted => Next::Go(Reply::Error("NOAUTH Authentication required.".to_owned())),
+            "hello" => Next::Go(Reply::Error(
+                "NOPROTO unsupported protocol version".to_owned(),
+            )),
+            _ if !self.trusted => {
+                Next::Go(Reply::Error("NOAUTH Authentication required.".to_owned()))
+            }
             "shutdown" => self.shutdown(words),
             name => Next::Go(self.serve(name, words)),
         }
@@ -68,13 +72,18 @@ impl Session {
     }
 
     fn shutdown(&self, words: &[Bytes]) -> Next {
-        let save = match words.get(1).map(|word| word.to_ascii_uppercase()).as_deref() {
+        let save = match words
+            .get(1)
+            .map(|word| word.to_ascii_uppercase())
+            .as_deref()
+        {
             None | Some(b"SAVE") => true,
             Some(b"NOSAVE") => false,
             Some(_) => return Next::Go(Reply::Error("ERR syntax error".to_owned())),
         };
         if save && let Err(error) = self.shared.save() {
-            self.shared.log(&format!("Error trying to save the DB, can't exit: {error}"));
+            self.shared
+                .log(&format!("Error trying to save the DB, can't exit: {error}"));
             let text = "ERR Errors trying to SHUTDOWN. Check logs.";
             return Next::Go(Reply::Error(text.to_owned()));
         }
@@ -90,10 +99,16 @@ impl Session {
             ("select", _) => Reply::Error("ERR DB index is out of range".to_owned()),
             ("client", _) => Reply::ok(),
             ("command", [_]) => Reply::Array(COMMANDS.iter().map(described).collect()),
-            ("command", [_, what, ..]) if what.eq_ignore_ascii_case(b"count") => Reply::count(COMMANDS.len()),
+            ("command", [_, what, ..]) if what.eq_ignore_ascii_case(b"count") => {
+                Reply::count(COMMANDS.len())
+            }
             ("command", _) => Reply::Array(Vec::new()),
-            ("config", [_, what, pattern]) if what.eq_ignore_ascii_case(b"get") => self.settings(pattern),
-            ("config", _) => Reply::Error("ERR only CONFIG GET is supported by this stand-in".to_owned()),
+            ("config", [_, what, pattern]) if what.eq_ignore_ascii_case(b"get") => {
+                self.settings(pattern)
+            }
+            ("config", _) => {
+                Reply::Error("ERR only CONFIG GET is supported by this stand-in".to_owned())
+            }
             ("info", _) => Reply::bulk(self.shared.info()),
             ("save", _) => saved(self.shared.save()),
             ("bgsave", _) => self.shared.save_in_background(),

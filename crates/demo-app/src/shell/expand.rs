@@ -62,12 +62,24 @@ fn value(shell: &Shell, part: &Part) -> Expanded<String> {
 /// `NAME`, `#NAME`, `NAME:-default`, `NAME:+other` and `NAME:?complaint`.
 fn variable(shell: &Shell, inner: &str) -> Expanded<String> {
     if let Some(name) = inner.strip_prefix('#').filter(|name| !name.is_empty()) {
-        return Ok(shell.variable(name).unwrap_or_default().chars().count().to_string());
+        return Ok(shell
+            .variable(name)
+            .unwrap_or_default()
+            .chars()
+            .count()
+            .to_string());
     }
-    let end = inner.find([':', '-', '+', '?', '=']).filter(|end| *end > 0).unwrap_or(inner.len());
+    let end = inner
+        .find([':', '-', '+', '?', '='])
+        .filter(|end| *end > 0)
+        .unwrap_or(inner.len());
     let (name, rest) = inner.split_at(end);
-    let (strict, rest) = rest.strip_prefix(':').map_or((false, rest), |rest| (true, rest));
-    let set = shell.variable(name).filter(|value| !strict || !value.is_empty());
+    let (strict, rest) = rest
+        .strip_prefix(':')
+        .map_or((false, rest), |rest| (true, rest));
+    let set = shell
+        .variable(name)
+        .filter(|value| !strict || !value.is_empty());
     match (rest.split_at_checked(1), set) {
         (None, set) => Ok(set.unwrap_or_default()),
         (Some(("-" | "?", _)), Some(value)) => Ok(value),
@@ -82,8 +94,13 @@ fn variable(shell: &Shell, inner: &str) -> Expanded<String> {
 /// What a script prints, without the new lines at its end.
 fn output(shell: &Shell, script: &str) -> Expanded<String> {
     let mut command: Command = shell.program("sh");
-    command.args(["-c", script]).stderr(Stdio::inherit()).stdin(Stdio::inherit());
-    let output = command.output().map_err(|error| format!("$({script}): {error}"))?;
+    command
+        .args(["-c", script])
+        .stderr(Stdio::inherit())
+        .stdin(Stdio::inherit());
+    let output = command
+        .output()
+        .map_err(|error| format!("$({script}): {error}"))?;
     let text = String::from_utf8_lossy(&output.stdout);
     Ok(text.trim_end_matches('\n').to_owned())
 }

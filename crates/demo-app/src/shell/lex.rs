@@ -41,7 +41,10 @@ struct Lexer<'a> {
 pub fn tokens(script: &str) -> Result<Vec<Token>, Problem> {
     // A backslash at a line's end joins it to the next.
     let script = script.replace("\\\n", "");
-    let mut lexer = Lexer { rest: &script, tokens: Vec::new() };
+    let mut lexer = Lexer {
+        rest: &script,
+        tokens: Vec::new(),
+    };
     while lexer.step()? {}
     Ok(lexer.tokens)
 }
@@ -85,12 +88,25 @@ impl Lexer<'_> {
     }
 
     fn redirect(&mut self) -> Option<Token> {
-        let digit = self.rest.bytes().next().filter(|byte| (b'0'..=b'2').contains(byte));
-        let after = if digit.is_some() { &self.rest[1..] } else { self.rest };
-        let operator = REDIRECTS.into_iter().find(|operator| after.starts_with(operator))?;
+        let digit = self
+            .rest
+            .bytes()
+            .next()
+            .filter(|byte| (b'0'..=b'2').contains(byte));
+        let after = if digit.is_some() {
+            &self.rest[1..]
+        } else {
+            self.rest
+        };
+        let operator = REDIRECTS
+            .into_iter()
+            .find(|operator| after.starts_with(operator))?;
         self.rest = &after[operator.len()..];
         let default = u8::from(operator != "<");
-        Some(Token::Redirect(digit.map_or(default, |digit| digit - b'0'), operator))
+        Some(Token::Redirect(
+            digit.map_or(default, |digit| digit - b'0'),
+            operator,
+        ))
     }
 
     fn word(&mut self) -> Result<Word, Problem> {
@@ -161,8 +177,12 @@ impl Lexer<'_> {
             self.rest = &self.rest[end + 1..];
             return Ok(Part::Variable(inner, quoted));
         }
-        let special = self.rest.starts_with(['?', '$', '#', '@', '*', '!']) || self.rest.starts_with(|c: char| c.is_ascii_digit());
-        let named = self.rest.find(|c: char| !c.is_ascii_alphanumeric() && c != '_').unwrap_or(self.rest.len());
+        let special = self.rest.starts_with(['?', '$', '#', '@', '*', '!'])
+            || self.rest.starts_with(|c: char| c.is_ascii_digit());
+        let named = self
+            .rest
+            .find(|c: char| !c.is_ascii_alphanumeric() && c != '_')
+            .unwrap_or(self.rest.len());
         let size = if special { 1 } else { named };
         let (name, rest) = self.rest.split_at(size);
         let part = match name {

@@ -6,6 +6,7 @@ mod expand;
 mod lex;
 mod parse;
 mod run;
+mod streams;
 mod test;
 
 pub use test::{bracket_applet, test_applet};
@@ -56,11 +57,16 @@ pub fn split(line: &str) -> Option<Vec<String>> {
 pub fn applet(args: &[String]) -> io::Result<i32> {
     let mut shell = Shell::new();
     let mut at = 0;
-    while let Some(flag) = args.get(at).filter(|word| word.starts_with('-') && word.len() > 1) {
+    while let Some(flag) = args
+        .get(at)
+        .filter(|word| word.starts_with('-') && word.len() > 1)
+    {
         at += 1;
         shell.stop_on_failure |= flag.contains('e');
         if flag.contains('c') {
-            let script = args.get(at).ok_or_else(|| crate::errors::usage("-c needs a script"))?;
+            let script = args
+                .get(at)
+                .ok_or_else(|| crate::errors::usage("-c needs a script"))?;
             shell.positional = args[at + 1..].to_vec();
             return script_code(&mut shell, script);
         }
@@ -149,14 +155,18 @@ mod tests {
     #[test]
     fn splits() {
         let cases: [(&str, Option<&[&str]>); 5] = [
-            ("  a  'b c' \"d\\\"e\" f\\ g ", Some(&["a", "b c", "d\"e", "f g"])),
+            (
+                "  a  'b c' \"d\\\"e\" f\\ g ",
+                Some(&["a", "b c", "d\"e", "f g"]),
+            ),
             ("x''y", Some(&["xy"])),
             ("\"\"", Some(&[""])),
             ("", Some(&[])),
             ("'open", None),
         ];
         for (line, expected) in cases {
-            let expected = expected.map(|words| words.iter().map(|word| (*word).to_owned()).collect());
+            let expected =
+                expected.map(|words| words.iter().map(|word| (*word).to_owned()).collect());
             assert_eq!(split(line), expected, "{line}");
         }
     }

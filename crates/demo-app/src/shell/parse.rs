@@ -22,7 +22,9 @@ impl fmt::Display for Problem {
         match self {
             Self::Unfinished => write!(to, "syntax error: unexpected end of file"),
             Self::Unexpected(token) => write!(to, "syntax error: unexpected \"{token}\""),
-            Self::Unsupported(what) => write!(to, "\"{what}\" is not supported by this small shell"),
+            Self::Unsupported(what) => {
+                write!(to, "\"{what}\" is not supported by this small shell")
+            }
         }
     }
 }
@@ -90,7 +92,9 @@ fn keyword(word: &Word) -> Option<&str> {
 
 impl Parser {
     fn eat(&mut self, operator: &str) -> bool {
-        self.tokens.next_if(|token| matches!(token, Token::Operator(found) if *found == operator)).is_some()
+        self.tokens
+            .next_if(|token| matches!(token, Token::Operator(found) if *found == operator))
+            .is_some()
     }
 
     fn next_keyword(&mut self) -> Option<&str> {
@@ -105,7 +109,9 @@ impl Parser {
             self.tokens.next();
             return Ok(());
         }
-        Err(self.tokens.peek().map_or(Problem::Unfinished, |token| Problem::Unexpected(shown(token))))
+        Err(self.tokens.peek().map_or(Problem::Unfinished, |token| {
+            Problem::Unexpected(shown(token))
+        }))
     }
 
     /// Commands up to the end or one of the keywords.
@@ -159,7 +165,11 @@ impl Parser {
         while self.eat("|") {
             stages.push(self.command()?);
         }
-        Ok(if stages.len() == 1 { stages.remove(0) } else { Node::Pipeline(stages) })
+        Ok(if stages.len() == 1 {
+            stages.remove(0)
+        } else {
+            Node::Pipeline(stages)
+        })
     }
 
     fn command(&mut self) -> Parsed {
@@ -172,7 +182,11 @@ impl Parser {
             "while" | "until" => {
                 self.tokens.next();
                 let condition = self.list(&["do"])?;
-                Ok(Node::While(word == "while", Box::new(condition), Box::new(self.body()?)))
+                Ok(Node::While(
+                    word == "while",
+                    Box::new(condition),
+                    Box::new(self.body()?),
+                ))
             }
             "for" => {
                 self.tokens.next();
@@ -227,7 +241,9 @@ impl Parser {
         self.tokens.next();
         self.expect("in")?;
         let mut words = Vec::new();
-        while let Some(Token::Word(word)) = self.tokens.next_if(|token| matches!(token, Token::Word(_))) {
+        while let Some(Token::Word(word)) =
+            self.tokens.next_if(|token| matches!(token, Token::Word(_)))
+        {
             words.push(word);
         }
         while self.eat(";") {}
@@ -236,7 +252,10 @@ impl Parser {
 
     fn simple(&mut self) -> Parsed {
         let (mut assignments, mut words, mut redirects) = (Vec::new(), Vec::new(), Vec::new());
-        while let Some(token) = self.tokens.next_if(|token| !matches!(token, Token::Operator(_))) {
+        while let Some(token) = self
+            .tokens
+            .next_if(|token| !matches!(token, Token::Operator(_)))
+        {
             match token {
                 Token::Word(word) => match assignment(&word).filter(|_| words.is_empty()) {
                     Some(found) => assignments.push(found),
@@ -268,7 +287,14 @@ fn assignment(word: &Word) -> Option<(String, Word)> {
     };
     let (name, value) = text.split_once('=')?;
     let named = name.starts_with(|first: char| first.is_ascii_alphabetic() || first == '_')
-        && name.chars().all(|next| next.is_ascii_alphanumeric() || next == '_');
+        && name
+            .chars()
+            .all(|next| next.is_ascii_alphanumeric() || next == '_');
     let first = std::iter::once(Part::Text(value.to_owned(), false));
-    named.then(|| (name.to_owned(), first.chain(word[1..].iter().cloned()).collect()))
+    named.then(|| {
+        (
+            name.to_owned(),
+            first.chain(word[1..].iter().cloned()).collect(),
+        )
+    })
 }

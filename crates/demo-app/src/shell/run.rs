@@ -3,18 +3,25 @@
 use super::{
     expand,
     parse::{Node, Redirect},
+    streams::Streams,
     test,
 };
-use crate::{APPLETS, NOT_FOUND, errors::{at, plain}};
+use crate::{
+    APPLETS, NOT_FOUND,
+    errors::{at, plain},
+};
 use std::{
     collections::{BTreeMap, BTreeSet},
     env,
     ffi::OsStr,
     fs::{self, File, OpenOptions},
     io::{self, Write},
-    os::{fd::{AsFd, OwnedFd}, unix::process::{CommandExt, ExitStatusExt}},
+    os::{
+        fd::OwnedFd,
+        unix::process::{CommandExt, ExitStatusExt},
+    },
     path::{Path, PathBuf},
-    process::{self, Child, Command, ExitStatus, Stdio},
+    process::{self, Child, Command, ExitStatus},
 };
 
 /// Path of last resort, the image's.
@@ -49,10 +56,6 @@ pub struct Shell {
     pub stop_on_failure: bool,
     guarded: usize,
 }
-
-/// Where a command's three streams lead.
-#[derive(Default)]
-struct Streams([Option<File>; 3]);
 
 impl Shell {
     /// A shell with the environment's variables.
@@ -102,7 +105,10 @@ impl Shell {
             }
             (found, _) => Command::new(found.as_deref().map_or(OsStr::new(name), Path::as_os_str)),
         };
-        let exported = self.variables.iter().filter(|(name, _)| self.exported.contains(*name));
+        let exported = self
+            .variables
+            .iter()
+            .filter(|(name, _)| self.exported.contains(*name));
         command.env_clear().envs(exported);
         command
     }
@@ -111,8 +117,13 @@ impl Shell {
         if name.contains('/') {
             return Some(name.into());
         }
-        let path = self.variables.get("PATH").map_or(DEFAULT_PATH, String::as_str);
-        path.split(':').map(|directory| Path::new(directory).join(name)).find(|file| file.is_file())
+        let path = self
+            .variables
+            .get("PATH")
+            .map_or(DEFAULT_PATH, String::as_str);
+        path.split(':')
+            .map(|directory| Path::new(directory).join(name))
+            .find(|file| file.is_file())
     }
 
     /// Runs a whole script; returns its exit code.
@@ -131,7 +142,9 @@ impl Shell {
 
     fn run(&mut self, node: &Node) -> io::Result<Flow> {
         match node {
-            Node::Simple(assignments, words, redirects) => self.simple(assignments, words, redirects),
+            Node::Simple(assignments, words, redirects) => {
+                self.simple(assignments, words, redirects)
+            }
             Node::List(nodes) => self.list(nodes),
             Node::And(first, second) => self.joined(first, second, true),
             Node::Or(first, second) => self.joined(first, second, false),
@@ -234,7 +247,12 @@ impl Shell {
         Flow::Exit
     }
 
-    fn simple(&mut self, assignments: &[(String, super::lex::Word)], words: &[super::lex::Word], redirects: &[Redirect]) -> io::Result<Flow> {
+    fn simple(
+        &mut self,
+        assignments: &[(String, super::lex::Word)],
+        words: &[super::lex::Word],
+        redirects: &[Redirect],
+    ) -> io::Result<Flow> {
         let expanded = self.expanded(assignments, words);
         let (assigned, words) = match expanded {
             Ok(expanded) => expanded,
@@ -250,7 +268,9 @@ impl Shell {
         };
         if words.is_empty() {
             self.status = 0;
-            assigned.iter().for_each(|(name, value)| self.set(name, value));
+            assigned
+                .iter()
+                .for_each(|(name, value)| self.set(name, value));
             return Ok(Flow::On);
         }
         if let Some(flow) = self.builtin(&words, &streams)? {
@@ -264,9 +284,18 @@ impl Shell {
     }
 
     #[expect(clippy::type_complexity, reason = "names with values, and words")]
-    fn expanded(&self, assignments: &[(String, super::lex::Word)], words: &[super::lex::Word]) -> Result<(Vec<(String, String)>, Vec<String>), String> {
-        let assigned = assignments.iter().map(|(name, word)| Ok((name.clone(), expand::one(self, word)?)));
-        Ok((assigned.collect::<Result<_, String>>()?, expand::words(self, words)?))
+    fn expanded(
+        &self,
+        assignments: &[(String, super::lex::Word)],
+        words: &[super::lex::Word],
+    ) -> Result<(Vec<(String, String)>, Vec<String>), String> {
+        let assigned = assignments
+            .iter()
+            .map(|(name, word)| Ok((name.clone(), expand::one(self, word)?)));
+        Ok((
+            assigned.collect::<Result<_, String>>()?,
+            expand::words(self, words)?,
+        ))
     }
 
     /// Redirections are made in their order, over the streams a pipe has set.
@@ -275,7 +304,11 @@ impl Shell {
             let target = expand::one(self, word).map_err(io::Error::other)?;
             let file = match *operator {
                 "<" => File::open(&target).map_err(at(&target))?,
-                ">>" => OpenOptions::new().append(true).create(true).open(&target).map_err(at(&target))?,
+                ">>" => OpenOptions::new()
+                    .append(true)
+                    .create(true)
+                    .open(&target)
+                    .map_err(at(&target))?,
                 ">&" => streams.copy(&target)?,
                 _ => File::create(&target).map_err(at(&target))?,
             };
@@ -284,7 +317,12 @@ impl Shell {
         Ok(streams)
     }
 
-    fn start(&self, assigned: &[(String, String)], words: &[String], streams: Streams) -> Result<Child, i32> {
+    fn start(
+        &self,
+        assigned: &[(String, String)],
+        words: &[String],
+        streams: Streams,
+    ) -> Result<Child, i32> {
         let mut command = self.program(&words[0]);
         command.args(&words[1..]).envs(assigned.iter().cloned());
         let errors = streams.copy("2");
@@ -308,14 +346,22 @@ impl Shell {
                 self.status = number().unwrap_or(self.status);
                 return Ok(Some(Flow::Exit));
             }
-            "break" => return Ok(Some(Flow::Break(number().and_then(|count| usize::try_from(count).ok()).unwrap_or(1)))),
+            "break" => {
+                return Ok(Some(Flow::Break(
+                    number()
+                        .and_then(|count| usize::try_from(count).ok())
+                        .unwrap_or(1),
+                )));
+            }
             "continue" => return Ok(Some(Flow::Continue)),
             "echo" => streams.print(&crate::applets::text::echoed(&words[1..])),
             "test" | "[" => self.tested(words),
             "cd" => self.change_directory(first),
             "export" => self.export(&words[1..]),
             "unset" => {
-                words[1..].iter().for_each(|name| drop(self.variables.remove(name)));
+                words[1..]
+                    .iter()
+                    .for_each(|name| drop(self.variables.remove(name)));
                 0
             }
             "set" => self.options(&words[1..]),
@@ -336,7 +382,11 @@ impl Shell {
     }
 
     fn tested(&self, words: &[String]) -> i32 {
-        let applet = if words[0] == "[" { test::bracket_applet } else { test::test_applet };
+        let applet = if words[0] == "[" {
+            test::bracket_applet
+        } else {
+            test::test_applet
+        };
         applet(&words[1..]).unwrap_or_else(|error| {
             eprintln!("sh: {}: {error}", words[0]);
             super::SYNTAX_ERROR
@@ -345,7 +395,10 @@ impl Shell {
 
     fn change_directory(&mut self, to: Option<&str>) -> i32 {
         let home = self.variables.get("HOME").cloned();
-        let to = to.map(str::to_owned).or(home).unwrap_or_else(|| "/".to_owned());
+        let to = to
+            .map(str::to_owned)
+            .or(home)
+            .unwrap_or_else(|| "/".to_owned());
         match env::set_current_dir(&to) {
             Ok(()) => {
                 let now = env::current_dir().unwrap_or_default();
@@ -361,7 +414,9 @@ impl Shell {
 
     fn export(&mut self, words: &[String]) -> i32 {
         for word in words {
-            let (name, value) = word.split_once('=').map_or((word.as_str(), None), |(name, value)| (name, Some(value)));
+            let (name, value) = word
+                .split_once('=')
+                .map_or((word.as_str(), None), |(name, value)| (name, Some(value)));
             if let Some(value) = value {
                 self.set(name, value);
             }
@@ -398,7 +453,13 @@ impl Shell {
         };
         let mut command = self.program(name);
         command.args(&words[1..]);
-        Streams(streams.0.each_ref().map(|file| file.as_ref().and_then(|file| file.try_clone().ok()))).give(&mut command);
+        Streams(
+            streams
+                .0
+                .each_ref()
+                .map(|file| file.as_ref().and_then(|file| file.try_clone().ok())),
+        )
+        .give(&mut command);
         // Comes back only when it fails.
         let error = command.exec();
         let (code, text) = not_started(name, &error);
@@ -412,7 +473,9 @@ impl Shell {
         let mut input: Option<File> = None;
         for (index, stage) in stages.iter().enumerate() {
             let Node::Simple(assignments, words, redirects) = stage else {
-                return Ok(self.complain("only simple commands can stand in a pipe of this small shell"));
+                return Ok(
+                    self.complain("only simple commands can stand in a pipe of this small shell")
+                );
             };
             let (assigned, words) = match self.expanded(assignments, words) {
                 Ok(expanded) if !expanded.1.is_empty() => expanded,
@@ -439,7 +502,9 @@ impl Shell {
 
     fn background(&mut self, node: &Node) -> io::Result<Flow> {
         let Node::Simple(assignments, words, redirects) = node else {
-            return Ok(self.complain("only simple commands can run in the background of this small shell"));
+            return Ok(
+                self.complain("only simple commands can run in the background of this small shell")
+            );
         };
         let (assigned, words) = match self.expanded(assignments, words) {
             Ok(expanded) => expanded,
@@ -477,36 +542,8 @@ fn not_started(name: &str, error: &io::Error) -> (i32, String) {
 }
 
 fn code(status: ExitStatus) -> i32 {
-    status.code().or(status.signal().map(|signal| SIGNAL_BASE + signal)).unwrap_or(1)
-}
-
-impl Streams {
-    /// A copy of what descriptor `number` leads to.
-    fn copy(&self, number: &str) -> io::Result<File> {
-        let owned = match number {
-            "1" => match &self.0[1] {
-                Some(file) => return file.try_clone(),
-                None => io::stdout().as_fd().try_clone_to_owned()?,
-            },
-            "2" => match &self.0[2] {
-                Some(file) => return file.try_clone(),
-                None => io::stderr().as_fd().try_clone_to_owned()?,
-            },
-            other => return Err(io::Error::other(format!("{other}: bad file descriptor"))),
-        };
-        Ok(File::from(owned))
-    }
-
-    fn give(self, command: &mut Command) {
-        let [input, output, errors] = self.0.map(|file| file.map_or_else(Stdio::inherit, Stdio::from));
-        command.stdin(input).stdout(output).stderr(errors);
-    }
-
-    fn print(&self, text: &str) -> i32 {
-        let result = match &self.0[1] {
-            Some(file) => (&*file).write_all(text.as_bytes()),
-            None => io::stdout().write_all(text.as_bytes()).and_then(|()| io::stdout().flush()),
-        };
-        i32::from(result.is_err())
-    }
+    status
+        .code()
+        .or(status.signal().map(|signal| SIGNAL_BASE + signal))
+        .unwrap_or(1)
 }

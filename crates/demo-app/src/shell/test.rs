@@ -66,7 +66,11 @@ fn binary(left: &str, operator: &str, right: &str) -> io::Result<bool> {
         "!=" => return Ok(left != right),
         _ => {}
     }
-    let number = |text: &str| text.trim().parse::<i64>().map_err(|_| usage(format!("{text}: not a number")));
+    let number = |text: &str| {
+        text.trim()
+            .parse::<i64>()
+            .map_err(|_| usage(format!("{text}: not a number")))
+    };
     let order = number(left)?.cmp(&number(right)?);
     Ok(match operator {
         "-eq" => order.is_eq(),
