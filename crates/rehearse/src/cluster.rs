@@ -29,7 +29,7 @@ const POD_NETWORK: Ipv4Addr = Ipv4Addr::new(10, 128, 0, 0);
 /// Pod addresses per node.
 const NODE_ADDRESSES: u32 = 1024;
 /// First address of nodes.
-const NODE_NETWORK: Ipv4Addr = Ipv4Addr::new(10, 0, 1, 0);
+const NODE_NETWORK: Ipv4Addr = Ipv4Addr::new(10, 0, 1, 1);
 /// Nodes that the address plan has room for.
 pub const NODES_MAX: usize = 8_192;
 /// Time of a sync of the simulated disk, as a good SSD takes.
@@ -63,7 +63,9 @@ impl NodePlan {
         let capacity = [("cpu", "4"), ("memory", "16Gi"), ("pods", "110")];
         Self {
             name: name.to_owned(),
-            capacity: capacity.map(|(name, amount)| (name.into(), amount.into())).into(),
+            capacity: capacity
+                .map(|(name, amount)| (name.into(), amount.into()))
+                .into(),
             ..Self::default()
         }
     }
@@ -146,7 +148,10 @@ impl Cluster {
     /// Adds a node and powers it on.
     pub fn add_node(&mut self, plan: NodePlan) -> Result<(), Error> {
         if self.nodes.contains_key(&plan.name) {
-            return Err(Error::Scenario(format!("node {:?} is there already", plan.name)));
+            return Err(Error::Scenario(format!(
+                "node {:?} is there already",
+                plan.name
+            )));
         }
         let number = self.nodes.len() as u32;
         if number as usize >= NODES_MAX {
@@ -245,7 +250,10 @@ impl Cluster {
 
     /// How many containers run on all nodes together.
     pub fn running_containers(&self) -> usize {
-        self.nodes.values().map(|node| node.containers.running()).sum()
+        self.nodes
+            .values()
+            .map(|node| node.containers.running())
+            .sum()
     }
 
     /// The simulation, for its time and chance.
@@ -265,7 +273,9 @@ impl Cluster {
 
     /// One object.
     pub fn get(&self, resource: &str, namespace: &str, name: &str) -> Option<Arc<Object>> {
-        self.snapshot().get(resource, &Key::new(namespace, name)).cloned()
+        self.snapshot()
+            .get(resource, &Key::new(namespace, name))
+            .cloned()
     }
 
     /// A request to the door as a client in `system:masters` makes it; virtual time passes
@@ -312,7 +322,9 @@ impl Cluster {
         let (resource, namespace) = self.place(object)?;
         let mut object = object.clone();
         if !namespace.is_empty() {
-            object.metadata_mut().insert("namespace", namespace.as_str());
+            object
+                .metadata_mut()
+                .insert("namespace", namespace.as_str());
         }
         let name = object.name().to_owned();
         let call = self.request(Verb::Patch, &resource, (&namespace, &name))?;
@@ -340,7 +352,8 @@ impl Cluster {
     pub fn scale(&self, resource: &str, place: (&str, &str), replicas: i64) -> Result<(), Status> {
         let call = self.request(Verb::Patch, resource, place)?.on("scale");
         let patch = json!({"spec": {"replicas": replicas}});
-        self.call(call.with_patch(PatchKind::Merge, patch)).map(drop)
+        self.call(call.with_patch(PatchKind::Merge, patch))
+            .map(drop)
     }
 
     /// Sets the image of one container of a workload's template.
@@ -353,7 +366,8 @@ impl Cluster {
         let call = self.request(Verb::Patch, resource, place)?;
         let containers = json!([{"name": container, "image": image}]);
         let patch = json!({"spec": {"template": {"spec": {"containers": containers}}}});
-        self.call(call.with_patch(PatchKind::Strategic, patch)).map(drop)
+        self.call(call.with_patch(PatchKind::Strategic, patch))
+            .map(drop)
     }
 
     /// Deletes an object.
