@@ -3,12 +3,20 @@
 //! Pure over snapshots and times. Upstream counterpart: KUTTL's assertions, `kubectl wait`.
 
 use crate::{
-    scenario::{Expectation, FieldState, NodeState, PodsState},
-    timeline::status_of,
+    scenario::{Expectation, FieldState, State, Window},
+    timeline::{condition, status_of},
 };
-use machinery::{LabelSelector, Object, Ref, Value};
+use machinery::{Object, Ref, Value};
 use registry::{Key, Snapshot};
-use std::{collections::BTreeSet, sync::Arc, time::Duration};
+use sim_env::glob;
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+    time::Duration,
+};
+
+/// Nodes that steps chose, by the name of the step.
+pub(crate) type Chosen = BTreeMap<String, String>;
 
 /// How an expectation turned out.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -51,13 +59,11 @@ pub(crate) fn show(offset: Duration) -> String {
 }
 
 impl Watch {
-    pub fn new(what: Expectation) -> Self {
-        let zero = Duration::ZERO;
-        let of = |offset: Option<crate::scenario::Offset>| offset.map_or(zero, |one| one.0);
-        let when = match (what.by, what.at) {
-            (Some(by), _) => When::Once(of(what.after), by.0),
-            (_, Some(at)) => When::Always(at.0, at.0),
-            _ => When::Always(of(what.from), of(what.until)),
+    pub fn new(what: Expectation, duration: Duration) -> Self {
+        let when = match (what.within, what.always) {
+            (Some(Window(from, to)), _) => When::Once(from, to),
+            (_, Some(Window(from, to))) => When::Always(from, to),
+            _ => When::Always(duration, duration),
         };
         Self {
             what,
@@ -75,27 +81,30 @@ impl Watch {
     }
 
     fn concerns(&self, touched: &BTreeSet<&str>) -> bool {
-        if self.what.pods.is_some() {
-            touched.contains("pods")
-        } else if self.what.node.is_some() {
-            touched.contains("nodes")
-        } else {
-            self.what
-                .object
-                .as_ref()
-                .is_some_and(|one| touched.contains(one.resource.as_str()))
-        }
+        self.what
+            .all
+            .iter()
+            .any(|state| touched.contains(resource_of(state)))
     }
 
     /// Looks at the state as of `now`; `touched` are the resources that changed, `None` at a
     /// boundary.
-    pub fn look(&mut self, now: Duration, snapshot: &Snapshot, touched: Option<&BTreeSet<&str>>) {
+    pub fn look(
+        &mut self,
+        now: Duration,
+        (snapshot, chosen): (&Snapshot, &Chosen),
+        touched: Option<&BTreeSet<&str>>,
+    ) {
         let [from, to] = self.boundaries();
         let idle = touched.is_some_and(|touched| !self.concerns(touched));
         if self.outcome.is_some() || idle || now < from || now > to {
             return;
         }
-        let wrong = self.wrong(snapshot);
+        let wrong = self
+            .what
+            .all
+            .iter()
+            .find_map(|state| wrong(state, snapshot, chosen));
         match (self.when, wrong) {
             (When::Once(..), None) => self.settle(true, format!("at {}", show(now))),
             (When::Once(..), Some(why)) => self.last = why,
@@ -129,62 +138,160 @@ impl Watch {
         }
         self.outcome.expect("was just settled")
     }
+}
 
-    /// What is not as expected; `None` if all is.
-    fn wrong(&self, snapshot: &Snapshot) -> Option<String> {
-        let what = &self.what;
-        let pods = what.pods.as_ref().map(|pods| wrong_pods(pods, snapshot));
-        let node = what.node.as_ref().map(|node| wrong_node(node, snapshot));
-        let object = what
-            .object
-            .as_ref()
-            .map(|object| wrong_field(object, snapshot));
-        pods.or(node).or(object).flatten()
+/// The resource whose changes can make a statement true or false.
+fn resource_of(state: &State) -> &str {
+    match state {
+        State {
+            deployment: Some(_),
+            ..
+        } => "deployments.apps",
+        State {
+            stateful_set: Some(_),
+            ..
+        } => "statefulsets.apps",
+        State { claim: Some(_), .. } => "persistentvolumeclaims",
+        State {
+            service: Some(_), ..
+        } => kinds::ENDPOINT_SLICES,
+        State { pods: Some(_), .. } => "pods",
+        State {
+            object: Some(object),
+            ..
+        } => &object.resource,
+        _ => "nodes",
     }
 }
 
-/// Pods of a namespace that a selector matches, by name.
-pub(crate) fn pods_of(snapshot: &Snapshot, namespace: &str, selector: &str) -> Vec<Arc<Object>> {
-    let selector = LabelSelector::parse(selector).expect("selectors were checked on loading");
-    let pods = snapshot.list("pods", Some(namespace));
-    pods.filter(|pod| selector.matches_object(pod))
-        .cloned()
-        .collect()
-}
-
-fn wrong_pods(wanted: &PodsState, snapshot: &Snapshot) -> Option<String> {
-    let pods = pods_of(snapshot, &wanted.namespace, &wanted.selector);
-    let is_ready = |pod: &&Arc<Object>| !pod.is_deleting() && status_of(pod, "Ready") == "True";
-    let ready = pods.iter().filter(is_ready).count();
-    if wanted.ready.is_some_and(|count| count != ready)
-        || wanted.ready_at_least.is_some_and(|count| ready < count)
-    {
-        return Some(format!("{ready} of {} pods Ready", pods.len()));
-    }
-    if wanted.exist.is_some_and(|count| count != pods.len()) {
-        return Some(format!("{} pods exist", pods.len()));
-    }
-    let node = wanted.not_on.as_ref()?;
-    let there = pods
-        .iter()
-        .find(|pod| pod.at("spec.nodeName").str() == node)?;
-    Some(format!("{} is on {node}", there.name()))
-}
-
-fn wrong_node(wanted: &NodeState, snapshot: &Snapshot) -> Option<String> {
-    let Some(node) = snapshot.get("nodes", &Key::new("", &wanted.name)) else {
-        return Some(format!("there is no node {:?}", wanted.name));
+/// What is not as stated; `None` if all is.
+fn wrong(state: &State, snapshot: &Snapshot, chosen: &Chosen) -> Option<String> {
+    let node = match state.node.as_ref().map(|name| resolve(name, chosen)) {
+        Some(Err(why)) => return Some(why),
+        Some(Ok(node)) => Some(node),
+        None => None,
     };
-    let ready = status_of(node, "Ready");
-    if wanted.ready.as_ref().is_some_and(|status| status != ready) {
-        return Some(format!("its condition Ready is {ready:?}"));
+    if let Some(pattern) = &state.pods {
+        return wrong_pods(state, &pods_of(snapshot, pattern), node);
     }
-    let key = wanted.taint.as_ref()?;
-    let tainted = node
-        .at("spec.taints")
-        .items()
-        .any(|taint| taint.get("key").str() == key);
-    (!tainted).then(|| format!("it has no taint {key}"))
+    if let Some(service) = &state.service {
+        return wrong_service(state, service, snapshot);
+    }
+    if let Some(field) = &state.object {
+        return wrong_field(field, snapshot);
+    }
+    let subject = state.deployment.as_ref().or(state.stateful_set.as_ref());
+    let (namespace, name) = match (subject.or(state.claim.as_ref()), node) {
+        (Some(place), _) => place.split_once('/')?,
+        (None, node) => ("", node?),
+    };
+    match snapshot.get(resource_of(state), &Key::new(namespace, name)) {
+        None => Some(format!("{name} does not exist")),
+        Some(object) if subject.is_some() => wrong_replicas(state, object),
+        Some(object) if state.claim.is_some() => {
+            let phase = object.at("status.phase").str();
+            let other = state.phase.as_ref().is_some_and(|wanted| wanted != phase);
+            other.then(|| format!("its phase is {phase:?}"))
+        }
+        Some(object) => wrong_node(state, object),
+    }
+}
+
+/// The node behind a name or `{step}`.
+pub(crate) fn resolve<'a>(name: &'a str, chosen: &'a Chosen) -> Result<&'a str, String> {
+    match name
+        .strip_prefix('{')
+        .and_then(|rest| rest.strip_suffix('}'))
+    {
+        None => Ok(name),
+        Some(step) => {
+            let node = chosen.get(step).map(String::as_str);
+            node.ok_or_else(|| format!("no step {step:?} has chosen a node yet"))
+        }
+    }
+}
+
+/// Pods that match a pattern `namespace/name`, by name.
+pub(crate) fn pods_of(snapshot: &Snapshot, pattern: &str) -> Vec<Arc<Object>> {
+    let fits = |pod: &&Arc<Object>| glob(pattern, &format!("{}/{}", pod.namespace(), pod.name()));
+    snapshot.list("pods", None).filter(fits).cloned().collect()
+}
+
+fn wrong_pods(state: &State, pods: &[Arc<Object>], node: Option<&str>) -> Option<String> {
+    let there = |pod: &&Arc<Object>| node.is_none_or(|node| pod.at("spec.nodeName").str() == node);
+    let pods: Vec<&Arc<Object>> = pods.iter().filter(there).collect();
+    let terminating = pods.iter().filter(|pod| pod.is_deleting()).count();
+    let is_ready = |pod: &&&Arc<Object>| !pod.is_deleting() && status_of(pod, "Ready") == "True";
+    let ready = pods.iter().filter(is_ready).count();
+    let nodes: BTreeSet<&str> = pods
+        .iter()
+        .map(|pod| pod.at("spec.nodeName").str())
+        .collect();
+    let is = |wanted: Option<usize>, found: usize| wanted.is_none_or(|wanted| wanted == found);
+    let right = is(state.ready, ready)
+        && state.ready_at_least.is_none_or(|least| ready >= least)
+        && is(state.count, pods.len())
+        && is(state.terminating, terminating)
+        && is(state.distinct_nodes, nodes.len());
+    let shown = || {
+        let count = pods.len();
+        format!(
+            "{count} pods on {} nodes, {ready} Ready, {terminating} terminating",
+            nodes.len()
+        )
+    };
+    (!right).then(shown)
+}
+
+fn wrong_replicas(state: &State, object: &Object) -> Option<String> {
+    let ready = object.at("status.readyReplicas").i64() as usize;
+    let right = state.ready.is_none_or(|wanted| wanted == ready)
+        && state.ready_at_least.is_none_or(|least| ready >= least);
+    (!right).then(|| {
+        format!(
+            "{ready} of {} replicas Ready",
+            object.at("spec.replicas").i64()
+        )
+    })
+}
+
+fn wrong_service(state: &State, service: &str, snapshot: &Snapshot) -> Option<String> {
+    let (namespace, name) = service.split_once('/')?;
+    let slices = snapshot.list(kinds::ENDPOINT_SLICES, Some(namespace));
+    let own = slices.filter(|slice| slice.label("kubernetes.io/service-name") == Some(name));
+    let endpoints = own.flat_map(|slice| slice.at("endpoints").items());
+    let ready = endpoints
+        .filter(|one| one.at("conditions.ready").is_true())
+        .count();
+    let right = state.ready_endpoints.is_none_or(|wanted| wanted == ready)
+        && state
+            .ready_endpoints_at_least
+            .is_none_or(|least| ready >= least);
+    (!right).then(|| format!("{ready} endpoints ready"))
+}
+
+fn wrong_node(state: &State, node: &Object) -> Option<String> {
+    if let Some(wanted) = &state.condition {
+        let found = condition(node, &wanted.r#type);
+        let text = |field| found.map_or("", |one| one.get(field).str());
+        let (status, reason) = (text("status"), text("reason"));
+        if status != wanted.status || wanted.reason.as_ref().is_some_and(|own| own != reason) {
+            return Some(format!(
+                "its condition {} is {status:?} ({reason})",
+                wanted.r#type
+            ));
+        }
+    }
+    let wanted = state.taint.as_ref()?;
+    let fits = |taint: Ref<'_>| {
+        taint.get("key").str() == wanted.key
+            && wanted
+                .effect
+                .as_ref()
+                .is_none_or(|effect| taint.get("effect").str() == effect)
+    };
+    let tainted = node.at("spec.taints").items().any(fits);
+    (!tainted).then(|| format!("it has no taint {}", wanted.key))
 }
 
 fn wrong_field(wanted: &FieldState, snapshot: &Snapshot) -> Option<String> {

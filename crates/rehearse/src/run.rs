@@ -2,7 +2,7 @@
 
 use crate::{
     Cluster, ClusterPlan, Error, NodePlan, Outcome, Report,
-    expect::Watch,
+    expect::{Chosen, Watch},
     manifests,
     scenario::{NodeGroup, Offset, Scenario, quantity_text},
     steps,
@@ -30,6 +30,7 @@ pub struct Options {
 struct Eyes {
     timeline: Timeline,
     watches: Vec<Watch>,
+    chosen: Chosen,
 }
 
 impl Eyes {
@@ -48,9 +49,10 @@ impl Eyes {
 
     fn look(&mut self, now: Time, snapshot: &Snapshot, touched: Option<&BTreeSet<&str>>) {
         let offset = now.since(self.timeline.start());
+        let state = (snapshot, &self.chosen);
         self.watches
             .iter_mut()
-            .for_each(|watch| watch.look(offset, snapshot, touched));
+            .for_each(|watch| watch.look(offset, state, touched));
     }
 }
 
@@ -71,7 +73,11 @@ impl Observer {
     fn expecting(cluster: &Cluster, watches: Vec<Watch>) -> Self {
         let start = cluster.sim().now();
         let timeline = Timeline::new(start);
-        let eyes = Self(Arc::new(Mutex::new(Eyes { timeline, watches })));
+        let eyes = Self(Arc::new(Mutex::new(Eyes {
+            timeline,
+            watches,
+            chosen: Chosen::new(),
+        })));
         let (door, watching) = (cluster.platform().door.clone(), eyes.clone());
         cluster
             .sim()
@@ -114,7 +120,7 @@ fn nodes(group: &NodeGroup) -> Vec<NodePlan> {
     let plan = |(at, name): (usize, &String)| {
         let mut plan = NodePlan::new(name);
         let zone = group.zones.get(at % group.zones.len().max(1));
-        plan.zone = zone.cloned().unwrap_or_default();
+        plan.zone = zone.unwrap_or(&group.zone).clone();
         plan.region = group.region.clone();
         plan.instance_type = group.instance_type.clone();
         let capacity = group.capacity.iter();
@@ -157,14 +163,14 @@ fn hold(scenario: Scenario, folder: &Path, options: Options) -> Result<Report, E
         .expect
         .iter()
         .cloned()
-        .map(Watch::new)
+        .map(|what| Watch::new(what, scenario.spec.duration.0))
         .collect();
     let mut times: BTreeSet<Duration> = watches.iter().flat_map(Watch::boundaries).collect();
     times.extend(scenario.spec.steps.iter().map(|step| step.at.0));
     times.insert(scenario.spec.duration.0);
     let observer = Observer::expecting(&cluster, watches);
     let start = cluster.sim().now();
-    for node in scenario.spec.nodes.iter().flat_map(nodes) {
+    for node in scenario.spec.cluster.nodes.iter().flat_map(nodes) {
         cluster.add_node(node)?;
     }
     steps::apply_all(&cluster, &objects)?;
@@ -180,8 +186,11 @@ fn hold(scenario: Scenario, folder: &Path, options: Options) -> Result<Report, E
             .filter(|step| step.at == Offset(time))
         {
             let now = cluster.sim().now();
-            let text = steps::perform(&mut cluster, step, folder)?;
-            observer.lock().timeline.note(now, "step".into(), text);
+            let mut chosen = observer.lock().chosen.clone();
+            let text = steps::perform(&mut cluster, step, (folder, &mut chosen))?;
+            let mut eyes = observer.lock();
+            eyes.chosen = chosen;
+            eyes.timeline.note(now, "step".into(), text);
         }
     }
     Ok(report(scenario, seed, &observer))

@@ -51,8 +51,8 @@ pub struct Spec {
     pub start: Option<String>,
     /// How long it takes in virtual time.
     pub duration: Offset,
-    /// Its nodes.
-    pub nodes: Vec<NodeGroup>,
+    /// What it takes place on.
+    pub cluster: ClusterSpec,
     /// How containers behave.
     #[serde(default)]
     pub containers: Vec<ContainerRule>,
@@ -124,6 +124,14 @@ pub fn parse_duration(text: &str) -> Option<Duration> {
     (!text.is_empty()).then(|| Duration::from_micros(micros))
 }
 
+/// What a scenario takes place on.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "camelCase")]
+pub struct ClusterSpec {
+    /// Its nodes.
+    pub nodes: Vec<NodeGroup>,
+}
+
 /// Nodes that are alike.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields, rename_all = "camelCase")]
@@ -136,6 +144,9 @@ pub struct NodeGroup {
     /// `topology.kubernetes.io/region`.
     #[serde(default)]
     pub region: String,
+    /// `topology.kubernetes.io/zone`.
+    #[serde(default)]
+    pub zone: String,
     /// Zones, dealt out in turn.
     #[serde(default)]
     pub zones: Vec<String>,
@@ -162,7 +173,10 @@ pub struct ContainerRule {
     pub image: String,
     /// Container name, `*` for any text.
     #[serde(default)]
-    pub name: String,
+    pub container: String,
+    /// `namespace/name` of pods, `*` for any text.
+    #[serde(default)]
+    pub pods: String,
     /// Time a pull takes; without it the image is on every node.
     #[serde(default)]
     pub pull: Option<Range>,
@@ -245,33 +259,28 @@ pub struct Named {
     pub name: String,
 }
 
-/// A node, by name or by a pod it runs.
-#[derive(Clone, Debug, Deserialize)]
+/// A node, by name or by the pods it runs; pods are `namespace/name`, `*` for any text.
+#[derive(Clone, Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields, rename_all = "camelCase")]
 pub struct NodeChoice {
-    /// Its name.
+    /// Its name, or `{step}` for the node an earlier step chose.
     #[serde(default)]
     pub name: Option<String>,
-    /// The node of the first pod, by name, of these.
+    /// The first node by name that runs such a pod ...
     #[serde(default)]
-    pub of: Option<Pods>,
-}
-
-/// Pods by label.
-#[derive(Clone, Debug, Deserialize)]
-#[serde(deny_unknown_fields, rename_all = "camelCase")]
-pub struct Pods {
-    /// Namespace.
-    pub namespace: String,
-    /// Label selector, as kubectl's `-l`.
+    pub runs: Option<String>,
+    /// ... and none like this.
     #[serde(default)]
-    pub selector: String,
+    pub runs_not: Option<String>,
 }
 
 /// Something done at a time. Exactly one deed is given.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields, rename_all = "camelCase")]
 pub struct Step {
+    /// Its name: the node it chooses is `{name}` from then on.
+    #[serde(default)]
+    pub name: String,
     /// When, from the beginning.
     pub at: Offset,
     /// Cuts a node's power.
@@ -279,19 +288,19 @@ pub struct Step {
     pub kill_node: Option<NodeChoice>,
     /// Powers a dead node on.
     #[serde(default)]
-    pub start_node: Option<String>,
+    pub start_node: Option<NodeChoice>,
     /// Stops a node's agent: no heartbeat, no deeds; its containers go on.
     #[serde(default)]
     pub freeze_agent: Option<NodeChoice>,
     /// Lets a frozen agent go on.
     #[serde(default)]
-    pub thaw_agent: Option<String>,
+    pub thaw_agent: Option<NodeChoice>,
     /// Deletes an object.
     #[serde(default)]
     pub delete: Option<Named>,
-    /// Deletes the first pod, by name, of these.
+    /// Deletes the first pod by name of these: `namespace/name`, `*` for any text.
     #[serde(default)]
-    pub delete_pod: Option<Pods>,
+    pub delete_pod: Option<String>,
     /// Changes a number of replicas.
     #[serde(default)]
     pub scale: Option<Scale>,
@@ -335,81 +344,150 @@ pub struct SetImage {
     pub image: String,
 }
 
-/// Something that must be true: by a time (`by`), at one (`at`), or all through a span
-/// (`from` and `until`).
-#[derive(Clone, Debug, Deserialize)]
-#[serde(deny_unknown_fields, rename_all = "camelCase")]
+/// Something that must be true: once `within` a span, `always` through one, or at the end.
+#[derive(Clone, Debug)]
 pub struct Expectation {
     /// For the report.
     pub name: String,
-    /// It comes true at this time at the latest...
-    #[serde(default)]
-    pub by: Option<Offset>,
-    /// ... and is not looked at before this one.
-    #[serde(default)]
-    pub after: Option<Offset>,
-    /// It is true at this time.
-    #[serde(default)]
-    pub at: Option<Offset>,
-    /// It is true from this time ...
-    #[serde(default)]
-    pub from: Option<Offset>,
-    /// ... to this one.
-    #[serde(default)]
-    pub until: Option<Offset>,
-    /// Pods are so many and so ready.
-    #[serde(default)]
-    pub pods: Option<PodsState>,
-    /// A node is in some state.
-    #[serde(default)]
-    pub node: Option<NodeState>,
-    /// A field of an object has a value.
-    #[serde(default)]
-    pub object: Option<FieldState>,
+    /// It becomes true within this span.
+    pub within: Option<Window>,
+    /// It is true all through this span.
+    pub always: Option<Window>,
+    /// All of this.
+    pub all: Vec<State>,
 }
 
-/// What pods should be like.
-#[derive(Clone, Debug, Deserialize)]
-#[serde(deny_unknown_fields, rename_all = "camelCase")]
-pub struct PodsState {
-    /// Namespace.
-    pub namespace: String,
-    /// Label selector.
+/// A span of virtual time, `FROM..TO`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Window(pub Duration, pub Duration);
+
+impl<'de> Deserialize<'de> for Window {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let Span { from, to } = Range::deserialize(deserializer)?.0;
+        Ok(Self(from, to))
+    }
+}
+
+/// The frame of an expectation; the rest of its fields are a [`State`].
+#[derive(Deserialize)]
+struct Frame {
+    name: String,
     #[serde(default)]
-    pub selector: String,
-    /// Exactly so many are Ready and not being deleted.
+    within: Option<Window>,
+    #[serde(default)]
+    always: Option<Window>,
+    #[serde(default)]
+    all: Vec<State>,
+}
+
+impl<'de> Deserialize<'de> for Expectation {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let mut rest = Value::deserialize(deserializer)?;
+        let frame = Frame::deserialize(&rest).map_err(D::Error::custom)?;
+        let fields = rest.make_object();
+        for own in ["name", "within", "always", "all"] {
+            fields.remove(own);
+        }
+        let mut all = frame.all;
+        if !fields.is_empty() {
+            all.push(State::deserialize(&rest).map_err(D::Error::custom)?);
+        }
+        Ok(Self {
+            name: frame.name,
+            within: frame.within,
+            always: frame.always,
+            all,
+        })
+    }
+}
+
+/// A statement about the cluster: one subject and what is said of it. Subjects are
+/// `namespace/name`; pods may use `*`, and `{step}` is the node that a step chose.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "camelCase")]
+pub struct State {
+    /// A Deployment.
+    #[serde(default)]
+    pub deployment: Option<String>,
+    /// A StatefulSet.
+    #[serde(default)]
+    pub stateful_set: Option<String>,
+    /// A PersistentVolumeClaim.
+    #[serde(default)]
+    pub claim: Option<String>,
+    /// A Service, by its endpoint slices.
+    #[serde(default)]
+    pub service: Option<String>,
+    /// Pods by name.
+    #[serde(default)]
+    pub pods: Option<String>,
+    /// A node; beside `pods`, where they are.
+    #[serde(default)]
+    pub node: Option<String>,
+    /// Any object.
+    #[serde(default)]
+    pub object: Option<FieldState>,
+    /// So many replicas or pods are Ready.
     #[serde(default)]
     pub ready: Option<usize>,
     /// At least so many are.
     #[serde(default)]
     pub ready_at_least: Option<usize>,
-    /// Exactly so many exist.
+    /// So many pods exist.
     #[serde(default)]
-    pub exist: Option<usize>,
-    /// None of them is on this node.
+    pub count: Option<usize>,
+    /// So many pods are being deleted.
     #[serde(default)]
-    pub not_on: Option<String>,
+    pub terminating: Option<usize>,
+    /// The pods are on so many nodes.
+    #[serde(default)]
+    pub distinct_nodes: Option<usize>,
+    /// `status.phase` of a claim.
+    #[serde(default)]
+    pub phase: Option<SmolStr>,
+    /// So many endpoints are ready.
+    #[serde(default)]
+    pub ready_endpoints: Option<usize>,
+    /// At least so many are.
+    #[serde(default)]
+    pub ready_endpoints_at_least: Option<usize>,
+    /// A condition of the node.
+    #[serde(default)]
+    pub condition: Option<ConditionState>,
+    /// A taint of the node.
+    #[serde(default)]
+    pub taint: Option<TaintState>,
 }
 
-/// What a node should be like.
+/// What a condition should be like.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields, rename_all = "camelCase")]
-pub struct NodeState {
-    /// Its name.
-    pub name: String,
-    /// Status of its Ready condition: `True`, `False`, `Unknown`.
+pub struct ConditionState {
+    /// Type.
+    pub r#type: SmolStr,
+    /// Status.
+    pub status: SmolStr,
+    /// Reason, if it matters.
     #[serde(default)]
-    pub ready: Option<SmolStr>,
-    /// It has a taint of this key.
+    pub reason: Option<SmolStr>,
+}
+
+/// What a taint should be like.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "camelCase")]
+pub struct TaintState {
+    /// Key.
+    pub key: SmolStr,
+    /// Effect, if it matters.
     #[serde(default)]
-    pub taint: Option<String>,
+    pub effect: Option<SmolStr>,
 }
 
 /// What a field should hold.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields, rename_all = "camelCase")]
 pub struct FieldState {
-    /// Storage resource.
+    /// Storage resource: plural name, with `.group` unless core.
     pub resource: String,
     /// Namespace.
     #[serde(default)]
@@ -449,7 +527,8 @@ impl ContainerRule {
         let stop = self.stop.map(|own| own.0).or(usual.stop);
         Ok(Rule {
             image: self.image.clone(),
-            name: self.name.clone(),
+            name: self.container.clone(),
+            pod: self.pods.clone(),
             profile: Profile {
                 pull: self.pull.map(|own| own.0),
                 missing: self.missing,
@@ -531,8 +610,8 @@ impl Scenario {
                 "spec.start: {start:?} is not a time such as 2026-01-01T00:00:00Z"
             ));
         }
-        if spec.nodes.is_empty() {
-            return Err("spec.nodes: at least one node is needed".into());
+        if spec.cluster.nodes.is_empty() {
+            return Err("spec.cluster.nodes: at least one node is needed".into());
         }
         for (at, rule) in spec.containers.iter().enumerate() {
             rule.rule()
@@ -550,75 +629,129 @@ impl Scenario {
     }
 }
 
-fn selector(text: &str) -> Result<machinery::LabelSelector, String> {
-    machinery::LabelSelector::parse(text)
-        .map_err(|why| format!("selector {text:?}: {}", why.message()))
+fn placed(text: &str) -> Result<(), String> {
+    let both = text
+        .split_once('/')
+        .filter(|(namespace, name)| !namespace.is_empty() && !name.is_empty());
+    both.map(drop)
+        .ok_or_else(|| format!("{text:?} is not namespace/name"))
 }
 
 impl NodeChoice {
     fn check(&self) -> Result<(), String> {
-        match (&self.name, &self.of) {
-            (Some(_), None) => Ok(()),
-            (None, Some(pods)) => selector(&pods.selector).map(drop),
-            _ => Err("exactly one of name and of is needed".into()),
+        match (&self.name, &self.runs, &self.runs_not) {
+            (Some(_), None, None) => Ok(()),
+            (None, runs, not) if runs.is_some() || not.is_some() => runs
+                .iter()
+                .chain(not)
+                .try_for_each(|pattern| placed(pattern)),
+            _ => Err("a node is chosen by name, or by runs and runsNot".into()),
         }
     }
 }
 
 impl Step {
     fn check(&self, duration: Offset) -> Result<(), String> {
+        let choices = [
+            &self.kill_node,
+            &self.start_node,
+            &self.freeze_agent,
+            &self.thaw_agent,
+        ];
         let deeds = [
-            self.kill_node.is_some(),
-            self.start_node.is_some(),
-            self.freeze_agent.is_some(),
-            self.thaw_agent.is_some(),
             self.delete.is_some(),
             self.delete_pod.is_some(),
             self.scale.is_some(),
             self.set_image.is_some(),
             self.apply.is_some(),
         ];
-        if deeds.iter().filter(|given| **given).count() != 1 {
+        let chosen = choices.iter().filter(|choice| choice.is_some()).count();
+        if chosen + deeds.iter().filter(|given| **given).count() != 1 {
             return Err("exactly one deed is needed (killNode, startNode, freezeAgent, thawAgent, delete, deletePod, scale, setImage, apply)".into());
         }
         if self.at > duration {
             return Err("at lies after the end (spec.duration)".into());
         }
-        for choice in [&self.kill_node, &self.freeze_agent].into_iter().flatten() {
-            choice.check()?;
-        }
+        choices
+            .into_iter()
+            .flatten()
+            .try_for_each(NodeChoice::check)?;
         self.delete_pod
-            .as_ref()
-            .map_or(Ok(()), |pods| selector(&pods.selector).map(drop))
+            .iter()
+            .try_for_each(|pattern| placed(pattern))
     }
 }
 
 impl Expectation {
     fn check(&self, duration: Offset) -> Result<(), String> {
-        match (self.by, self.at, self.from.zip(self.until)) {
-            (Some(_), None, None) if self.from.is_none() && self.until.is_none() => {}
-            (None, Some(_), None) if self.from.is_none() && self.until.is_none() => {}
-            (None, None, Some((from, until))) if from <= until => {}
-            _ => return Err("exactly one of by, at, and from with until is needed".into()),
+        if self.within.is_some() && self.always.is_some() {
+            return Err("within and always exclude each other".into());
         }
-        if self.after.is_some() && self.by.is_none() {
-            return Err("after goes with by only".into());
+        let ends = self
+            .within
+            .or(self.always)
+            .is_some_and(|window| window.1 > duration.0);
+        if ends {
+            return Err("its span goes on after the end (spec.duration)".into());
         }
-        let end = self.by.or(self.at).or(self.until).unwrap_or_default();
-        if end > duration {
-            return Err("its time lies after the end (spec.duration)".into());
+        if self.all.is_empty() {
+            return Err("it says nothing".into());
         }
-        let subjects = [
-            self.pods.is_some(),
-            self.node.is_some(),
-            self.object.is_some(),
+        self.all.iter().try_for_each(State::check)
+    }
+}
+
+impl State {
+    fn check(&self) -> Result<(), String> {
+        let named = [
+            &self.deployment,
+            &self.stateful_set,
+            &self.claim,
+            &self.service,
+            &self.pods,
         ];
-        if subjects.iter().filter(|given| **given).count() != 1 {
-            return Err("exactly one of pods, node and object is needed".into());
+        let subjects = named.iter().filter(|subject| subject.is_some()).count()
+            + usize::from(self.node.is_some() && self.pods.is_none())
+            + usize::from(self.object.is_some());
+        if subjects != 1 {
+            return Err("exactly one of deployment, statefulSet, claim, service, pods, node and object is needed".into());
         }
-        self.pods
-            .as_ref()
-            .map_or(Ok(()), |pods| selector(&pods.selector).map(drop))
+        named
+            .into_iter()
+            .flatten()
+            .try_for_each(|text| placed(text))?;
+        let replicas = self.deployment.is_some() || self.stateful_set.is_some();
+        let pods = self.pods.is_some();
+        let node = self.node.is_some() && !pods;
+        for (given, fits, name) in [
+            (self.ready.is_some(), replicas || pods, "ready"),
+            (
+                self.ready_at_least.is_some(),
+                replicas || pods,
+                "readyAtLeast",
+            ),
+            (self.count.is_some(), pods, "count"),
+            (self.terminating.is_some(), pods, "terminating"),
+            (self.distinct_nodes.is_some(), pods, "distinctNodes"),
+            (self.phase.is_some(), self.claim.is_some(), "phase"),
+            (
+                self.ready_endpoints.is_some(),
+                self.service.is_some(),
+                "readyEndpoints",
+            ),
+            (
+                self.ready_endpoints_at_least.is_some(),
+                self.service.is_some(),
+                "readyEndpointsAtLeast",
+            ),
+            (self.condition.is_some(), node, "condition"),
+            (self.taint.is_some(), node, "taint"),
+        ] {
+            if given && !fits {
+                return Err(format!("{name} cannot be said of this subject"));
+            }
+        }
+        Ok(())
     }
 }
 

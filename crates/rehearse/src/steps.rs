@@ -3,11 +3,13 @@
 //! Upstream counterpart: chaos-mesh's actions.
 
 use crate::{
-    Cluster, Error, expect, manifests,
+    Cluster, Error,
+    expect::{self, Chosen},
+    manifests,
     scenario::{Named, NodeChoice, Step},
 };
 use machinery::Value;
-use std::{path::Path, time::Duration};
+use std::{collections::BTreeSet, path::Path, time::Duration};
 
 /// How long an object waits for its kind or its namespace's account, in virtual time.
 const APPLY_LIMIT: Duration = Duration::from_secs(30);
@@ -46,41 +48,50 @@ pub fn apply_all(cluster: &Cluster, objects: &[Value]) -> Result<(), Error> {
     Ok(())
 }
 
-fn choose(cluster: &Cluster, choice: &NodeChoice) -> Result<String, Error> {
-    match (&choice.name, &choice.of) {
-        (Some(name), _) => Ok(name.clone()),
-        (None, Some(pods)) => {
-            let found = expect::pods_of(&cluster.snapshot(), &pods.namespace, &pods.selector);
-            let mut nodes = found
-                .iter()
-                .map(|pod| pod.at("spec.nodeName").str().to_owned());
-            let node = nodes.find(|node| !node.is_empty());
-            let none = || Error::Scenario(format!("no scheduled pod matches {:?}", pods.selector));
-            node.ok_or_else(none)
-        }
-        (None, None) => Err(Error::Scenario("no node is named".into())),
+/// The node a choice falls on.
+fn choose(cluster: &Cluster, choice: &NodeChoice, chosen: &Chosen) -> Result<String, Error> {
+    if let Some(name) = &choice.name {
+        return expect::resolve(name, chosen)
+            .map(str::to_owned)
+            .map_err(Error::Scenario);
     }
+    let snapshot = cluster.snapshot();
+    let on = |pattern: &Option<String>| -> Option<BTreeSet<String>> {
+        let pods = expect::pods_of(&snapshot, pattern.as_ref()?);
+        Some(
+            pods.iter()
+                .map(|pod| pod.at("spec.nodeName").str().to_owned())
+                .collect(),
+        )
+    };
+    let (with, without) = (on(&choice.runs), on(&choice.runs_not).unwrap_or_default());
+    let fits = |node: &&str| {
+        with.as_ref().is_none_or(|with| with.contains(*node)) && !without.contains(*node)
+    };
+    let node = cluster.nodes().find(fits).map(str::to_owned);
+    node.ok_or_else(|| Error::Scenario("no node runs these pods".into()))
 }
 
 /// Carries out a step; its description.
-pub(crate) fn perform(cluster: &mut Cluster, step: &Step, folder: &Path) -> Result<String, Error> {
-    if let Some(choice) = &step.kill_node {
-        let node = choose(cluster, choice)?;
-        cluster.kill_node(&node)?;
-        return Ok(format!("power of {node} cut"));
-    }
-    if let Some(node) = &step.start_node {
-        cluster.start_node(node)?;
-        return Ok(format!("{node} powered on"));
-    }
-    if let Some(choice) = &step.freeze_agent {
-        let node = choose(cluster, choice)?;
-        cluster.freeze_agent(&node)?;
-        return Ok(format!("agent of {node} frozen"));
-    }
-    if let Some(node) = &step.thaw_agent {
-        cluster.thaw_agent(node)?;
-        return Ok(format!("agent of {node} goes on"));
+pub(crate) fn perform(
+    cluster: &mut Cluster,
+    step: &Step,
+    (folder, chosen): (&Path, &mut Chosen),
+) -> Result<String, Error> {
+    type Deed = fn(&mut Cluster, &str) -> Result<(), Error>;
+    let deeds: [(&Option<NodeChoice>, Deed, &str); 4] = [
+        (&step.kill_node, Cluster::kill_node, "lost its power"),
+        (&step.start_node, Cluster::start_node, "powered on"),
+        (&step.freeze_agent, Cluster::freeze_agent, "agent frozen"),
+        (&step.thaw_agent, Cluster::thaw_agent, "agent goes on"),
+    ];
+    for (choice, deed, words) in deeds {
+        if let Some(choice) = choice {
+            let node = choose(cluster, choice, chosen)?;
+            deed(cluster, &node)?;
+            chosen.insert(step.name.clone(), node.clone());
+            return Ok(format!("{node} {words}"));
+        }
     }
     change(cluster, step, folder)
 }
@@ -98,11 +109,12 @@ fn change(cluster: &Cluster, step: &Step, folder: &Path) -> Result<String, Error
             .map(|()| text.clone())
             .map_err(|why| refused(&text, why));
     }
-    if let Some(pods) = &step.delete_pod {
-        let found = expect::pods_of(&cluster.snapshot(), &pods.namespace, &pods.selector);
-        let none = || Error::Scenario(format!("no pod matches {:?}", pods.selector));
-        let name = found.first().ok_or_else(none)?.name().to_owned();
-        let done = cluster.delete("pods", (&pods.namespace, &name));
+    if let Some(pattern) = &step.delete_pod {
+        let found = expect::pods_of(&cluster.snapshot(), pattern);
+        let none = || Error::Scenario(format!("no pod matches {pattern:?}"));
+        let pod = found.first().ok_or_else(none)?;
+        let name = pod.name().to_owned();
+        let done = cluster.delete("pods", (pod.namespace(), &name));
         return done
             .map(|()| format!("pod {name} deleted"))
             .map_err(|why| refused(&name, why));

@@ -27,7 +27,7 @@ fn a_node_is_lost_and_comes_back() {
     assert!(report.passed(), "{shown}");
     let counts = report.counts();
     for line in [
-        "power of node-1 cut",
+        "node-1 lost its power",
         "unreachable: its agent stopped posting status",
         "tainted node.kubernetes.io/unreachable:NoExecute",
         "evicted from node-1 by the taint manager",

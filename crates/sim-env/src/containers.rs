@@ -314,6 +314,7 @@ impl Containers for SimContainers {
                 .get(sandbox)
                 .filter(|owner| owner.status.ready);
             let owner = owner.ok_or_else(|| missing("sandbox", sandbox))?;
+            let pod = format!("{}/{}", owner.status.pod_namespace, owner.status.pod_name);
             let status = ContainerStatus {
                 id: self.id(),
                 sandbox_id: sandbox.to_owned(),
@@ -324,7 +325,7 @@ impl Containers for SimContainers {
                 image_id: self.info(&config.image).id,
                 state: ContainerState::Created,
             };
-            let profile = self.profiles.of(&config.image, &config.name);
+            let profile = self.profiles.of(&config.image, &config.name, &pod);
             Ok(node.add_container(status, profile))
         })
     }

@@ -110,6 +110,8 @@ pub struct Rule {
     pub image: String,
     /// Container name; `*` stands for any text.
     pub name: String,
+    /// `namespace/name` of the pod; `*` stands for any text.
+    pub pod: String,
     /// Their behaviour.
     pub profile: Profile,
 }
@@ -123,12 +125,11 @@ pub struct Profiles {
 
 impl Profiles {
     /// The behaviour of a container.
-    pub fn of(&self, image: &str, name: &str) -> Profile {
+    pub fn of(&self, image: &str, name: &str, pod: &str) -> Profile {
         let fits = |pattern: &str, text: &str| pattern.is_empty() || glob(pattern, text);
-        let rule = self
-            .rules
-            .iter()
-            .find(|rule| fits(&rule.image, image) && fits(&rule.name, name));
+        let rule = self.rules.iter().find(|rule| {
+            fits(&rule.image, image) && fits(&rule.name, name) && fits(&rule.pod, pod)
+        });
         rule.map(|rule| rule.profile.clone()).unwrap_or_default()
     }
 
@@ -177,6 +178,7 @@ mod tests {
         let rule = |image: &str, name: &str, memory| Rule {
             image: image.into(),
             name: name.into(),
+            pod: String::new(),
             profile: Profile {
                 memory,
                 ..Profile::default()
@@ -186,9 +188,9 @@ mod tests {
             rules: vec![rule("a", "", 1), rule("", "side", 2), rule("a*", "", 3)],
         };
         for (image, name, memory) in [("a", "side", 1), ("b", "side", 2), ("ab", "main", 3)] {
-            assert_eq!(profiles.of(image, name).memory, memory);
+            assert_eq!(profiles.of(image, name, "n/p").memory, memory);
         }
-        assert_eq!(profiles.of("c", "c"), Profile::default());
+        assert_eq!(profiles.of("c", "c", "n/p"), Profile::default());
         assert_eq!(profiles.of_image("ab").memory, 3);
     }
 }

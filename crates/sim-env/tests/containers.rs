@@ -21,6 +21,7 @@ fn profiles() -> Arc<Profiles> {
     let rule = |name: &str, profile| Rule {
         image: String::new(),
         name: name.into(),
+        pod: String::new(),
         profile,
     };
     let exit = |code, oom| Profile {
