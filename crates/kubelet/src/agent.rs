@@ -493,6 +493,9 @@ impl Agent {
             self.spawn(async move {
                 // A failed renewal is followed by the next one.
                 let _ = node::renew_lease(&context).await;
+                if node::is_doubted(&context).await {
+                    let _ = node::report(&context).await;
+                }
                 Done::Lease
             });
         }

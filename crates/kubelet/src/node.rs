@@ -228,6 +228,16 @@ pub async fn report(context: &Context) -> Result<(), Status> {
     context.api.perform(action).await.map(drop)
 }
 
+/// Whether the cluster believes less of the node than its agent does: upstream's kubelet
+/// compares with every heartbeat and corrects a condition that others have set.
+pub async fn is_doubted(context: &Context) -> bool {
+    let Ok(node) = context.api.get(NODES, "", &context.config.node_name).await else {
+        return false;
+    };
+    let mut conditions = node.at("status.conditions").items();
+    conditions.any(|one| one.get("type").str() == "Ready" && one.get("status").str() != "True")
+}
+
 /// Renews the lease, creating it if need be.
 pub async fn renew_lease(context: &Context) -> Result<(), Status> {
     let (name, now) = (&context.config.node_name, context.world.now());
