@@ -3,7 +3,10 @@
 use auth::User;
 use machinery::{GroupVersionResource, Status, Value};
 use registry::{Call, Door, PatchKind, Verb};
-use std::{sync::Arc, time::{Duration, Instant}};
+use std::{
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 /// How long a custom kind may take to be served after its definition.
 const KIND_MAX: Duration = Duration::from_secs(10);
@@ -18,10 +21,19 @@ pub fn administrator() -> Arc<User> {
 /// Applies one object, in `namespace` where it names none.
 pub async fn apply(door: &Door, object: Value, namespace: &str) -> Result<(), Status> {
     let (resource, namespaced) = resource(door, &object).await?;
-    let own = if object.namespace().is_empty() { namespace } else { object.namespace() };
-    let place = if namespaced { own.to_owned() } else { String::new() };
+    let own = if object.namespace().is_empty() {
+        namespace
+    } else {
+        object.namespace()
+    };
+    let place = if namespaced {
+        own.to_owned()
+    } else {
+        String::new()
+    };
     let name = object.name().to_owned();
-    let mut call = Call::new(administrator(), Verb::Patch, resource, &place, &name).with_patch(PatchKind::Apply, object);
+    let mut call = Call::new(administrator(), Verb::Patch, resource, &place, &name)
+        .with_patch(PatchKind::Apply, object);
     call.options.field_manager = "xebec".into();
     call.options.field_validation = registry::FieldValidation::Strict;
     call.options.force = true;
@@ -42,7 +54,11 @@ async fn resource(door: &Door, object: &Value) -> Result<(GroupVersionResource, 
             return Ok((resource, kind.namespaced));
         }
         if since.elapsed() > KIND_MAX {
-            return Err(Status::bad_request(format!("no kind {:?} is served in {}", gvk.kind.as_str(), gvk.group_version())));
+            return Err(Status::bad_request(format!(
+                "no kind {:?} is served in {}",
+                gvk.kind.as_str(),
+                gvk.group_version()
+            )));
         }
         tokio::time::sleep(KIND_LOOK).await;
     }

@@ -1,6 +1,6 @@
 //! The command line: stable, scripts rely on it.
 
-use crate::{cluster, detach, home::Home};
+use crate::{cluster, demo, detach, home::Home};
 use clap::{Args, Parser, Subcommand};
 use std::{error::Error, path::PathBuf};
 
@@ -124,8 +124,11 @@ pub fn run(cli: Cli) -> Result<i32, Box<dyn Error>> {
         Command::Up(arguments) => cluster::up(&arguments),
         Command::Down(named) => detach::down(&Home::of(&named.name)?),
         Command::Delete(named) => detach::delete(&Home::of(&named.name)?),
-        Command::Status(arguments) => detach::status(&Home::of(&arguments.named.name)?, arguments.output == "json"),
-        Command::Demo(_) => Err("the demo is not built in yet".into()),
+        Command::Status(arguments) => detach::status(
+            &Home::of(&arguments.named.name)?,
+            arguments.output == "json",
+        ),
+        Command::Demo(arguments) => demo::run(&arguments),
         Command::Rehearse(_) => Err("rehearsals are not built in yet".into()),
         Command::Image { command } => image(command),
     }
@@ -144,8 +147,16 @@ fn image(command: ImageCommand) -> Result<i32, Box<dyn Error>> {
             println!("{:<60} {:<20} SIZE", "IMAGE", "ID");
             for image in node_linux::ImageStore::open(home.node())?.list()? {
                 let id = image.id.trim_start_matches("sha256:");
-                let name = image.tags.first().or(image.digests.first()).map_or("<none>", String::as_str);
-                println!("{name:<60} {:<20} {:.1}MB", &id[..id.len().min(12)], image.size as f64 / 1e6);
+                let name = image
+                    .tags
+                    .first()
+                    .or(image.digests.first())
+                    .map_or("<none>", String::as_str);
+                println!(
+                    "{name:<60} {:<20} {:.1}MB",
+                    &id[..id.len().min(12)],
+                    image.size as f64 / 1e6
+                );
             }
         }
     }

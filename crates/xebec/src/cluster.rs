@@ -10,7 +10,11 @@ use crate::{
 };
 use env::World;
 use node_linux::net::NodeNetwork;
-use std::{error::Error, path::PathBuf, time::{Duration, Instant}};
+use std::{
+    error::Error,
+    path::PathBuf,
+    time::{Duration, Instant},
+};
 use tokio::{
     runtime::Runtime,
     signal::unix::{SignalKind, signal},
@@ -64,7 +68,11 @@ impl Start {
             Some(file) => ClusterPlan::read(file, arguments.nodes)?,
             None => ClusterPlan::plain(arguments.nodes.unwrap_or(1)),
         };
-        let name = arguments.name.clone().or(plan.name.clone()).unwrap_or_else(|| DEFAULT_NAME.into());
+        let name = arguments
+            .name
+            .clone()
+            .or(plan.name.clone())
+            .unwrap_or_else(|| DEFAULT_NAME.into());
         Ok(Self {
             home: Home::of(&name)?,
             plan,
@@ -77,7 +85,11 @@ impl Start {
     /// Refuses to start a cluster twice.
     pub fn check_free(&self) -> Result<()> {
         match self.home.running() {
-            Some(pid) => Err(format!("cluster {} runs already (process {pid}): xebec down --name {0}", self.home.name()).into()),
+            Some(pid) => Err(format!(
+                "cluster {} runs already (process {pid}): xebec down --name {0}",
+                self.home.name()
+            )
+            .into()),
             None => Ok(()),
         }
     }
@@ -85,28 +97,56 @@ impl Start {
 
 /// The runtime of this process. The machine's side must be prepared before: it forks.
 pub fn runtime() -> Result<Runtime> {
-    Ok(tokio::runtime::Builder::new_multi_thread().enable_all().build()?)
+    Ok(tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .build()?)
 }
 
 /// Prepares the machine's side of a cluster with real containers.
 pub fn ground(start: &Start) -> Result<Option<Ground>> {
-    if start.simulated { Ok(None) } else { Ground::prepare(&start.home).map(Some) }
+    if start.simulated {
+        Ok(None)
+    } else {
+        Ground::prepare(&start.home).map(Some)
+    }
 }
 
 impl Cluster {
     /// Brings everything up and waits until all nodes are Ready.
-    pub async fn start(start: Start, mut ground: Option<Ground>, world: &World, since: Instant) -> Result<Self> {
+    pub async fn start(
+        start: Start,
+        mut ground: Option<Ground>,
+        world: &World,
+        since: Instant,
+    ) -> Result<Self> {
         let server = Server::start(&start.home, world, start.port).await?;
+        start.home.remember_port(&server.url)?;
         let api_ready = since.elapsed();
         let mut networks = Vec::new();
-        for plan in &start.plan.nodes {
-            let place = Place { home: &start.home, world, platform: &server.platform, server: &server.api, kubelets: &server.kubelets };
+        for (position, plan) in start.plan.nodes.iter().enumerate() {
+            let place = Place {
+                home: &start.home,
+                world,
+                platform: &server.platform,
+                server: &server.api,
+                kubelets: &server.kubelets,
+            };
             match &mut ground {
-                Some(ground) => networks.push(ground.start(plan, &start.plan.region, &place).await?),
-                None => crate::nodes::start_simulated(plan, &start.plan.region, &place).await?,
+                Some(ground) => {
+                    networks.push(ground.start(plan, &start.plan.region, &place).await?)
+                }
+                None => {
+                    crate::nodes::start_simulated(plan, position, &start.plan.region, &place)
+                        .await?
+                }
             }
         }
-        let nodes: Vec<String> = start.plan.nodes.iter().map(|node| node.name.clone()).collect();
+        let nodes: Vec<String> = start
+            .plan
+            .nodes
+            .iter()
+            .map(|node| node.name.clone())
+            .collect();
         kubeconfig::merge(&start.kubeconfig, &start.home, &server.url, &server.pki)?;
         let record = Home::record_of(&server.url, nodes.len(), start.simulated, &start.kubeconfig);
         start.home.write_record(&record)?;
@@ -131,7 +171,9 @@ impl Cluster {
         let networks = self.networks;
         let removed = tokio::task::spawn_blocking(move || {
             drop(networks);
-            ground.map_or(Ok(()), |ground| ground.remove(&home).map_err(|why| why.to_string()))
+            ground.map_or(Ok(()), |ground| {
+                ground.remove(&home).map_err(|why| why.to_string())
+            })
         });
         let removed = removed.await?;
         self.server.platform.store.close().await;
@@ -152,7 +194,9 @@ async fn wait_ready(server: &Server, nodes: &[String]) -> Result<()> {
             .filter(|name| {
                 let node = snapshot.get(kinds::NODES, &registry::Key::new("", name));
                 !node.is_some_and(|node| {
-                    node.at("status.conditions").items().any(|one| one.get("type").str() == "Ready" && one.get("status").str() == "True")
+                    node.at("status.conditions").items().any(|one| {
+                        one.get("type").str() == "Ready" && one.get("status").str() == "True"
+                    })
                 })
             })
             .map(String::as_str)
@@ -161,7 +205,10 @@ async fn wait_ready(server: &Server, nodes: &[String]) -> Result<()> {
             return Ok(());
         }
         let left = deadline.saturating_duration_since(Instant::now());
-        if tokio::time::timeout(left, subscription.next()).await.is_err() {
+        if tokio::time::timeout(left, subscription.next())
+            .await
+            .is_err()
+        {
             return Err(format!("not Ready after {READY_MAX:?}: {}", waiting.join(", ")).into());
         }
     }
@@ -169,7 +216,10 @@ async fn wait_ready(server: &Server, nodes: &[String]) -> Result<()> {
 
 /// Completes at SIGINT or SIGTERM, or with the reason why the store stopped.
 pub async fn interrupted(cluster: &Cluster) -> Result<Option<String>> {
-    let (mut interrupt, mut terminate) = (signal(SignalKind::interrupt())?, signal(SignalKind::terminate())?);
+    let (mut interrupt, mut terminate) = (
+        signal(SignalKind::interrupt())?,
+        signal(SignalKind::terminate())?,
+    );
     let stopped = cluster.server.platform.store.stopped();
     Ok(tokio::select! {
         biased;
@@ -197,8 +247,20 @@ pub fn up(arguments: &UpArgs) -> Result<i32> {
                 return Err(why);
             }
         };
-        println!("Cluster {} is ready: {} ({} node{})", cluster.home.name(), cluster.server.url, cluster.nodes.len(), if cluster.nodes.len() == 1 { "" } else { "s" });
-        println!("API in {:.0?}, nodes in {:.0?}. Context xebec-{} is in {}", cluster.api_ready, cluster.nodes_ready, cluster.home.name(), cluster.kubeconfig.display());
+        println!(
+            "Cluster {} is ready: {} ({} node{})",
+            cluster.home.name(),
+            cluster.server.url,
+            cluster.nodes.len(),
+            if cluster.nodes.len() == 1 { "" } else { "s" }
+        );
+        println!(
+            "API in {:.0?}, nodes in {:.0?}. Context xebec-{} is in {}",
+            cluster.api_ready,
+            cluster.nodes_ready,
+            cluster.home.name(),
+            cluster.kubeconfig.display()
+        );
         let failed = interrupted(&cluster).await?;
         if let Some(why) = &failed {
             eprintln!("xebec: the store has stopped: {why}");

@@ -46,20 +46,38 @@ impl ClusterPlan {
             group: String::new(),
             labels: Vec::new(),
         });
-        Self { name: None, region: REGION.into(), nodes: nodes.collect() }
+        Self {
+            name: None,
+            region: REGION.into(),
+            nodes: nodes.collect(),
+        }
     }
 
     /// Reads a cluster file; `count` overrides the number of nodes.
     pub fn read(file: &Path, count: Option<usize>) -> Result<Self, Box<dyn Error>> {
         let text = fs::read(file).map_err(|why| format!("{}: {why}", file.display()))?;
-        let config = codec::decode_yaml(&text, codec::Limits::default()).map_err(|why| format!("{}: {why}", file.display()))?.value;
+        let config = codec::decode_yaml(&text, codec::Limits::default())
+            .map_err(|why| format!("{}: {why}", file.display()))?
+            .value;
         if config["kind"].str() != "ClusterConfig" {
-            return Err(format!("{}: kind must be ClusterConfig (eksctl.io/v1alpha5)", file.display()).into());
+            return Err(format!(
+                "{}: kind must be ClusterConfig (eksctl.io/v1alpha5)",
+                file.display()
+            )
+            .into());
         }
-        let region = config.at(&["metadata", "region"]).as_str().unwrap_or(REGION).to_owned();
+        let region = config
+            .at(&["metadata", "region"])
+            .as_str()
+            .unwrap_or(REGION)
+            .to_owned();
         let zones = zones(&config, &region);
         let mut nodes = Vec::new();
-        for group in config["managedNodeGroups"].items().iter().chain(config["nodeGroups"].items()) {
+        for group in config["managedNodeGroups"]
+            .items()
+            .iter()
+            .chain(config["nodeGroups"].items())
+        {
             group_nodes(group, &zones, &mut nodes);
         }
         if nodes.is_empty() {
@@ -71,27 +89,52 @@ impl ClusterPlan {
             nodes.extend(plain.into_iter().skip(nodes.len()));
         }
         if nodes.len() > NODES_MAX {
-            return Err(format!("{} nodes: a local cluster has at most {NODES_MAX}", nodes.len()).into());
+            return Err(format!(
+                "{} nodes: a local cluster has at most {NODES_MAX}",
+                nodes.len()
+            )
+            .into());
         }
         let name = config.at(&["metadata", "name"]).as_str().map(str::to_owned);
-        Ok(Self { name, region, nodes })
+        Ok(Self {
+            name,
+            region,
+            nodes,
+        })
     }
 }
 
 fn zones(config: &Value, region: &str) -> Vec<String> {
-    let given: Vec<String> = config["availabilityZones"].items().iter().map(|zone| zone.str().to_owned()).collect();
+    let given: Vec<String> = config["availabilityZones"]
+        .items()
+        .iter()
+        .map(|zone| zone.str().to_owned())
+        .collect();
     if !given.is_empty() {
         return given;
     }
-    ["a", "b", "c"].map(|letter| format!("{region}{letter}")).into()
+    ["a", "b", "c"]
+        .map(|letter| format!("{region}{letter}"))
+        .into()
 }
 
 fn group_nodes(group: &Value, zones: &[String], nodes: &mut Vec<NodePlan>) {
     let name = group["name"].str();
-    let size = group["desiredCapacity"].as_i64().or(group["minSize"].as_i64()).unwrap_or(2).max(0);
-    let own: Vec<String> = group["availabilityZones"].items().iter().map(|zone| zone.str().to_owned()).collect();
+    let size = group["desiredCapacity"]
+        .as_i64()
+        .or(group["minSize"].as_i64())
+        .unwrap_or(2)
+        .max(0);
+    let own: Vec<String> = group["availabilityZones"]
+        .items()
+        .iter()
+        .map(|zone| zone.str().to_owned())
+        .collect();
     let zones = if own.is_empty() { zones } else { &own };
-    let labels: Vec<(String, String)> = group["labels"].entries().map(|(key, value)| (key.to_string(), value.str().to_owned())).collect();
+    let labels: Vec<(String, String)> = group["labels"]
+        .entries()
+        .map(|(key, value)| (key.to_string(), value.str().to_owned()))
+        .collect();
     for at in 0..size as usize {
         nodes.push(NodePlan {
             name: format!("{name}-{}", at + 1),

@@ -31,8 +31,16 @@ pub fn up(arguments: &UpArgs) -> Result<i32> {
     home.remove_record();
     let log = fs::File::create(home.log())?;
     let mut command = Command::new(std::env::current_exe()?);
-    command.args(std::env::args().skip(1).filter(|argument| argument != "--detach"));
-    command.stdin(Stdio::null()).stdout(log.try_clone()?).stderr(log).process_group(0);
+    command.args(
+        std::env::args()
+            .skip(1)
+            .filter(|argument| argument != "--detach"),
+    );
+    command
+        .stdin(Stdio::null())
+        .stdout(log.try_clone()?)
+        .stderr(log)
+        .process_group(0);
     let mut child = command.spawn()?;
     let since = Instant::now();
     loop {
@@ -44,7 +52,11 @@ pub fn up(arguments: &UpArgs) -> Result<i32> {
             return Ok(0);
         }
         if since.elapsed() > START_MAX {
-            return Err(format!("the server is not ready after {START_MAX:?}; see {}", home.log().display()).into());
+            return Err(format!(
+                "the server is not ready after {START_MAX:?}; see {}",
+                home.log().display()
+            )
+            .into());
         }
         thread::sleep(LOOK);
     }
@@ -53,7 +65,9 @@ pub fn up(arguments: &UpArgs) -> Result<i32> {
 /// The last words of a log.
 fn tail(path: &Path) -> String {
     const LENGTH: u64 = 2048;
-    let Ok(mut file) = fs::File::open(path) else { return String::new() };
+    let Ok(mut file) = fs::File::open(path) else {
+        return String::new();
+    };
     let length = file.metadata().map_or(0, |facts| facts.len());
     let mut text = Vec::new();
     // A log that cannot be read has no last words.
@@ -65,7 +79,11 @@ fn tail(path: &Path) -> String {
 /// `xebec down`.
 pub fn down(home: &Home) -> Result<i32> {
     if stop(home)? {
-        println!("Cluster {} is stopped; its state stays in {}", home.name(), home.root().display());
+        println!(
+            "Cluster {} is stopped; its state stays in {}",
+            home.name(),
+            home.root().display()
+        );
     } else {
         nodes::remove_leftovers(home)?;
         println!("Cluster {} does not run", home.name());
@@ -75,7 +93,9 @@ pub fn down(home: &Home) -> Result<i32> {
 
 /// Ends the server's process, if it runs, and whatever it could not end itself.
 fn stop(home: &Home) -> Result<bool> {
-    let Some(pid) = home.running() else { return Ok(false) };
+    let Some(pid) = home.running() else {
+        return Ok(false);
+    };
     terminate(pid)?;
     let since = Instant::now();
     while home.running().is_some() && Path::new(&format!("/proc/{pid}")).exists() {
@@ -100,10 +120,15 @@ fn terminate(pid: i32) -> Result<()> {
 /// `xebec delete`.
 pub fn delete(home: &Home) -> Result<i32> {
     let known = home.root().exists();
-    let file = home.read_record().map(|record| record["kubeconfig"].str().to_owned());
+    let file = home
+        .read_record()
+        .map(|record| record["kubeconfig"].str().to_owned());
     stop(home)?;
     nodes::remove_leftovers(home)?;
-    let file = file.filter(|path| !path.is_empty()).map(Into::into).unwrap_or_else(|| kubeconfig::path(None));
+    let file = file
+        .filter(|path| !path.is_empty())
+        .map(Into::into)
+        .unwrap_or_else(|| kubeconfig::path(None));
     kubeconfig::forget(&file, home)?;
     if known {
         fs::remove_dir_all(home.root())?;
@@ -125,10 +150,19 @@ pub fn status(home: &Home, as_json: bool) -> Result<i32> {
         "kubeconfig": record["kubeconfig"].str(),
     });
     if as_json {
-        println!("{}", String::from_utf8_lossy(&codec::encode_json_value(&shown)));
+        println!(
+            "{}",
+            String::from_utf8_lossy(&codec::encode_json_value(&shown))
+        );
     } else {
         match pid {
-            Some(pid) => println!("Cluster {} runs: process {pid}, {}, {} nodes, {}", home.name(), shown["server"].str(), shown["nodes"].as_i64().unwrap_or(0), if ready { "ready" } else { "starting" }),
+            Some(pid) => println!(
+                "Cluster {} runs: process {pid}, {}, {} nodes, {}",
+                home.name(),
+                shown["server"].str(),
+                shown["nodes"].as_i64().unwrap_or(0),
+                if ready { "ready" } else { "starting" }
+            ),
             None if home.root().exists() => println!("Cluster {} is stopped", home.name()),
             None => println!("There is no cluster {}", home.name()),
         }
@@ -138,7 +172,12 @@ pub fn status(home: &Home, as_json: bool) -> Result<i32> {
 
 /// Whether the server answers on its port.
 fn answers(home: &Home) -> bool {
-    let server = home.read_record().map(|record| record["server"].str().to_owned()).unwrap_or_default();
-    let Ok(address) = server.trim_start_matches("https://").parse() else { return false };
+    let server = home
+        .read_record()
+        .map(|record| record["server"].str().to_owned())
+        .unwrap_or_default();
+    let Ok(address) = server.trim_start_matches("https://").parse() else {
+        return false;
+    };
     std::net::TcpStream::connect_timeout(&address, Duration::from_secs(1)).is_ok()
 }

@@ -21,15 +21,22 @@ impl Home {
     pub fn of(name: &str) -> io::Result<Self> {
         let errors = machinery::dns1123_label(name);
         if !errors.is_empty() || name.len() > NAME_MAX {
-            let why = format!("{name:?} is no name for a cluster: lower-case letters, digits and '-', at most {NAME_MAX}");
+            let why = format!(
+                "{name:?} is no name for a cluster: lower-case letters, digits and '-', at most {NAME_MAX}"
+            );
             return Err(io::Error::new(io::ErrorKind::InvalidInput, why));
         }
         let base = match env::var_os("XEBEC_HOME") {
             Some(path) => PathBuf::from(path),
-            None => PathBuf::from(env::var_os("HOME").unwrap_or_else(|| "/root".into())).join(".xebec"),
+            None => {
+                PathBuf::from(env::var_os("HOME").unwrap_or_else(|| "/root".into())).join(".xebec")
+            }
         };
         let base = std::path::absolute(base)?;
-        Ok(Self { name: name.into(), root: base.join(name) })
+        Ok(Self {
+            name: name.into(),
+            root: base.join(name),
+        })
     }
 
     /// The cluster's name.
@@ -96,7 +103,25 @@ impl Home {
     /// What the last server noted, if any.
     pub fn read_record(&self) -> Option<Value> {
         let bytes = fs::read(self.record()).ok()?;
-        codec::decode_json(&bytes, codec::Limits::default()).ok().map(|decoded| decoded.value)
+        codec::decode_json(&bytes, codec::Limits::default())
+            .ok()
+            .map(|decoded| decoded.value)
+    }
+
+    /// The port of the last server: a restart keeps it, so that clients find it again.
+    pub fn last_port(&self) -> u16 {
+        fs::read_to_string(self.root.join("port"))
+            .ok()
+            .and_then(|text| text.parse().ok())
+            .unwrap_or(0)
+    }
+
+    /// Notes the port of a server's URL.
+    pub fn remember_port(&self, url: &str) -> io::Result<()> {
+        fs::write(
+            self.root.join("port"),
+            url.rsplit(':').next().unwrap_or_default(),
+        )
     }
 
     /// Forgets the server.
@@ -124,5 +149,8 @@ impl Home {
 fn is_server(pid: i32) -> bool {
     let command = fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
     let first = command.split(|byte| *byte == 0).next().unwrap_or_default();
-    String::from_utf8_lossy(first).rsplit('/').next().is_some_and(|name| name.starts_with("xebec"))
+    String::from_utf8_lossy(first)
+        .rsplit('/')
+        .next()
+        .is_some_and(|name| name.starts_with("xebec"))
 }

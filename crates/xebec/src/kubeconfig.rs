@@ -14,8 +14,11 @@ pub fn path(flag: Option<&Path>) -> PathBuf {
     if let Some(path) = flag {
         return path.to_owned();
     }
-    let listed = env::var_os("KUBECONFIG").and_then(|list| env::split_paths(&list).find(|path| !path.as_os_str().is_empty()));
-    listed.unwrap_or_else(|| PathBuf::from(env::var_os("HOME").unwrap_or_else(|| "/root".into())).join(".kube/config"))
+    let listed = env::var_os("KUBECONFIG")
+        .and_then(|list| env::split_paths(&list).find(|path| !path.as_os_str().is_empty()));
+    listed.unwrap_or_else(|| {
+        PathBuf::from(env::var_os("HOME").unwrap_or_else(|| "/root".into())).join(".kube/config")
+    })
 }
 
 /// Name of the context.
@@ -28,9 +31,27 @@ pub fn merge(file: &Path, home: &Home, server: &str, pki: &Pki) -> io::Result<()
     let mut config = read(file)?;
     let name = context(home);
     let encoded = |text: &str| BASE64_STANDARD.encode(text);
-    put(&mut config, "clusters", &name, "cluster", json!({"server": server, "certificate-authority-data": encoded(&pki.authority.certificate)}));
-    put(&mut config, "users", &name, "user", json!({"client-certificate-data": encoded(&pki.admin.certificate), "client-key-data": encoded(&pki.admin.key)}));
-    put(&mut config, "contexts", &name, "context", json!({"cluster": &name, "user": &name}));
+    put(
+        &mut config,
+        "clusters",
+        &name,
+        "cluster",
+        json!({"server": server, "certificate-authority-data": encoded(&pki.authority.certificate)}),
+    );
+    put(
+        &mut config,
+        "users",
+        &name,
+        "user",
+        json!({"client-certificate-data": encoded(&pki.admin.certificate), "client-key-data": encoded(&pki.admin.key)}),
+    );
+    put(
+        &mut config,
+        "contexts",
+        &name,
+        "context",
+        json!({"cluster": &name, "user": &name}),
+    );
     config["current-context"] = name.into();
     write(file, &config)
 }
@@ -55,14 +76,22 @@ pub fn forget(file: &Path, home: &Home) -> io::Result<()> {
 
 fn read(file: &Path) -> io::Result<Value> {
     let invalid = |why: &dyn std::fmt::Display| {
-        io::Error::new(io::ErrorKind::InvalidData, format!("{} is no kubeconfig, it is left as it is: {why}", file.display()))
+        io::Error::new(
+            io::ErrorKind::InvalidData,
+            format!(
+                "{} is no kubeconfig, it is left as it is: {why}",
+                file.display()
+            ),
+        )
     };
     let text = match fs::read(file) {
         Ok(text) => text,
         Err(why) if why.kind() == io::ErrorKind::NotFound => Vec::new(),
         Err(why) => return Err(why),
     };
-    let mut config = codec::decode_yaml(&text, codec::Limits::default()).map_err(|why| invalid(&why))?.value;
+    let mut config = codec::decode_yaml(&text, codec::Limits::default())
+        .map_err(|why| invalid(&why))?
+        .value;
     if config.is_null() {
         config = json!({"apiVersion": "v1", "kind": "Config", "preferences": {}});
     }
@@ -90,7 +119,12 @@ fn write(file: &Path, config: &Value) -> io::Result<()> {
         fs::create_dir_all(directory)?;
     }
     let temporary = file.with_extension("xebec-new");
-    let mut out = fs::OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&temporary)?;
+    let mut out = fs::OpenOptions::new()
+        .write(true)
+        .create(true)
+        .truncate(true)
+        .mode(0o600)
+        .open(&temporary)?;
     io::Write::write_all(&mut out, codec::encode_yaml(config).as_bytes())?;
     fs::rename(temporary, file)
 }

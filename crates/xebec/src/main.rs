@@ -3,11 +3,12 @@
 //! One file plays every part: the cluster, its containers' supervisor, the commands that
 //! manage it, and, inside its own container image, the demo application.
 
-
+mod applied;
 mod cli;
 mod cluster;
 mod cluster_file;
 
+mod demo;
 mod detach;
 mod home;
 mod kubeconfig;
@@ -22,7 +23,9 @@ use std::process::ExitCode;
 
 fn main() -> ExitCode {
     let arguments: Vec<String> = std::env::args().collect();
-    let own = arguments.first().map_or("", |path| path.rsplit('/').next().unwrap_or(path));
+    let own = arguments
+        .first()
+        .map_or("", |path| path.rsplit('/').next().unwrap_or(path));
     if demo_app::APPLETS.contains(&own) {
         return code(demo_app::main(own, &arguments[1..]));
     }

@@ -5,10 +5,12 @@ use apiserver::ApiServer;
 use env::World;
 use kubelet::KubeletConfig;
 use node_linux::{
-    BinaryImage, ImageStore, LinuxContainers, PodNetwork, RunConfig, RuntimeConfig, SupervisorClient,
+    BinaryImage, ImageStore, LinuxContainers, PodNetwork, RunConfig, RuntimeConfig,
+    SupervisorClient,
     net::{self, NodeNetwork, Vpc, VpcConfig},
 };
 use platform::{NodeHands, Platform};
+use sim_env::SimContainers;
 use std::{
     error::Error,
     fs,
@@ -40,8 +42,11 @@ impl Ground {
         machine::rights()?;
         fs::create_dir_all(home.root())?;
         let own = std::env::current_exe()?;
-        let own = own.to_str().ok_or("the path of this program is not UTF-8")?;
-        let supervisor = node_linux::spawn_supervisor(&[own, "node-supervisor"], &home.socket(), &home.node())?;
+        let own = own
+            .to_str()
+            .ok_or("the path of this program is not UTF-8")?;
+        let supervisor =
+            node_linux::spawn_supervisor(&[own, "node-supervisor"], &home.socket(), &home.node())?;
         let vpc = match Vpc::reopen(&home.vpc()) {
             Ok(vpc) => vpc,
             // Nothing usable is left (a fresh cluster, or the machine was restarted).
@@ -55,17 +60,37 @@ impl Ground {
     }
 
     /// Adds a node to the cluster.
-    pub async fn start(&mut self, plan: &NodePlan, region: &str, place: &Place<'_>) -> Result<NodeNetwork> {
+    pub async fn start(
+        &mut self,
+        plan: &NodePlan,
+        region: &str,
+        place: &Place<'_>,
+    ) -> Result<NodeNetwork> {
         let network = self.vpc.add_node(&plan.name, &plan.zone)?;
-        let runtime = RuntimeConfig { node: plan.name.clone(), state: place.home.node(), cgroup: place.home.cgroup() };
-        let containers = LinuxContainers::new(place.world.clone(), runtime, self.supervisor.clone(), Arc::new(network.clone()))?;
+        let runtime = RuntimeConfig {
+            node: plan.name.clone(),
+            state: place.home.node(),
+            cgroup: place.home.cgroup(),
+        };
+        let containers = LinuxContainers::new(
+            place.world.clone(),
+            runtime,
+            self.supervisor.clone(),
+            Arc::new(network.clone()),
+        )?;
         let mut fixed = net::dns_service_entries(DNS_VIP);
         fixed.extend(net::api_server_entries(KUBERNETES_VIP));
-        let hands = NodeHands { containers: Arc::new(containers), net: Some(Arc::new(network.clone())), fixed_services: fixed };
+        let hands = NodeHands {
+            containers: Arc::new(containers),
+            net: Some(Arc::new(network.clone())),
+            fixed_services: fixed,
+        };
         let config = config(plan, region, network.address().into());
         name_server(place.platform, &network)?;
         inner_listener(place.server, &network)?;
-        place.kubelets.add(place.platform.start_node(config, hands).await?);
+        place
+            .kubelets
+            .add(place.platform.start_node(config, hands).await?);
         Ok(network)
     }
 
@@ -105,7 +130,8 @@ pub struct Place<'a> {
 
 /// What a kubelet is told.
 pub fn config(plan: &NodePlan, region: &str, address: IpAddr) -> KubeletConfig {
-    let mut labels: std::collections::BTreeMap<String, String> = plan.labels.iter().cloned().collect();
+    let mut labels: std::collections::BTreeMap<String, String> =
+        plan.labels.iter().cloned().collect();
     if !plan.group.is_empty() {
         labels.insert("eks.amazonaws.com/nodegroup".into(), plan.group.clone());
         labels.insert("alpha.eksctl.io/nodegroup-name".into(), plan.group.clone());
@@ -119,7 +145,11 @@ pub fn config(plan: &NodePlan, region: &str, address: IpAddr) -> KubeletConfig {
         zone: plan.zone.clone(),
         labels,
         capacity: machine::capacity(),
-        architecture: if cfg!(target_arch = "aarch64") { "arm64".into() } else { "amd64".into() },
+        architecture: if cfg!(target_arch = "aarch64") {
+            "arm64".into()
+        } else {
+            "amd64".into()
+        },
         node_info: machine::info(),
         cluster_dns: vec![DNS_VIP.into()],
         cluster_domain: CLUSTER_DOMAIN.into(),
@@ -158,7 +188,9 @@ fn import_demo_image(home: &Home) -> Result<()> {
     let mark = format!("{} {:?}", facts.len(), facts.modified()?);
     let marker = home.node().join("demo-image");
     let images = ImageStore::open(home.node())?;
-    if images.find(DEMO_IMAGE)?.is_some() && fs::read_to_string(&marker).is_ok_and(|text| text == mark) {
+    if images.find(DEMO_IMAGE)?.is_some()
+        && fs::read_to_string(&marker).is_ok_and(|text| text == mark)
+    {
         return Ok(());
     }
     images.import_binary(Path::new("/proc/self/exe"), &demo_image())?;
@@ -179,7 +211,40 @@ fn demo_image() -> BinaryImage<'static> {
     }
 }
 
-/// Adds a simulated node.
-pub async fn start_simulated(_: &NodePlan, _: &str, _: &Place<'_>) -> Result<()> {
-    Err("simulated nodes are not built in yet".into())
+/// What a simulated node offers: a middling instance.
+const SIMULATED_CAPACITY: [(&str, &str); 4] = [
+    ("cpu", "8"),
+    ("memory", "32Gi"),
+    ("pods", "110"),
+    ("ephemeral-storage", "100Gi"),
+];
+/// Simulated nodes have these addresses, their pods the ranges of 1,022 that begin here.
+const SIMULATED_NODES: Ipv4Addr = Ipv4Addr::new(10, 0, 0, 16);
+const SIMULATED_PODS: Ipv4Addr = Ipv4Addr::new(10, 1, 0, 0);
+const PODS_PER_RANGE: u32 = 1024;
+
+/// Adds the simulated node at `position` of the cluster.
+pub async fn start_simulated(
+    plan: &NodePlan,
+    position: usize,
+    region: &str,
+    place: &Place<'_>,
+) -> Result<()> {
+    let position = u32::try_from(position)?;
+    let offset = |base: Ipv4Addr, by: u32| Ipv4Addr::from_bits(base.to_bits() + by);
+    let pods = offset(SIMULATED_PODS, position * PODS_PER_RANGE);
+    let containers = SimContainers::new(place.world.clone(), Arc::default(), pods);
+    let mut config = config(plan, region, offset(SIMULATED_NODES, position).into());
+    config.capacity = SIMULATED_CAPACITY
+        .map(|(name, amount)| (name.to_owned(), amount.to_owned()))
+        .into();
+    let hands = NodeHands {
+        containers,
+        net: None,
+        fixed_services: Default::default(),
+    };
+    place
+        .kubelets
+        .add(place.platform.start_node(config, hands).await?);
+    Ok(())
 }

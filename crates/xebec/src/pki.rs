@@ -32,23 +32,48 @@ impl Pki {
         let directory = home.pki();
         fs::create_dir_all(&directory)?;
         let authority = credential(&directory, "ca", || apiserver::new_authority("kubernetes"))?;
-        let names = ["localhost", "kubernetes", "kubernetes.default", "kubernetes.default.svc", "kubernetes.default.svc.cluster.local"];
+        let names = [
+            "localhost",
+            "kubernetes",
+            "kubernetes.default",
+            "kubernetes.default.svc",
+            "kubernetes.default.svc.cluster.local",
+        ];
         let addresses: [IpAddr; 4] = [
             Ipv4Addr::LOCALHOST.into(),
             Ipv6Addr::LOCALHOST.into(),
             Ipv4Addr::new(10, 100, 0, 1).into(),
             node_linux::net::API_SERVER_ADDRESS.into(),
         ];
-        let server = credential(&directory, "apiserver", || apiserver::new_server(&authority, &names, &addresses))?;
-        let admin = credential(&directory, "admin", || apiserver::new_client(&authority, "kubernetes-admin", &[MASTERS]))?;
-        Ok(Self { tokens: tokens(&directory, entropy)?, authority, server, admin })
+        let server = credential(&directory, "apiserver", || {
+            apiserver::new_server(&authority, &names, &addresses)
+        })?;
+        let admin = credential(&directory, "admin", || {
+            apiserver::new_client(&authority, "kubernetes-admin", &[MASTERS])
+        })?;
+        Ok(Self {
+            tokens: tokens(&directory, entropy)?,
+            authority,
+            server,
+            admin,
+        })
     }
 }
 
-fn credential<E: Error + 'static>(directory: &Path, name: &str, make: impl FnOnce() -> Result<Credential, E>) -> Result<Credential, Box<dyn Error>> {
-    let (certificate, key) = (directory.join(format!("{name}.crt")), directory.join(format!("{name}.key")));
+fn credential<E: Error + 'static>(
+    directory: &Path,
+    name: &str,
+    make: impl FnOnce() -> Result<Credential, E>,
+) -> Result<Credential, Box<dyn Error>> {
+    let (certificate, key) = (
+        directory.join(format!("{name}.crt")),
+        directory.join(format!("{name}.key")),
+    );
     if certificate.exists() && key.exists() {
-        return Ok(Credential { certificate: fs::read_to_string(certificate)?, key: fs::read_to_string(key)? });
+        return Ok(Credential {
+            certificate: fs::read_to_string(certificate)?,
+            key: fs::read_to_string(key)?,
+        });
     }
     let made = make()?;
     write_secret(&key, &made.key)?;
@@ -67,6 +92,11 @@ fn tokens(directory: &Path, entropy: &dyn env::Entropy) -> Result<TokenKey, Box<
 }
 
 fn write_secret(path: &Path, text: &str) -> io::Result<()> {
-    let mut file = fs::OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(path)?;
+    let mut file = fs::OpenOptions::new()
+        .write(true)
+        .create(true)
+        .truncate(true)
+        .mode(0o600)
+        .open(path)?;
     io::Write::write_all(&mut file, text.as_bytes())
 }

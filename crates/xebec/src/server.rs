@@ -5,7 +5,12 @@ use apiserver::{ApiServer, ApiServerConfig, listen};
 use env::World;
 use platform::{Platform, PlatformConfig, assemble};
 use real_env::RealDisk;
-use std::{error::Error, fs, net::{Ipv4Addr, SocketAddr, SocketAddrV4}, sync::Arc};
+use std::{
+    error::Error,
+    fs, io,
+    net::{Ipv4Addr, SocketAddr, SocketAddrV4},
+    sync::Arc,
+};
 use tokio::net::TcpListener;
 
 /// A control plane with its front, listening.
@@ -26,11 +31,16 @@ impl Server {
     /// Opens the store, assembles the control plane and listens on `port` of the loopback.
     pub async fn start(home: &Home, world: &World, port: u16) -> Result<Self, Box<dyn Error>> {
         fs::create_dir_all(home.root())?;
-        let listener = listen(SocketAddr::new(Ipv4Addr::LOCALHOST.into(), port)).await?;
+        let listener = bind(home, port).await?;
         let pki = Pki::open(home, world.entropy.as_ref())?;
         let disk = RealDisk::open(&home.store())?;
         let tls = apiserver::server_config(&pki.authority.certificate, &pki.server)?;
-        let Pki { authority, server, admin, tokens } = pki;
+        let Pki {
+            authority,
+            server,
+            admin,
+            tokens,
+        } = pki;
         let tokens = Arc::new(tokens);
         let config = PlatformConfig {
             tokens: tokens.clone(),
@@ -40,7 +50,10 @@ impl Server {
             admission: Default::default(),
             bootstrap: admission::bootstrap::Config {
                 services: Default::default(),
-                api_server: SocketAddrV4::new(node_linux::net::API_SERVER_ADDRESS, node_linux::net::API_SERVER_PORT),
+                api_server: SocketAddrV4::new(
+                    node_linux::net::API_SERVER_ADDRESS,
+                    node_linux::net::API_SERVER_PORT,
+                ),
                 client_ca: authority.certificate.clone(),
                 front_proxy_ca: String::new(),
             },
@@ -56,9 +69,32 @@ impl Server {
         });
         let url = format!("https://{}", listener.local_addr()?);
         serve(&api, listener);
-        let pki = Arc::new(Pki { authority, server, admin, tokens: auth::TokenKey::from_pem(&tokens.to_pem(), tokens.issuer())? });
-        Ok(Self { platform, api, kubelets, url, pki })
+        let pki = Arc::new(Pki {
+            authority,
+            server,
+            admin,
+            tokens: auth::TokenKey::from_pem(&tokens.to_pem(), tokens.issuer())?,
+        });
+        Ok(Self {
+            platform,
+            api,
+            kubelets,
+            url,
+            pki,
+        })
     }
+}
+
+/// The port asked for, the last one, or a free one.
+async fn bind(home: &Home, port: u16) -> io::Result<TcpListener> {
+    let at = |port| SocketAddr::new(Ipv4Addr::LOCALHOST.into(), port);
+    if port == 0 && home.last_port() != 0 {
+        // Another program may have it by now; any free port will do then.
+        if let Ok(listener) = listen(at(home.last_port())).await {
+            return Ok(listener);
+        }
+    }
+    listen(at(port)).await
 }
 
 fn serve(api: &ApiServer, listener: TcpListener) {

@@ -124,16 +124,35 @@ impl DirectoryProvisioner {
                     "apiVersion": "v1", "kind": "PersistentVolumeClaim",
                     "namespace": claim.namespace(), "name": claim.name(), "uid": claim.uid(),
                 },
-                "local": {"path": format!("{}/{name}", self.directory)},
-                "nodeAffinity": {"required": {"nodeSelectorTerms": [{"matchExpressions": expressions}]}},
             },
         });
+        let path = format!("{}/{name}", self.directory);
+        if shared(claim) {
+            // The nodes of a cluster share the machine, so its directory is the same on each.
+            volume.set_at(
+                &["spec", "hostPath"],
+                json!({"path": path, "type": "DirectoryOrCreate"}),
+            );
+        } else {
+            let terms = json!([{"matchExpressions": expressions}]);
+            volume.set_at(&["spec", "local"], json!({"path": path}));
+            volume.set_at(
+                &["spec", "nodeAffinity"],
+                json!({"required": {"nodeSelectorTerms": terms}}),
+            );
+        }
         let options = class.at("mountOptions");
         if !options.is_null() {
             volume.set_at(&["spec", "mountOptions"], options.to_value());
         }
         volume
     }
+}
+
+/// Whether a claim asks for a volume that several nodes mount at once.
+fn shared(claim: &Object) -> bool {
+    let mut modes = claim.at("spec.accessModes").items();
+    modes.any(|mode| matches!(mode.str(), "ReadWriteMany" | "ReadOnlyMany"))
 }
 
 fn any_ready_node(view: &View) -> Option<&Arc<Object>> {
