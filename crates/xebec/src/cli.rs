@@ -129,9 +129,21 @@ pub fn run(cli: Cli) -> Result<i32, Box<dyn Error>> {
             arguments.output == "json",
         ),
         Command::Demo(arguments) => demo::run(&arguments),
-        Command::Rehearse(_) => Err("rehearsals are not built in yet".into()),
+        Command::Rehearse(arguments) => rehearse(&arguments),
         Command::Image { command } => image(command),
     }
+}
+
+fn rehearse(arguments: &RehearseArgs) -> Result<i32, Box<dyn Error>> {
+    let report = rehearse::run(&arguments.file, rehearse::Options { seed: arguments.seed })?;
+    let mut out = std::io::stdout().lock();
+    if arguments.json {
+        std::io::Write::write_all(&mut out, report.to_json().as_bytes())?;
+        std::io::Write::write_all(&mut out, b"\n")?;
+    } else {
+        report.print(&mut out)?;
+    }
+    Ok(i32::from(!report.passed()))
 }
 
 fn image(command: ImageCommand) -> Result<i32, Box<dyn Error>> {
