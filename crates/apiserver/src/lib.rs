@@ -14,6 +14,7 @@ mod options;
 mod path;
 mod pki;
 mod server;
+mod spdy;
 mod stream;
 mod watch;
 
