@@ -6,7 +6,7 @@
 use crate::Error;
 use machinery::Value;
 use serde::Deserialize;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 /// Name of the file that makes a folder a kustomization.
 const KUSTOMIZATION: [&str; 3] = ["kustomization.yaml", "kustomization.yml", "Kustomization"];
@@ -113,7 +113,7 @@ fn collect(path: &Path, depth: usize, objects: &mut Vec<Value>) -> Result<(), Er
 
 fn kustomize(
     folder: &Path,
-    file: &PathBuf,
+    file: &Path,
     depth: usize,
     objects: &mut Vec<Value>,
 ) -> Result<(), Error> {
