@@ -71,12 +71,23 @@ impl Documents {
             .get(header::ACCEPT)
             .and_then(|value| value.to_str().ok())
             .unwrap_or_default();
+        if words == ["openapi", "v2"] && accept.contains(codec::OPENAPI_V2_PROTOBUF) {
+            return self.openapi_v2_protobuf(catalogue);
+        }
         let (transform, content_type) = form(words, accept)?;
         let key = format!("{path} {transform:?}");
         let document = self.cached(catalogue, key, |resources| {
             make(catalogue, resources, words, transform)
         })?;
         Ok(conditional(&document, &content_type, headers))
+    }
+
+    /// The form client-go asks for first.
+    fn openapi_v2_protobuf(&self, catalogue: &Catalogue) -> Result<HttpResponse, Status> {
+        let resources: Vec<ApiResource> = catalogue.iter().map(|kind| resource(kind)).collect();
+        let document = codec::openapi_v2(resources.iter(), schema::builtin(), VERSION);
+        let bytes = codec::openapi_v2_protobuf(&document);
+        Ok(whole(200, codec::OPENAPI_V2_PROTOBUF, bytes))
     }
 
     fn cached(
@@ -148,74 +159,82 @@ fn make(
     words: &[&str],
     transform: Transform,
 ) -> Result<Value, Status> {
-    let groups: Vec<ApiGroup> = catalogue
-        .groups()
-        .iter()
-        .map(|group| ApiGroup {
-            name: group.name.clone(),
-            versions: group.versions.clone(),
-        })
-        .collect();
-    let of = |gv: &GroupVersion| {
-        resources
-            .iter()
-            .filter(|one| one.gvk.group_version() == *gv)
-            .collect::<Vec<_>>()
-    };
-    let found = |gv: GroupVersion, make: &dyn Fn(&GroupVersion, Vec<&ApiResource>) -> Value| {
-        let within = of(&gv);
-        if within.is_empty() {
-            Err(Status::no_such_path())
-        } else {
-            Ok(make(&gv, within))
-        }
-    };
-    let list = |gv: &GroupVersion, within: Vec<&ApiResource>| {
-        codec::api_resource_list(gv, within.into_iter())
-    };
-    let open = |_: &GroupVersion, within: Vec<&ApiResource>| {
-        codec::openapi_v3(within.into_iter(), schema::builtin(), VERSION)
-    };
+    let groups = groups(catalogue);
+    let version = |group: &str, version: &str| GroupVersion::new(group, version);
     match words {
         ["api" | "apis"] if transform != Transform::None => {
-            let version = if transform == Transform::DiscoveryV2 {
-                "v2"
-            } else {
-                "v2beta1"
-            };
-            let core = words[0] == "api";
-            let groups: Vec<_> = groups
-                .into_iter()
-                .filter(|group| group.name.is_empty() == core)
-                .collect();
-            Ok(codec::aggregated_discovery(
-                version,
-                &groups,
-                resources.iter(),
-            ))
+            Ok(aggregated(groups, resources, words[0] == "api", transform))
         }
         ["api"] => Ok(codec::api_versions(&[SmolStr::new_static("v1")], "")),
         ["apis"] => Ok(codec::api_group_list(&groups)),
-        ["apis", group] => {
+        ["apis", name] => {
             let found = groups
                 .iter()
-                .find(|one| one.name == *group && !group.is_empty());
+                .find(|group| group.name == *name && !name.is_empty());
             found.map(codec::api_group).ok_or_else(Status::no_such_path)
         }
-        ["api", version] => found(GroupVersion::new("", version), &list),
-        ["apis", group, version] => found(GroupVersion::new(group, version), &list),
+        ["api", one] => resource_list(resources, version("", one)),
+        ["apis", group, one] => resource_list(resources, version(group, one)),
         ["openapi", "v2"] => Ok(codec::openapi_v2(
             resources.iter(),
             schema::builtin(),
             VERSION,
         )),
         ["openapi", "v3"] => Ok(index(catalogue, resources)),
-        ["openapi", "v3", "api", version] => found(GroupVersion::new("", version), &open),
-        ["openapi", "v3", "apis", group, version] => {
-            found(GroupVersion::new(group, version), &open)
-        }
+        ["openapi", "v3", "api", one] => openapi(resources, version("", one)),
+        ["openapi", "v3", "apis", group, one] => openapi(resources, version(group, one)),
         _ => Err(Status::no_such_path()),
     }
+}
+
+fn groups(catalogue: &Catalogue) -> Vec<ApiGroup> {
+    let group = |group: &kinds::Group| ApiGroup {
+        name: group.name.clone(),
+        versions: group.versions.clone(),
+    };
+    catalogue.groups().iter().map(group).collect()
+}
+
+/// `/api` shows the core group, `/apis` the others.
+fn aggregated(
+    mut groups: Vec<ApiGroup>,
+    resources: &[ApiResource],
+    core: bool,
+    transform: Transform,
+) -> Value {
+    groups.retain(|group| group.name.is_empty() == core);
+    let version = if transform == Transform::DiscoveryV2 {
+        "v2"
+    } else {
+        "v2beta1"
+    };
+    codec::aggregated_discovery(version, &groups, resources.iter())
+}
+
+/// The resources of one version; 404 if there are none.
+fn within(resources: &[ApiResource], gv: &GroupVersion) -> Result<Vec<ApiResource>, Status> {
+    let found: Vec<_> = resources
+        .iter()
+        .filter(|one| one.gvk.group_version() == *gv)
+        .cloned()
+        .collect();
+    if found.is_empty() {
+        Err(Status::no_such_path())
+    } else {
+        Ok(found)
+    }
+}
+
+fn resource_list(resources: &[ApiResource], gv: GroupVersion) -> Result<Value, Status> {
+    Ok(codec::api_resource_list(
+        &gv,
+        within(resources, &gv)?.iter(),
+    ))
+}
+
+fn openapi(resources: &[ApiResource], gv: GroupVersion) -> Result<Value, Status> {
+    let found = within(resources, &gv)?;
+    Ok(codec::openapi_v3(found.iter(), schema::builtin(), VERSION))
 }
 
 /// The index of OpenAPI documents. A built-in document is a function of this binary's version,

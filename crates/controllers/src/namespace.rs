@@ -114,6 +114,25 @@ fn finalize(namespace: &Object) -> Action {
     }
 }
 
+/// Conditions that always hold here: nothing is discovered over a network.
+const SETTLED: [(&str, &str, &str); 3] = [
+    (
+        "NamespaceDeletionDiscoveryFailure",
+        "ResourcesDiscovered",
+        "All resources successfully discovered",
+    ),
+    (
+        "NamespaceDeletionGroupVersionParsingFailure",
+        "ParsedGroupVersions",
+        "All legacy kube types successfully parsed",
+    ),
+    (
+        "NamespaceDeletionContentFailure",
+        "ContentDeleted",
+        "All content successfully deleted, may be waiting on finalization",
+    ),
+];
+
 fn report(namespace: &Object, content: &Content<'_>, now: Time) -> Option<Action> {
     let mut resources: BTreeMap<String, usize> = BTreeMap::new();
     let mut finalizers: BTreeMap<&str, usize> = BTreeMap::new();
@@ -124,20 +143,16 @@ fn report(namespace: &Object, content: &Content<'_>, now: Time) -> Option<Action
             *finalizers.entry(finalizer).or_default() += 1;
         }
     }
-    let remaining: Vec<_> = resources
-        .iter()
-        .map(|(resource, count)| format!("{resource} has {count} resource instances"))
-        .collect();
-    let remaining = format!("Some resources are remaining: {}", remaining.join(", "));
-    let held: Vec<_> = finalizers
-        .iter()
-        .map(|(finalizer, count)| format!("{finalizer} in {count} resource instances"))
-        .collect();
-    let held_text = format!(
-        "Some content in the namespace has finalizers remaining: {}",
-        held.join(", ")
+    let remaining = format!(
+        "Some resources are remaining: {}",
+        counted(resources.iter(), |name, count| format!(
+            "{name} has {count} resource instances"
+        ))
     );
-    let mut status = namespace.at("status").to_value();
+    let held = counted(finalizers.iter(), |name, count| {
+        format!("{name} in {count} resource instances")
+    });
+    let held_text = format!("Some content in the namespace has finalizers remaining: {held}");
     let finalizing = if held.is_empty() {
         (
             "False",
@@ -147,46 +162,39 @@ fn report(namespace: &Object, content: &Content<'_>, now: Time) -> Option<Action
     } else {
         ("True", "SomeFinalizersRemain", held_text.as_str())
     };
-    for (kind, (state, reason, message)) in [
-        (
-            "NamespaceDeletionDiscoveryFailure",
-            (
-                "False",
-                "ResourcesDiscovered",
-                "All resources successfully discovered",
-            ),
-        ),
-        (
-            "NamespaceDeletionGroupVersionParsingFailure",
-            (
-                "False",
-                "ParsedGroupVersions",
-                "All legacy kube types successfully parsed",
-            ),
-        ),
-        (
-            "NamespaceDeletionContentFailure",
-            (
-                "False",
-                "ContentDeleted",
-                "All content successfully deleted, may be waiting on finalization",
-            ),
-        ),
-        (
-            "NamespaceContentRemaining",
-            ("True", "SomeResourcesRemain", remaining.as_str()),
-        ),
-        ("NamespaceFinalizersRemaining", finalizing),
-    ] {
-        let condition = Condition {
-            kind,
-            status: state,
-            reason,
-            message,
-        };
-        set_condition(&mut status, condition, now);
+    let mut status = namespace.at("status").to_value();
+    let mut set = |kind, (status_text, reason, message)| {
+        set_condition(
+            &mut status,
+            Condition {
+                kind,
+                status: status_text,
+                reason,
+                message,
+            },
+            now,
+        );
+    };
+    for (kind, reason, message) in SETTLED {
+        set(kind, ("False", reason, message));
     }
+    set(
+        "NamespaceContentRemaining",
+        ("True", "SomeResourcesRemain", remaining.as_str()),
+    );
+    set("NamespaceFinalizersRemaining", finalizing);
     write_status(NAMESPACES, namespace, status)
+}
+
+/// Names with counts, as a list in words.
+fn counted<K: std::fmt::Display>(
+    counts: impl Iterator<Item = (K, impl std::borrow::Borrow<usize>)>,
+    show: impl Fn(&K, usize) -> String,
+) -> String {
+    let parts: Vec<_> = counts
+        .map(|(name, count)| show(&name, *count.borrow()))
+        .collect();
+    parts.join(", ")
 }
 
 #[cfg(test)]

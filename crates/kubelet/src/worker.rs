@@ -84,6 +84,18 @@ pub struct Tracked {
 }
 
 impl Tracked {
+    /// While a failed pull waits for its next try, that is what the container waits for.
+    fn say_back_off(&mut self, image: &str) {
+        let failed = self
+            .waiting
+            .as_ref()
+            .is_some_and(|(reason, _)| reason == "ErrImagePull");
+        if failed {
+            let message = format!("Back-off pulling image \"{image}\"");
+            self.waiting = Some(("ImagePullBackOff".into(), message));
+        }
+    }
+
     /// Shows the crash loop; whether that is news.
     fn wait_for_crash(&mut self, name: &str, pod: &str) -> bool {
         let delay = self.crash.delay().as_secs();
@@ -520,14 +532,7 @@ impl Worker {
         }
         if let Some(at) = tracked.retry_at.filter(|at| *at > now) {
             *again = at.min(*again);
-            let pulling = tracked
-                .waiting
-                .as_ref()
-                .is_some_and(|(reason, _)| reason == "ErrImagePull");
-            if pulling {
-                let message = format!("Back-off pulling image \"{}\"", container.image);
-                tracked.waiting = Some(("ImagePullBackOff".into(), message));
-            }
+            tracked.say_back_off(&container.image);
             return;
         }
         let Some(last) = last else {

@@ -265,6 +265,7 @@ pub(super) enum Expression<'a> {
 }
 
 impl Expression<'_> {
+    // long: one arm an expression, each a line or two; apart they would say less.
     fn encode(&self, m: &mut Messages) {
         match *self {
             Self::Payload {
