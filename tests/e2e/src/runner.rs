@@ -45,6 +45,17 @@ pub fn run_cases(cases: &[Case], start: impl FnOnce() -> Cluster) -> ExitCode {
     }
 }
 
+/// What the cluster looks like after a case failed in it.
+fn show_state(cluster: &Cluster) {
+    for words in [
+        "get deploy,sts,rs,pods -A -o wide",
+        "get events -A --sort-by=.lastTimestamp",
+    ] {
+        let said = cluster.k(&format!("{words} --request-timeout=10s"));
+        println!("  $ kubectl {words}\n{}{}", said.stdout, said.stderr);
+    }
+}
+
 fn run_all(chosen: &[&Case], cluster: &mut Cluster) -> usize {
     println!(
         "on a fresh cluster, {} containers",
@@ -59,6 +70,9 @@ fn run_all(chosen: &[&Case], cluster: &mut Cluster) -> usize {
         let begin = Instant::now();
         let good = catch_unwind(AssertUnwindSafe(|| case(cluster))).is_ok();
         failed += usize::from(!good);
+        if !good {
+            show_state(cluster);
+        }
         let word = if good { "ok" } else { "FAILED" };
         println!(
             "test {name} ... {word} ({:.1} s)",

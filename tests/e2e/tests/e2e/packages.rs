@@ -16,12 +16,12 @@ pub fn install_upgrade_rollback(cluster: &mut Cluster) {
     let first = cluster.helm("get manifest hello").ok();
     cluster
         .helm(&format!(
-            "upgrade hello {chart} --set replicaCount=2 --wait --timeout 90s"
+            "upgrade hello {chart} --set replicas=3,greeting=again --wait --timeout 90s"
         ))
         .ok();
     assert_ne!(cluster.helm("get manifest hello").ok(), first);
     let ready = "get deploy -l app.kubernetes.io/instance=hello -o jsonpath={.items[0].status.readyReplicas}";
-    assert_eq!(cluster.k(ready).ok(), "2");
+    assert_eq!(cluster.k(ready).ok(), "3");
     cluster.helm("rollback hello 1 --wait --timeout 90s").ok();
     has(
         &cluster.helm("history hello").ok(),
