@@ -12,7 +12,7 @@ use crate::{
     stream, watch,
 };
 use auth::{Attributes, User};
-use codec::{Choice, Encoding, Offer};
+use codec::Choice;
 use hyper::{HeaderMap, Method, Request, body::Incoming, header, service::service_fn};
 use hyper_util::{
     rt::{TokioExecutor, TokioIo},
