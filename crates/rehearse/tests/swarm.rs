@@ -233,3 +233,18 @@ fn one_of_the_swarm_repeats() {
     assert_eq!(first.0, Vec::<String>::new(), "{:#?}", first.1);
     assert_eq!(first, second);
 }
+
+#[test]
+fn trouble_is_seen() {
+    let (mut story, _) = Story::begin(1);
+    let seen = |story: &Story| {
+        let cluster = &story.cluster;
+        wrong(&cluster.snapshot(), cluster.running_containers()).len()
+    };
+    assert!(seen(&story) >= 4, "nothing is Ready yet");
+    story.cluster.run_for(REST);
+    assert_eq!(seen(&story), 0);
+    story.cluster.kill_node("node-1").unwrap();
+    story.cluster.run_for(SECOND * 120);
+    assert!(seen(&story) > 0, "a node is missing");
+}
