@@ -160,3 +160,15 @@ fn an_unkept_expectation_fails_the_report() {
     );
     assert!(report.to_json().contains("\"passed\":false"));
 }
+
+#[test]
+fn the_documented_scenario_is_one() {
+    let page = include_str!("../../../docs/rehearsals.md");
+    let text = page
+        .split("```")
+        .nth(1)
+        .unwrap()
+        .strip_prefix("yaml\n")
+        .unwrap();
+    assert_eq!(refusal("documented", text), "accepted");
+}
