@@ -411,3 +411,43 @@ fn root_paths(door: &Door) -> machinery::Value {
     paths.sort();
     machinery::json!({"paths": paths})
 }
+
+/// The pod a stream goes to, authorized as `verb` on its subresource.
+pub(crate) fn connect(inner: &Inner, parts: &Parts) -> Result<Arc<Object>, Status> {
+    let place = &parts.place;
+    let resource = GroupVersionResource {
+        group: place.gv.group.clone(),
+        version: place.gv.version.clone(),
+        resource: place.resource.clone(),
+    };
+    let verb = if parts.method == Method::GET {
+        Verb::Get
+    } else {
+        Verb::Connect
+    };
+    let call = Call::new(
+        parts.user.clone(),
+        verb,
+        resource,
+        &place.namespace,
+        &place.name,
+    )
+    .on(&place.subresource);
+    inner.door.connect(&call)
+}
+
+/// Binds a listener, with a sentence for the common failure.
+pub async fn listen(address: std::net::SocketAddr) -> io::Result<TcpListener> {
+    TcpListener::bind(address)
+        .await
+        .map_err(|why| match why.kind() {
+            io::ErrorKind::AddrInUse => io::Error::new(
+                why.kind(),
+                format!(
+                    "port {} is in use: choose another with --port, or 0 for a free one",
+                    address.port()
+                ),
+            ),
+            _ => io::Error::new(why.kind(), format!("cannot listen on {address}: {why}")),
+        })
+}
