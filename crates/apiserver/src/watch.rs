@@ -1,7 +1,7 @@
 //! Watch streams: frames as they happen, several to a chunk when they come fast.
 
 use crate::{
-    answer::{HttpResponse, ResponseBody, columns, failure, whole},
+    answer::{HttpResponse, ResponseBody, columns, whole},
     options::Query,
 };
 use bytes::Bytes;
@@ -59,11 +59,6 @@ pub fn respond(
     let mut response = whole(200, &choice.content_type(true), Vec::new());
     *response.body_mut() = body;
     Ok(response)
-}
-
-/// The refusal of a watch that cannot start.
-pub fn refuse(status: &Status) -> HttpResponse {
-    failure(status)
 }
 
 impl Writer {
