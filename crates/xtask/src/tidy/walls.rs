@@ -273,6 +273,6 @@ mod tests {
             "let a = \"pods\";\nlet b = Pod;\n// Pod\nlet c = \"pods are many\";\nlet d = Event;";
         let found = |of| lines(&kinds_spelled(of, &shipped(&lex(source)), &kinds));
         assert_eq!(found("codec"), [1, 2]);
-        assert_eq!(found("driver"), [1, 2]);
+        assert_eq!(found("apiserver"), [5]);
     }
 }
