@@ -61,6 +61,11 @@ impl ApiResource {
         base_path(&self.gvk.group_version())
     }
 
+    /// Whether its type says how lists merge, which only named (built-in) types do.
+    pub fn has_patch_strategies(&self) -> bool {
+        !self.type_ref.node().name.is_empty()
+    }
+
     /// Whether `verb` is served.
     pub fn can(&self, verb: &str) -> bool {
         self.verbs.iter().any(|known| known == verb)

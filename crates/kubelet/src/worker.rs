@@ -670,7 +670,8 @@ impl Worker {
     /// Probes that are due; lowers `again` to the next one.
     pub fn due_probes(&mut self, now: Time, again: &mut Time) -> Vec<(SmolStr, ProbeKind)> {
         let mut due = Vec::new();
-        if self.life != Life::Alive {
+        // An adopted pod is probed once its volumes and sandbox are known again.
+        if self.life != Life::Alive || self.ready.is_none() {
             return due;
         }
         for (name, tracked) in &mut self.tracked {

@@ -30,6 +30,13 @@ const PATCH_TYPES: [&str; 4] = [
     "application/apply-patch+yaml",
 ];
 
+/// Custom kinds have no patch strategies; kubectl picks its patch by what is listed here.
+const CUSTOM_PATCH_TYPES: [&str; 3] = [
+    "application/json-patch+json",
+    "application/merge-patch+json",
+    "application/apply-patch+yaml",
+];
+
 /// Query parameters: name, type.
 type Parameter = (&'static str, &'static str);
 
@@ -220,10 +227,10 @@ impl Writer<'_> {
     }
 
     fn put_body(&self, operation: &mut Value, verb: &str, body: Option<&str>) {
-        let types: &[&str] = if verb == "patch" {
-            &PATCH_TYPES
-        } else {
-            &["*/*"]
+        let types: &[&str] = match verb {
+            "patch" if self.resource.has_patch_strategies() => &PATCH_TYPES,
+            "patch" => &CUSTOM_PATCH_TYPES,
+            _ => &["*/*"],
         };
         let Some(body) = body else {
             return;
