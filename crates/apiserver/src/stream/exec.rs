@@ -60,6 +60,14 @@ impl Job {
             None => self.inner.nodes.attach(place, self.options).await,
         }
     }
+
+    /// An attachment ends well however its container ends: the pod's status has the code.
+    fn end(&self, end: Output) -> Output {
+        match end {
+            Output::Exit(_) if self.command.is_none() => Output::Exit(0),
+            end => end,
+        }
+    }
 }
 
 /// Answers `pods/NAME/exec` and `pods/NAME/attach`.
@@ -124,11 +132,14 @@ async fn over_channels(job: Job, socket: upgrade::Socket, protocol: &'static str
     match job.start().await {
         Ok(session) => {
             let input = feed(&*session, &mut receiver);
-            let output = drain(&*session, &mut sender, protocol);
-            tokio::select! {
+            let output = drain(&*session, &mut sender);
+            let end = tokio::select! {
                 biased;
-                () = output => {}
-                () = input => {}
+                end = output => end,
+                () = input => None,
+            };
+            if let Some(end) = end {
+                send_end(&mut sender, protocol, &job.end(end)).await;
             }
         }
         Err(why) => send_end(&mut sender, protocol, &Output::Failed(why.message)).await,
@@ -149,16 +160,16 @@ async fn feed(session: &dyn Session, receiver: &mut Receiver) {
     }
 }
 
-/// Container to client. Completes when the command has ended or the client has gone.
-async fn drain(session: &dyn Session, sender: &mut Sender, protocol: &str) {
+/// Container to client, up to the end of the command; `None` when the client has gone before.
+async fn drain(session: &dyn Session, sender: &mut Sender) -> Option<Output> {
     loop {
         let sent = match session.read().await {
             Output::Stdout(bytes) => sender.send(STDOUT, &bytes).await,
             Output::Stderr(bytes) => sender.send(STDERR, &bytes).await,
-            end => return send_end(sender, protocol, &end).await,
+            end => return Some(end),
         };
         if !sent {
-            return;
+            return None;
         }
     }
 }
@@ -252,7 +263,9 @@ async fn over_spdy(
         return connection.finish().await;
     };
     let end = match job.start().await {
-        Ok(session) => run_spdy(&session, &mut streams, &mut connection).await,
+        Ok(session) => run_spdy(&session, &mut streams, &mut connection)
+            .await
+            .map(|end| job.end(end)),
         Err(why) => Some(Output::Failed(why.message)),
     };
     let Streams {

@@ -9,6 +9,8 @@ mod forward;
 mod logs;
 mod proxy;
 mod resolve;
+#[cfg(test)]
+mod tests;
 mod upgrade;
 
 use crate::{
