@@ -224,7 +224,7 @@ impl Reader {
     }
 
     async fn opened(&mut self, number: u32, headers: Headers, last: bool) -> Result<(), SpdyError> {
-        if number % 2 == 0 || number <= self.last {
+        if number.is_multiple_of(2) || number <= self.last {
             return Err(SpdyError("a stream's number is not in order"));
         }
         self.last = number;

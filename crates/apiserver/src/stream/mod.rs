@@ -6,6 +6,7 @@
 mod channels;
 mod exec;
 mod forward;
+mod links;
 mod logs;
 mod proxy;
 mod resolve;

@@ -4,19 +4,21 @@
 //! `apimachinery/pkg/util/proxy` (`upgradeaware.go`, `transport.go`).
 
 use super::{
-    LINGER, Target,
+    LINGER, Target, links,
     resolve::{self, Backend, ProxyName},
 };
 use crate::{
-    answer::{HttpResponse, whole},
+    answer::{HttpResponse, ResponseBody, whole},
     server::{Inner, Parts},
 };
 use auth::Attributes;
+use bytes::{Bytes, BytesMut};
 use env::ByteStream;
-use http_body_util::BodyExt;
+use futures::StreamExt;
+use http_body_util::{BodyExt, Full, StreamBody};
 use hyper::{
     HeaderMap, Method, Request, Response, StatusCode, Uri, Version,
-    body::Incoming,
+    body::{Frame, Incoming},
     client::conn::http1,
     header::{self, HeaderName, HeaderValue},
 };
@@ -30,6 +32,8 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream, copy_bidirectional, d
 
 /// Bytes that wait between the HTTP client and the pod.
 const BUFFER: usize = 64 * 1024;
+/// Pages longer than this keep their links, bytes: they are held whole to be read.
+const PAGE_MAX: usize = 4 * 1024 * 1024;
 /// Segments of a path before what is proxied: `/api/v1/namespaces/NS/pods/NAME/proxy`.
 const PREFIX_SEGMENTS: usize = 8;
 /// Headers about one connection; they are not passed on (RFC 9110).
@@ -181,7 +185,7 @@ async fn forward(
             }
         });
     }
-    Ok(answer(response, &prefix))
+    Ok(answer(response, &prefix).await)
 }
 
 /// Makes a request for the backend of a request for this server.
@@ -233,8 +237,8 @@ fn pass_on(headers: &mut HeaderMap) {
     }
 }
 
-fn answer(response: Response<Incoming>, prefix: &str) -> HttpResponse {
-    let (mut head, body) = response.into_parts();
+async fn answer(response: Response<Incoming>, prefix: &str) -> HttpResponse {
+    let (mut head, mut body) = response.into_parts();
     pass_on(&mut head.headers);
     let moved = head
         .headers
@@ -246,16 +250,54 @@ fn answer(response: Response<Incoming>, prefix: &str) -> HttpResponse {
         head.headers.insert(header::LOCATION, moved);
     }
     head.version = Version::default();
-    Response::from_parts(head, until_failure(body))
+    if !is_page(&head.headers) {
+        return Response::from_parts(head, until_failure(Bytes::new(), body));
+    }
+    let (page, whole) = collect_page(&mut body).await;
+    match std::str::from_utf8(&page) {
+        Ok(text) if whole => {
+            head.headers.remove(header::CONTENT_LENGTH);
+            let page = links::rewrite(text, prefix);
+            Response::from_parts(head, Full::new(Bytes::from(page)).boxed_unsync())
+        }
+        _ => Response::from_parts(head, until_failure(page, body)),
+    }
+}
+
+/// Whether an answer is a page whose links can be read.
+fn is_page(headers: &HeaderMap) -> bool {
+    let html = headers
+        .get(header::CONTENT_TYPE)
+        .and_then(|kind| kind.to_str().ok())
+        .is_some_and(|kind| kind.starts_with("text/html"));
+    html && !headers.contains_key(header::CONTENT_ENCODING)
+}
+
+/// A page and whether it is whole: one much longer than `PAGE_MAX`, or broken off, is not.
+async fn collect_page(body: &mut Incoming) -> (Bytes, bool) {
+    let mut page = BytesMut::new();
+    while page.len() <= PAGE_MAX {
+        match body.frame().await {
+            None => return (page.freeze(), true),
+            Some(Err(_)) => break,
+            Some(Ok(frame)) => {
+                if let Ok(bytes) = frame.into_data() {
+                    page.extend_from_slice(&bytes);
+                }
+            }
+        }
+    }
+    (page.freeze(), false)
 }
 
 /// A body that ends where the backend's breaks: the status line is gone by then.
-fn until_failure(body: Incoming) -> crate::answer::ResponseBody {
+fn until_failure(first: Bytes, body: Incoming) -> ResponseBody {
+    let first = (!first.is_empty()).then(|| Ok(Frame::data(first)));
     let frames = futures::stream::unfold(body, |mut body| async move {
         let frame = body.frame().await?.ok()?;
         Some((Ok(frame), body))
     });
-    http_body_util::StreamBody::new(frames).boxed_unsync()
+    StreamBody::new(futures::stream::iter(first).chain(frames)).boxed_unsync()
 }
 
 /// A stream into a pod in the form that the HTTP client wants.

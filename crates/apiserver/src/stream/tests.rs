@@ -93,8 +93,15 @@ impl ByteStream for FakeStream {
         let answer = match bytes {
             head if self.http && !head.is_empty() => {
                 let head = String::from_utf8_lossy(head).into_owned();
+                let page = head.contains("x-page: 1");
+                let (kind, extra) = if page {
+                    ("text/html", "<a href=\"/x\">")
+                } else {
+                    ("text/plain", "")
+                };
+                let head = format!("{head}{extra}");
                 let length = head.len();
-                format!("HTTP/1.1 302 Found\r\nlocation: /there\r\ncontent-length: {length}\r\n\r\n{head}").into()
+                format!("HTTP/1.1 302 Found\r\nlocation: /there\r\ncontent-type: {kind}\r\ncontent-length: {length}\r\n\r\n{head}").into()
             }
             echo => echo.to_vec(),
         };
@@ -643,6 +650,25 @@ fn requests_are_proxied_with_path_and_query() {
         );
         assert!(
             body.contains(&format!("x-forwarded-uri: {POD}:8000/proxy/a//b%2Fc/\r\n")),
+            "{body}"
+        );
+    });
+}
+
+#[test]
+fn links_of_proxied_pages_lead_back() {
+    with_server(|rig| async move {
+        let (head, mut wire) = rig
+            .request(
+                &format!("GET {POD}/proxy/"),
+                &["X-Page: 1", "Connection: close"],
+            )
+            .await;
+        assert!(head.contains("content-type: text/html\r\n"), "{head}");
+        let mut body = String::new();
+        wire.read_to_string(&mut body).await.unwrap();
+        assert!(
+            body.ends_with(&format!("<a href=\"{POD}/proxy/x\">")),
             "{body}"
         );
     });
