@@ -12,6 +12,7 @@ mod proxy;
 mod resolve;
 #[cfg(test)]
 mod tests;
+mod trusting;
 mod upgrade;
 
 use crate::{

@@ -6,6 +6,7 @@
 use super::{
     LINGER, Target, links,
     resolve::{self, Backend, ProxyName},
+    trusting,
 };
 use crate::{
     answer::{HttpResponse, ResponseBody, whole},
@@ -28,7 +29,10 @@ use std::sync::{
     Arc,
     atomic::{AtomicUsize, Ordering},
 };
-use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream, copy_bidirectional, duplex, split};
+use tokio::io::{
+    AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, DuplexStream, copy_bidirectional, duplex,
+    split,
+};
 
 /// Bytes that wait between the HTTP client and the pod.
 const BUFFER: usize = 64 * 1024;
@@ -65,11 +69,6 @@ pub async fn proxy(
     };
     let asked = resolve::split(&place.name).ok_or_else(invalid)?;
     let backend = backend(inner, parts, asked)?;
-    if asked.https {
-        return Err(unreachable(
-            "TLS to a pod is not supported; use the scheme http",
-        ));
-    }
     let Some(path) = rest(request.uri().path()) else {
         return Ok(redirect(&request));
     };
@@ -79,7 +78,14 @@ pub async fn proxy(
         .connect(backend.target.place(), backend.port)
         .await
         .map_err(|why| unreachable(&why.message))?;
-    forward(stream, request, &path).await
+    let plain = bridge(stream);
+    if !asked.https {
+        return forward(plain, request, &path).await;
+    }
+    let secured = trusting::connect(plain)
+        .await
+        .map_err(|why| unreachable(&why.to_string()))?;
+    forward(secured, request, &path).await
 }
 
 fn authorize(inner: &Inner, parts: &Parts) -> Result<(), Status> {
@@ -161,7 +167,7 @@ fn redirect(request: &Request<Incoming>) -> HttpResponse {
 }
 
 async fn forward(
-    stream: Arc<dyn ByteStream>,
+    stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static,
     mut request: Request<Incoming>,
     path: &str,
 ) -> Result<HttpResponse, Status> {
@@ -170,7 +176,7 @@ async fn forward(
     let prefix = prefix.trim_end_matches('/').to_owned();
     let client = hyper::upgrade::on(&mut request);
     rewrite(&mut request, path, &prefix)?;
-    let (mut sender, connection) = http1::handshake(TokioIo::new(bridge(stream)))
+    let (mut sender, connection) = http1::handshake(TokioIo::new(stream))
         .await
         .map_err(failed)?;
     // Its failure is the request's, which says so.

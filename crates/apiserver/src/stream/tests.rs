@@ -18,7 +18,7 @@ use sim_env::{DiskImage, DiskSpeed, Sim, SimDisk};
 use std::{collections::BTreeMap, net::SocketAddr, sync::Arc, time::Duration};
 use store::{Store, StoreOptions};
 use tokio::{
-    io::{AsyncReadExt, AsyncWriteExt},
+    io::{AsyncReadExt, AsyncWriteExt, DuplexStream, ReadHalf, WriteHalf},
     net::TcpStream,
     sync::{Mutex, mpsc},
 };
@@ -38,6 +38,7 @@ use tokio_tungstenite::{
 const POD: &str = "/api/v1/namespaces/default/pods/web";
 const ECHO_PORT: u16 = 7;
 const HTTP_PORT: u16 = 8000;
+const TLS_PORT: u16 = 8443;
 
 /// Nodes whose commands repeat their input and end with the code they were told.
 struct FakeNodes;
@@ -91,7 +92,11 @@ struct FakeStream {
 impl ByteStream for FakeStream {
     fn write<'a>(&'a self, bytes: &'a [u8]) -> BoxFuture<'a, RuntimeResult<()>> {
         let answer = match bytes {
-            head if self.http && !head.is_empty() => {
+            head if head.windows(13).any(|part| part == b"upgrade: echo") => {
+                b"HTTP/1.1 101 Switching Protocols\r\nconnection: upgrade\r\nupgrade: echo\r\n\r\n"
+                    .to_vec()
+            }
+            head if self.http && head.ends_with(b"\r\n\r\n") => {
                 let head = String::from_utf8_lossy(head).into_owned();
                 let page = head.contains("x-page: 1");
                 let (kind, extra) = if page {
@@ -116,6 +121,56 @@ impl ByteStream for FakeStream {
             }
         })
     }
+}
+
+/// A stream to a server inside this process.
+struct Inside(
+    Mutex<ReadHalf<DuplexStream>>,
+    Mutex<WriteHalf<DuplexStream>>,
+);
+
+impl ByteStream for Inside {
+    fn write<'a>(&'a self, bytes: &'a [u8]) -> BoxFuture<'a, RuntimeResult<()>> {
+        Box::pin(async move {
+            let mut side = self.1.lock().await;
+            let done = match bytes {
+                [] => side.shutdown().await,
+                bytes => side.write_all(bytes).await,
+            };
+            done.map_err(|why| RuntimeError::new("Unknown", why.to_string()))
+        })
+    }
+    fn read(&self) -> BoxFuture<'_, RuntimeResult<Vec<u8>>> {
+        Box::pin(async {
+            let mut buffer = vec![0; 4096];
+            let count = self.0.lock().await.read(&mut buffer).await.unwrap_or(0);
+            buffer.truncate(count);
+            Ok(buffer)
+        })
+    }
+}
+
+/// A pod that speaks TLS with a certificate of its own making.
+fn secured() -> Inside {
+    let (near, far) = tokio::io::duplex(4096);
+    tokio::spawn(async move {
+        let authority = new_authority("nobody").unwrap();
+        let own = new_server(&authority, &["elsewhere"], &[]).unwrap();
+        let tls = server_config(&authority.certificate, &own).unwrap();
+        let mut stream = tokio_rustls::TlsAcceptor::from(tls)
+            .accept(far)
+            .await
+            .unwrap();
+        let mut head = vec![0; 4096];
+        assert!(stream.read(&mut head).await.unwrap() > 0);
+        let answer = b"HTTP/1.1 200 OK\r\ncontent-length: 6\r\n\r\nsecret";
+        stream.write_all(answer).await.unwrap();
+        stream.flush().await.unwrap();
+        // Stays until the client leaves.
+        let _ = stream.read(&mut head).await;
+    });
+    let (read, write) = tokio::io::split(near);
+    Inside(Mutex::new(read), Mutex::new(write))
 }
 
 struct FakeLog(Mutex<Vec<Vec<u8>>>);
@@ -162,6 +217,9 @@ impl Nodes for FakeNodes {
         port: u16,
     ) -> BoxFuture<'a, RuntimeResult<Arc<dyn ByteStream>>> {
         Box::pin(async move {
+            if port == TLS_PORT {
+                return Ok(Arc::new(secured()) as Arc<dyn ByteStream>);
+            }
             if port != ECHO_PORT && port != HTTP_PORT {
                 return Err(RuntimeError::new("Unknown", "Connection refused"));
             }
@@ -671,6 +729,34 @@ fn links_of_proxied_pages_lead_back() {
             body.ends_with(&format!("<a href=\"{POD}/proxy/x\">")),
             "{body}"
         );
+    });
+}
+
+#[test]
+fn switched_protocols_pass_the_proxy() {
+    with_server(|rig| async move {
+        let headers = ["Connection: Upgrade", "Upgrade: echo"];
+        let (head, mut wire) = rig.request(&format!("GET {POD}/proxy/"), &headers).await;
+        assert!(head.starts_with("HTTP/1.1 101"), "{head}");
+        assert!(head.contains("upgrade: echo\r\n"), "{head}");
+        wire.write_all(b"anything").await.unwrap();
+        let mut echo = [0; 8];
+        wire.read_exact(&mut echo).await.unwrap();
+        assert_eq!(&echo, b"anything");
+    });
+}
+
+#[test]
+fn pods_that_speak_tls_are_reached() {
+    with_server(|rig| async move {
+        let path = "/api/v1/namespaces/default/pods/https:web:8443/proxy/";
+        let (head, mut wire) = rig
+            .request(&format!("GET {path}"), &["Connection: close"])
+            .await;
+        assert!(head.starts_with("HTTP/1.1 200"), "{head}");
+        let mut body = String::new();
+        wire.read_to_string(&mut body).await.unwrap();
+        assert_eq!(body, "secret");
     });
 }
 
