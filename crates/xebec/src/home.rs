@@ -145,12 +145,9 @@ impl Home {
     }
 }
 
-/// Whether a process is one of ours and not a later one with the same number.
+/// Whether a process is a server of ours and not a later process with the same number.
 fn is_server(pid: i32) -> bool {
     let command = fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
-    let first = command.split(|byte| *byte == 0).next().unwrap_or_default();
-    String::from_utf8_lossy(first)
-        .rsplit('/')
-        .next()
-        .is_some_and(|name| name.starts_with("xebec"))
+    let word = command.split(|byte| *byte == 0).nth(1);
+    matches!(word, Some(b"up" | b"demo"))
 }

@@ -84,6 +84,11 @@ impl Api {
         }
     }
 
+    /// A connection that is kept for many requests.
+    pub fn keep(&self) -> io::Result<crate::Connection> {
+        crate::Connection::open(&self.address, &self.tls)
+    }
+
     /// The same API without any credentials.
     pub fn anonymous(cluster: &Cluster) -> Self {
         let text = cluster.k("config view --raw --minify -o json").ok();

@@ -5,8 +5,10 @@
 
 mod api;
 mod http;
+mod keep;
 mod watch;
 
 pub use api::Api;
 pub use http::Answer;
+pub use keep::Connection;
 pub use watch::Watch;
