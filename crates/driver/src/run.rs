@@ -136,8 +136,11 @@ impl Driver {
                 slot.dirty = true;
             }
         }
-        // Keys may wait for this revision alone.
-        self.slots.iter_mut().for_each(|slot| slot.dirty = true);
+        let waiting = self
+            .slots
+            .iter_mut()
+            .filter(|slot| slot.brain.awaits_revision());
+        waiting.for_each(|slot| slot.dirty = true);
     }
 
     /// The log went on without us for longer than it is kept: catch up by comparing states.

@@ -159,6 +159,10 @@ impl Brain for Workqueue {
         self.controller.indexes()
     }
 
+    fn awaits_revision(&self) -> bool {
+        self.needed.keys().any(|key| self.queued.contains_key(key))
+    }
+
     fn observe(&mut self, view: &View, change: &Change) {
         let mut woken = std::mem::take(&mut self.woken);
         for watch in &self.watches {
@@ -172,6 +176,7 @@ impl Brain for Workqueue {
 
     fn decide(&mut self, view: &View, now: Time) -> Decision {
         self.take_due(now);
+        self.needed.retain(|_, needed| *needed > view.revision());
         let mut work = Vec::new();
         for _ in 0..KEYS_PER_DECISION {
             if self.working.len() >= IN_FLIGHT_MAX {

@@ -47,7 +47,7 @@ pub trait ApiClient: Send + Sync {
     /// Pods with `spec.nodeName` equal to `node`: the present ones, `Synced`, then changes.
     fn watch_pods<'a>(&'a self, node: &'a str) -> BoxFuture<'a, Result<Arc<dyn PodWatch>, Status>>;
 
-    /// Carries out one action and returns the resulting object (null after an event). A
+    /// Carries out one action and returns what a subresource answered (null otherwise). A
     /// token is asked for by `Create` on `serviceaccounts/<namespace>/<name>`, subresource
     /// `token`, with a `TokenRequest`; the answer carries `status.token`.
     fn perform(&self, action: Action) -> BoxFuture<'_, Result<Value, Status>>;

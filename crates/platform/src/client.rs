@@ -107,7 +107,6 @@ impl ApiClient for NodeClient {
         async move {
             Ok(
                 match self.actor.perform(action).await?.map(|reply| reply.answer) {
-                    Some(Answer::Object(_, object)) => object.to_value(),
                     Some(Answer::Value(value)) => value,
                     _ => Value::Null,
                 },

@@ -241,6 +241,10 @@ pub trait Brain: Send {
     fn indexes(&self) -> Vec<crate::Index> {
         Vec::new()
     }
+    /// Whether it waits for the view to reach a revision, so that any change may free it.
+    fn awaits_revision(&self) -> bool {
+        false
+    }
     /// Takes in one change, in log order; the first ones present the initial state as creations.
     fn observe(&mut self, view: &View, change: &Change);
     /// Decides. Called after changes, after finished work, and when due.
