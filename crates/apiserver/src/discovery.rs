@@ -51,12 +51,16 @@ impl Documents {
     ) -> Option<Result<HttpResponse, Status>> {
         let path = path.trim_end_matches('/');
         let words: Vec<&str> = path.trim_start_matches('/').split('/').collect();
-        let known = match words.as_slice() {
-            ["api"] | ["apis"] | ["api", _] | ["apis", _] | ["apis", _, _] => true,
-            ["openapi", "v2"] | ["openapi", "v3"] => true,
-            ["openapi", "v3", "api", _] | ["openapi", "v3", "apis", _, _] => true,
-            _ => false,
-        };
+        let known = matches!(
+            words.as_slice(),
+            ["api" | "apis"]
+                | ["api", _]
+                | ["apis", _]
+                | ["apis", _, _]
+                | ["openapi", "v2" | "v3"]
+                | ["openapi", "v3", "api", _]
+                | ["openapi", "v3", "apis", _, _]
+        );
         known.then(|| self.document(catalogue, path, &words, headers))
     }
 

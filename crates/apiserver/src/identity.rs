@@ -98,17 +98,15 @@ fn impersonate(door: &Door, user: User, headers: &HeaderMap) -> Result<User, Sta
         groups,
         ..User::default()
     };
-    if let Some((namespace, _)) = made
-        .name
-        .strip_prefix("system:serviceaccount:")
+    let account = made.name.strip_prefix("system:serviceaccount:");
+    let namespace = account
         .and_then(|rest| rest.split_once(':'))
-    {
-        if made.groups.is_empty() {
-            made.groups = vec![
-                "system:serviceaccounts".into(),
-                format!("system:serviceaccounts:{namespace}"),
-            ];
-        }
+        .map(|(namespace, _)| namespace);
+    if let Some(namespace) = namespace.filter(|_| made.groups.is_empty()) {
+        made.groups = vec![
+            "system:serviceaccounts".into(),
+            format!("system:serviceaccounts:{namespace}"),
+        ];
     }
     if made.name != "system:anonymous" && !made.in_group(AUTHENTICATED) {
         made.groups.push(AUTHENTICATED.into());

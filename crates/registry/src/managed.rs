@@ -10,7 +10,13 @@ use std::sync::Arc;
 
 /// Whether the call applies: then ownership was recorded by [`apply`] already.
 pub(crate) fn applies(context: &Context<'_>) -> bool {
-    matches!(context.call.body, Body::Patch { kind: PatchKind::Apply, .. })
+    matches!(
+        context.call.body,
+        Body::Patch {
+            kind: PatchKind::Apply,
+            ..
+        }
+    )
 }
 
 /// Runs `use_manager` with the manager of this call.
@@ -34,24 +40,34 @@ fn as_manager<T>(context: &Context<'_>, use_manager: impl FnOnce(&Manager<'_>) -
 /// Records the fields of a new object as its creator's.
 pub(crate) fn track_create(context: &Context<'_>, new: &mut Value) {
     if !applies(context) {
-        as_manager(context, |by| schema::update_managed(None, new, &context.kind.type_ref, by));
+        as_manager(context, |by| {
+            schema::update_managed(None, new, &context.kind.type_ref, by)
+        });
     }
 }
 
 /// Records what an update changed as its author's.
 pub(crate) fn track_update(context: &Context<'_>, old: &Value, new: &mut Value) {
     if !applies(context) {
-        as_manager(context, |by| schema::update_managed(Some(old), new, &context.kind.type_ref, by));
+        as_manager(context, |by| {
+            schema::update_managed(Some(old), new, &context.kind.type_ref, by)
+        });
     }
 }
 
 /// The object that an applied configuration makes of the live one.
-pub(crate) fn apply(context: &mut Context<'_>, live: Option<&Arc<Object>>, mut config: Value) -> Result<Value, Status> {
+pub(crate) fn apply(
+    context: &mut Context<'_>,
+    live: Option<&Arc<Object>>,
+    mut config: Value,
+) -> Result<Value, Status> {
     decode::check_addressing(context.call, &context.kind, &mut config)?;
     let live = live.map(|live| live.to_value());
     let force = context.call.options.force;
     let type_ref = context.kind.type_ref.clone();
-    let mut made = as_manager(context, |by| schema::apply(live.as_ref(), &config, &type_ref, by, force))?;
+    let mut made = as_manager(context, |by| {
+        schema::apply(live.as_ref(), &config, &type_ref, by, force)
+    })?;
     decode::conform(context, &mut made, &[])?;
     Ok(made)
 }

@@ -221,7 +221,8 @@ impl Filter {
     pub fn accepts(&self, object: &Object) -> bool {
         self.name.as_ref().is_none_or(|name| name == object.name())
             && (self.labels.is_everything() || self.labels.matches_object(object))
-            && (self.fields.is_everything() || self.kind.matches_fields(&self.fields, object.root()))
+            && (self.fields.is_everything()
+                || self.kind.matches_fields(&self.fields, object.root()))
     }
 
     /// Objects in the filter's place, in key order, after `start`.

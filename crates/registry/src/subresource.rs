@@ -100,7 +100,11 @@ impl Door {
 fn take_part(context: &Context<'_>, live: &Arc<Object>, mut new: Value) -> Value {
     if context.call.subresource != "status" {
         let uid = new.at(&["metadata", "uid"]).clone();
-        context.kind.prepare_part_update(&context.call.subresource, &mut new, &live.root().to_value());
+        context.kind.prepare_part_update(
+            &context.call.subresource,
+            &mut new,
+            &live.root().to_value(),
+        );
         if !uid.is_null() {
             new.set_at(&["metadata", "uid"], uid);
         }

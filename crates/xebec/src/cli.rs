@@ -135,7 +135,12 @@ pub fn run(cli: Cli) -> Result<i32, Box<dyn Error>> {
 }
 
 fn rehearse(arguments: &RehearseArgs) -> Result<i32, Box<dyn Error>> {
-    let report = rehearse::run(&arguments.file, rehearse::Options { seed: arguments.seed })?;
+    let report = rehearse::run(
+        &arguments.file,
+        rehearse::Options {
+            seed: arguments.seed,
+        },
+    )?;
     let mut out = std::io::stdout().lock();
     if arguments.json {
         std::io::Write::write_all(&mut out, report.to_json().as_bytes())?;
