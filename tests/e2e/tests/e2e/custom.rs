@@ -91,8 +91,11 @@ pub fn kind_and_its_objects(cluster: &mut Cluster) {
     cluster
         .k("delete crd boats.sea.example.com --timeout=60s")
         .ok();
+    // kubectl may still remember the kind; `--raw` asks the server itself.
     has(
-        &cluster.k("get boats").refused(),
-        &["the server doesn't have a resource type"],
+        &cluster
+            .k("get --raw /apis/sea.example.com/v1/boats")
+            .refused(),
+        &["the server could not find the requested resource"],
     );
 }
