@@ -1,6 +1,7 @@
 //! What the server costs: start, memory, CPU per request, beside nothing but itself.
 //!
-//! Runs the release binary (`$XEBEC_BIN` or `target/release/xebec`) with simulated containers
+//! Runs the binary beside it (`cargo run --release -p benches` after `cargo build --release -p
+//! xebec`, or `$XEBEC_BIN`) with simulated containers
 //! and prints a table. CPU is the server process's own, user and system, from `/proc`; wall
 //! times are of one client on one kept connection. Absolute numbers are the machine's; compare
 //! rows of one run. Container start beside crun: `cargo run --release -p node-linux --example
@@ -95,6 +96,10 @@ fn deployment(at: usize) -> String {
 }
 
 fn main() {
+    let size = fs::metadata(e2e_tests::binary())
+        .expect("the binary is built")
+        .len();
+    println!("binary: {:.1} MB", size as f64 / 1e6);
     let since = Instant::now();
     let mut cluster = Cluster::start(true, 1);
     println!(

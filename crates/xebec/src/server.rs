@@ -60,6 +60,12 @@ impl Server {
             store: Default::default(),
         };
         let platform = assemble(world, disk, config).await?;
+        if let Some(torn) = platform.store.torn_tail() {
+            eprintln!(
+                "xebec: the last record of the log was torn ({} at offset {}) and is cut off; nothing acknowledged is lost",
+                torn.file, torn.offset
+            );
+        }
         let kubelets = Arc::new(Kubelets::default());
         let api = ApiServer::new(ApiServerConfig {
             door: platform.door.clone(),

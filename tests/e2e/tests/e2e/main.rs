@@ -10,6 +10,7 @@ mod lifecycle;
 mod objects;
 mod packages;
 mod survival;
+mod whole;
 mod workloads;
 
 use e2e_tests::{Case, Cluster, containers_possible, run_cases};
@@ -55,6 +56,13 @@ const CASES: &[Case] = &[
     ("bad_input::names_and_places", bad_input::names_and_places),
     ("bad_input::stale_versions", bad_input::stale_versions),
     ("bad_input::command_line", bad_input::command_line),
+    ("whole::demo", whole::demo),
+    (
+        "whole::rehearsal_of_the_same_manifests",
+        whole::rehearsal_of_the_same_manifests,
+    ),
+    ("whole::without_rights", whole::without_rights),
+    ("whole::damaged_log", whole::damaged_log),
     (
         "survival::kill_in_the_middle_of_writes",
         survival::kill_in_the_middle_of_writes,

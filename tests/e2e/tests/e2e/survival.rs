@@ -2,6 +2,7 @@
 
 use crate::has;
 use e2e_tests::{Cluster, tool};
+use serde_json::Value;
 use std::{
     fs,
     process::{Command, Stdio},
@@ -12,6 +13,7 @@ use std::{
 /// Writes asked for; the server dies after a third of them.
 const WRITES: usize = 100;
 const ENOUGH: usize = 30;
+const CONFIG_MAPS: &str = "/api/v1/namespaces/default/configmaps";
 const PATIENCE: Duration = Duration::from_secs(60);
 
 fn many() -> String {
@@ -35,6 +37,7 @@ pub fn kill_in_the_middle_of_writes(cluster: &mut Cluster) {
         !before.trim().is_empty(),
         "the deployment of earlier cases runs"
     );
+    let started_at = cluster.k(&format!("get --raw {CONFIG_MAPS}?limit=1")).ok();
     let (input, said) = (
         cluster.folder().join("many.yaml"),
         cluster.folder().join("said"),
@@ -74,6 +77,7 @@ pub fn kill_in_the_middle_of_writes(cluster: &mut Cluster) {
             "{name} was acknowledged and is lost"
         );
     }
+    watch_resumes(cluster, &started_at, &acknowledged);
     if !cluster.simulated() {
         assert_eq!(
             containers(cluster),
@@ -98,6 +102,34 @@ pub fn kill_in_the_middle_of_writes(cluster: &mut Cluster) {
     cluster
         .kubectl(&[&["delete"], names.as_slice()].concat())
         .ok();
+}
+
+/// A watch from before the kill shows every acknowledged write once.
+fn watch_resumes(cluster: &Cluster, started_at: &str, acknowledged: &str) {
+    let list: Value = serde_json::from_str(started_at).unwrap();
+    let version = list["metadata"]["resourceVersion"].as_str().unwrap();
+    let path = format!("{CONFIG_MAPS}?watch=1&resourceVersion={version}&timeoutSeconds=2");
+    let events = cluster.k(&format!("get --raw {path}")).ok();
+    let seen: Vec<String> = events
+        .lines()
+        .filter_map(|line| serde_json::from_str::<Value>(line).ok())
+        .filter(|event| event["type"] == "ADDED")
+        .map(|event| {
+            event["object"]["metadata"]["name"]
+                .as_str()
+                .unwrap_or_default()
+                .to_owned()
+        })
+        .collect();
+    for line in acknowledged.lines() {
+        let name = line
+            .split_whitespace()
+            .next()
+            .unwrap()
+            .trim_start_matches("configmap/");
+        let times = seen.iter().filter(|one| *one == name).count();
+        assert_eq!(times, 1, "{name} must be seen once by a watch that resumes");
+    }
 }
 
 pub fn down_and_up_again(cluster: &mut Cluster) {
