@@ -275,13 +275,10 @@ impl Kind {
 
     /// Whether anything but metadata and status differs.
     fn wants_differ(&self, new: &Value, old: &Value) -> bool {
-        let wanted = |value: &Value| -> Vec<_> {
-            let entries = value.entries().filter(|(key, _)| !is_envelope(key));
-            entries
-                .map(|(key, value)| (key.clone(), value.clone()))
-                .collect()
-        };
-        wanted(new) != wanted(old)
+        fn wanted(value: &Value) -> impl Iterator<Item = (&SmolStr, &Value)> {
+            value.entries().filter(|(key, _)| !is_envelope(key))
+        }
+        !wanted(new).eq(wanted(old))
     }
 
     /// Everything wrong with an object that is to be created.
