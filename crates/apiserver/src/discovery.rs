@@ -36,6 +36,11 @@ struct Document {
     etag: String,
 }
 
+/// What the protobuf form of OpenAPI v2 is called in answers: clients ask with an `@` where
+/// this has a dot, but no parser of media types takes one.
+const OPENAPI_V2_PROTOBUF_ANSWER: &str =
+    "application/com.github.proto-openapi.spec.v2.v1.0+protobuf";
+
 const DISCOVERY: Offer<'static> = Offer {
     encodings: &[Encoding::Json, Encoding::Yaml],
     transforms: &[Transform::DiscoveryV2, Transform::DiscoveryV2Beta1],
@@ -91,7 +96,7 @@ impl Documents {
         let resources: Vec<ApiResource> = catalogue.iter().map(|kind| resource(kind)).collect();
         let document = codec::openapi_v2(resources.iter(), schema::builtin(), VERSION);
         let bytes = codec::openapi_v2_protobuf(&document);
-        Ok(whole(200, codec::OPENAPI_V2_PROTOBUF, bytes))
+        Ok(whole(200, OPENAPI_V2_PROTOBUF_ANSWER, bytes))
     }
 
     fn cached(
