@@ -57,6 +57,7 @@ const CASES: &[Case] = &[
     ("bad_input::stale_versions", bad_input::stale_versions),
     ("bad_input::command_line", bad_input::command_line),
     ("whole::demo", whole::demo),
+    ("whole::example_by_kubectl", whole::example_by_kubectl),
     (
         "whole::rehearsal_of_the_same_manifests",
         whole::rehearsal_of_the_same_manifests,

@@ -32,6 +32,33 @@ pub fn demo(cluster: &mut Cluster) {
     assert!(left.is_empty(), "the demo left {left:?}");
 }
 
+pub fn example_by_kubectl(cluster: &mut Cluster) {
+    let folder = root().join("examples/production-agents");
+    let folder = folder.to_str().unwrap();
+    let definition = format!("{folder}/servicemonitor-crd.yaml");
+    cluster.kubectl(&["apply", "-f", &definition]).ok();
+    // A kind just defined is in no document kubectl has read: it asks for OpenAPI v2 as well.
+    cluster.kubectl(&["apply", "-k", folder]).ok();
+    let again = cluster.kubectl(&["apply", "-k", folder]).ok();
+    has(
+        &again,
+        &[
+            "servicemonitor.monitoring.coreos.com/agent-metrics unchanged",
+            "service/agent-service unchanged",
+        ],
+    );
+    cluster
+        .k("rollout status deploy/agent-deployment -n production-agents --timeout=90s")
+        .ok();
+    cluster
+        .k("get hpa,netpol,servicemonitor -n production-agents")
+        .ok();
+    cluster.k("delete ns production-agents --timeout=60s").ok();
+    cluster
+        .kubectl(&["delete", "-f", &definition, "--timeout=60s"])
+        .ok();
+}
+
 pub fn rehearsal_of_the_same_manifests(cluster: &mut Cluster) {
     let file = root().join("examples/production-agents/node-loss.yaml");
     let file = file.to_str().unwrap();
