@@ -1,6 +1,6 @@
 //! The authorization step: RBAC compiled from the current roles and bindings.
 
-use crate::{Call, Door, Verb};
+use crate::{Call, Door};
 use auth::{Attributes, MASTERS, Rbac, RbacSource, User};
 use machinery::{SmolStr, Status};
 use std::sync::Arc;
@@ -64,35 +64,12 @@ impl Door {
         if call.user.in_group(MASTERS) {
             return Ok(());
         }
-        self.require(&call.user, &attributes(call, call.verb.name()))?;
-        // Apply and PUT may create what is not there, which takes the right to create.
-        let creates = call.verb == Verb::Patch
-            && matches!(
-                call.body,
-                crate::Body::Patch {
-                    kind: crate::PatchKind::Apply,
-                    ..
-                }
-            )
-            && call.subresource.is_empty()
-            && !self.exists(call);
-        if creates {
-            self.require(&call.user, &attributes(call, "create"))
-        } else {
-            Ok(())
-        }
+        self.require(&call.user, &attributes(call, call.verb.name()))
     }
 
-    fn exists(&self, call: &Call) -> bool {
-        let catalogue = self.catalogue();
-        let resource = &call.resource;
-        catalogue
-            .resource(&resource.group, &resource.version, &resource.resource)
-            .is_some_and(|kind| {
-                self.snapshot()
-                    .get(&kind.storage, &store::Key::new(&call.namespace, &call.name))
-                    .is_some()
-            })
+    /// Refuses a PUT or an apply that would create, unless its user may create.
+    pub(crate) fn authorize_creation(&self, call: &Call) -> Result<(), Status> {
+        self.require(&call.user, &attributes(call, "create"))
     }
 
     /// Refuses with the standard sentence unless allowed.

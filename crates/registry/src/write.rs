@@ -198,6 +198,7 @@ impl Door {
         if !context.call.subresource.is_empty() || !(applies || puts) {
             return Err(context.missing());
         }
+        self.authorize_creation(context.call)?;
         let mut value = change(context, None)?;
         let metadata = value.metadata_mut();
         if metadata

@@ -92,6 +92,10 @@ const CASES: &[Case] = &[
         refusing::stale_writes_and_preconditions,
     ),
     ("refusing::strangers", refusing::strangers),
+    (
+        "refusing::apply_takes_the_right_to_create",
+        refusing::apply_takes_the_right_to_create,
+    ),
     ("forms::tables_and_metadata", forms::tables_and_metadata),
     ("forms::yaml_and_protobuf", forms::yaml_and_protobuf),
     ("forms::malformed_bodies", forms::malformed_bodies),

@@ -168,3 +168,27 @@ pub fn strangers(cluster: &mut Cluster) {
     let want = "configmaps is forbidden: User \"nobody\" cannot list resource \"configmaps\" in API group \"\" in the namespace \"strangers\"";
     assert_eq!(status["message"], want);
 }
+
+/// The right to patch is not the right to create: an apply that would create takes both.
+pub fn apply_takes_the_right_to_create(cluster: &mut Cluster) {
+    let (api, path) = place(cluster, "appliers");
+    let rbac = "/apis/rbac.authorization.k8s.io/v1/namespaces/appliers";
+    let role = json!({"metadata": {"name": "patcher"},
+        "rules": [{"apiGroups": [""], "resources": ["configmaps"], "verbs": ["get", "patch"]}]});
+    api.create(&format!("{rbac}/roles"), &role).ok();
+    let binding = json!({"metadata": {"name": "patcher"},
+        "roleRef": {"apiGroup": "rbac.authorization.k8s.io", "kind": "Role", "name": "patcher"},
+        "subjects": [{"apiGroup": "rbac.authorization.k8s.io", "kind": "User", "name": "ann"}]});
+    api.create(&format!("{rbac}/rolebindings"), &binding).ok();
+    let body = br#"{"apiVersion":"v1","kind":"ConfigMap","metadata":{"name":"one"}}"#;
+    let headers = [
+        ("Impersonate-User", "ann"),
+        ("Content-Type", "application/apply-patch+yaml"),
+    ];
+    let one = format!("{path}/one?fieldManager=ann");
+    api.call("PATCH", &one, &headers, body)
+        .refused(403, "Forbidden");
+    api.create(&path, &json!({"metadata": {"name": "one"}}))
+        .ok();
+    api.call("PATCH", &one, &headers, body).ok();
+}
