@@ -27,23 +27,39 @@ pub fn architecture() -> &'static str {
     }
 }
 
-/// The checks behind `/healthz`, `/livez` and `/readyz`. A server that answers has passed them:
-/// it does not listen before its store is open.
-const CHECKS: [&str; 3] = ["ping", "log", "etcd"];
+/// The checks behind `/healthz`, `/livez` and `/readyz`, each with whether it asks the store.
+/// `etcd` is what clients call the store.
+const CHECKS: [(&str, bool); 3] = [("ping", false), ("log", true), ("etcd", true)];
 
-/// The text of a health endpoint, or `None` for a check that does not exist.
-pub fn health(endpoint: &str, check: Option<&str>, verbose: bool) -> Option<String> {
-    if let Some(check) = check {
-        return CHECKS.contains(&check).then(|| "ok".to_owned());
-    }
-    if !verbose {
-        return Some("ok".into());
-    }
-    let lines: String = CHECKS
+/// Code and text of a health endpoint, or `None` for a check that does not exist. `failed` says
+/// why the store takes no more writes, if that is so.
+pub fn health(
+    endpoint: &str,
+    check: Option<&str>,
+    verbose: bool,
+    failed: Option<&str>,
+) -> Option<(u16, String)> {
+    let asked: Vec<_> = CHECKS
         .iter()
-        .map(|check| format!("[+]{check} ok\n"))
+        .filter(|(name, _)| check.is_none_or(|wanted| wanted == *name))
         .collect();
-    Some(format!("{lines}{endpoint} check passed\n"))
+    if asked.is_empty() {
+        return None;
+    }
+    let line = |(name, stored): &&(&str, bool)| match failed.filter(|_| *stored) {
+        Some(why) => format!("[-]{name} failed: {why}\n"),
+        None => format!("[+]{name} ok\n"),
+    };
+    let lines: String = asked.iter().map(line).collect();
+    if failed.is_some() && asked.iter().any(|(_, stored)| *stored) {
+        return Some((500, format!("{lines}{endpoint} check failed\n")));
+    }
+    let text = if verbose && check.is_none() {
+        format!("{lines}{endpoint} check passed\n")
+    } else {
+        "ok".into()
+    };
+    Some((200, text))
 }
 
 /// Counters the server keeps of itself.

@@ -224,9 +224,12 @@ impl ApiServer {
                     .into(),
             )),
             [endpoint @ ("healthz" | "livez" | "readyz"), rest @ ..] => {
-                let text = health::health(endpoint, rest.first().copied(), query.flag("verbose"))
-                    .ok_or_else(Status::no_such_path)?;
-                Ok(whole(200, "text/plain; charset=utf-8", text.into()))
+                let failed = inner.door.stopped();
+                let check = rest.first().copied();
+                let (code, text) =
+                    health::health(endpoint, check, query.flag("verbose"), failed.as_deref())
+                        .ok_or_else(Status::no_such_path)?;
+                Ok(whole(code, "text/plain; charset=utf-8", text.into()))
             }
             [""] => json(&root_paths(&inner.door)),
             _ => Err(Status::no_such_path()),

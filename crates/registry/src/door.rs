@@ -3,6 +3,7 @@
 use crate::{Admission, Answer, Call, Reply, Verb, authorize::RbacCache};
 use auth::{TokenKey, User};
 use env::{Time, World};
+use futures::FutureExt;
 use kinds::{Catalogue, Kind};
 use machinery::{GroupVersion, Status};
 use std::sync::{Arc, Mutex, RwLock};
@@ -105,6 +106,11 @@ impl Door {
     pub fn subscribe_to(&self, resource: &str, revision: u64) -> Result<Subscription, Status> {
         let subscribed = self.0.store.subscribe_resource(resource, revision);
         subscribed.map_err(|why| Status::expired(why.to_string()))
+    }
+
+    /// Why nothing can be written any more, if that is so.
+    pub fn stopped(&self) -> Option<Arc<str>> {
+        self.0.store.stopped().now_or_never()
     }
 
     /// Which kinds there are.
