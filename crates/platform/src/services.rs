@@ -5,17 +5,30 @@
 
 use dns::{SharedZone, Zone};
 use env::{KernelNet, ServiceChange, ServiceTable};
+use futures::{FutureExt, select_biased};
 use kube_proxy::{EndpointSliceView, NodeView, ServiceView, compile_service, diff};
 use machinery::{Object, Status};
 use registry::{Change, Door, Key, Snapshot};
 use std::{
     collections::{BTreeMap, BTreeSet},
     sync::{Arc, Mutex, RwLock},
+    time::Duration,
 };
 
 const SLICES: &str = kinds::ENDPOINT_SLICES;
 const SERVICES: &str = kinds::SERVICES;
 const NAMESPACES: &str = kinds::NAMESPACES;
+
+/// A kernel that refused its table is given it again after this time.
+const RETRY: Duration = Duration::from_secs(1);
+
+/// Completes when it is time to try again; never while all is settled.
+async fn retry(door: &Door, settled: bool) {
+    match settled {
+        true => futures::future::pending().await,
+        false => door.world().sleep(RETRY).await,
+    }
+}
 
 /// One node's part.
 struct NodeNet {
@@ -52,13 +65,19 @@ impl ServiceNet {
         net.present(&snapshot);
         let (following, door_again) = (net.clone(), door.clone());
         door.world().spawn("service-net", async move {
+            let mut settled = true;
             loop {
-                match subscription.next().await {
-                    Ok(changes) => following.take_in(&changes).await,
-                    Err(_) => {
+                let news = select_biased! {
+                    news = subscription.next().fuse() => Some(news),
+                    () = retry(&door_again, settled).fuse() => None,
+                };
+                match news {
+                    Some(Ok(changes)) => settled &= following.take_in(&changes).await,
+                    None => settled = following.reload().await,
+                    Some(Err(_)) => {
                         let snapshot = door_again.snapshot();
                         following.present(&snapshot);
-                        following.reload().await;
+                        settled = following.reload().await;
                         match door_again.subscribe(snapshot.revision) {
                             Ok(renewed) => subscription = renewed,
                             Err(_) => return,
@@ -127,7 +146,8 @@ impl ServiceNet {
         }
     }
 
-    async fn reload(&self) {
+    /// Loads every node's complete table; whether all kernels took theirs.
+    async fn reload(&self) -> bool {
         let tables: Vec<_> = {
             let mut state = self
                 .state
@@ -141,13 +161,15 @@ impl ServiceNet {
                 .map(|node| (node.net.clone(), node.table()))
                 .collect()
         };
+        let mut settled = true;
         for (net, table) in tables {
-            // The next change tries again; a kernel that refuses is reported by the node's conditions.
-            let _ = net.replace_services(&table).await;
+            settled &= net.replace_services(&table).await.is_ok();
         }
+        settled
     }
 
-    async fn take_in(&self, changes: &[Arc<Change>]) {
+    /// Brings the kernels up to date; whether all took what they were given.
+    async fn take_in(&self, changes: &[Arc<Change>]) -> bool {
         let mut touched = BTreeSet::new();
         for change in changes {
             if matches!(change.resource.as_str(), NAMESPACES | SERVICES | SLICES) {
@@ -155,7 +177,7 @@ impl ServiceNet {
             }
         }
         if touched.is_empty() {
-            return;
+            return true;
         }
         let wanted = {
             let mut state = self
@@ -164,11 +186,11 @@ impl ServiceNet {
                 .expect("following services does not panic");
             state.recompute(touched.iter())
         };
+        let mut settled = true;
         for (net, change) in wanted {
-            if net.change_services(&change).await.is_err() {
-                self.reload().await;
-            }
+            settled &= net.change_services(&change).await.is_ok() || self.reload().await;
         }
+        settled
     }
 
     /// Takes in one object; the Service whose entries may differ now, if any.
