@@ -74,10 +74,11 @@ fn impersonate(door: &Door, user: User, headers: &HeaderMap) -> Result<User, Sta
             "requested impersonation of groups without impersonating a user",
         ));
     };
-    let allowed = |resource: &str, name: &str| {
+    let allowed = |resource: &str, namespace: &str, name: &str| {
         let asked = Attributes {
             verb: "impersonate".into(),
             resource: resource.into(),
+            namespace: namespace.into(),
             name: name.into(),
             ..Attributes::default()
         };
@@ -87,12 +88,12 @@ fn impersonate(door: &Door, user: User, headers: &HeaderMap) -> Result<User, Sta
         .strip_prefix("system:serviceaccount:")
         .and_then(|rest| rest.split_once(':'))
     {
-        Some((_, account)) => allowed("serviceaccounts", account)?,
-        None => allowed("users", &name)?,
+        Some((namespace, account)) => allowed("serviceaccounts", namespace, account)?,
+        None => allowed("users", "", &name)?,
     }
     groups
         .iter()
-        .try_for_each(|group| allowed("groups", group))?;
+        .try_for_each(|group| allowed("groups", "", group))?;
     let mut made = User {
         name,
         groups,

@@ -16,7 +16,6 @@ mod garbage;
 mod hash;
 mod history;
 mod job;
-#[allow(dead_code)]
 mod names;
 mod namespace;
 mod node_lifecycle;
