@@ -39,6 +39,7 @@ impl Cluster {
             store,
             catalogue: kinds::Catalogue::builtin(),
             admission: admission::chain(config),
+            webhooks: None,
             tokens: Arc::new(TokenKey::generate(
                 &*sim.world().entropy,
                 "https://kubernetes.default.svc",

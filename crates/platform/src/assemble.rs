@@ -86,6 +86,7 @@ pub async fn assemble(
         store: store.clone(),
         catalogue,
         admission: admission::chain(config.admission),
+        webhooks: None,
         tokens: config.tokens,
     });
     custom::follow(&door, builtin).map_err(AssembleError::Start)?;

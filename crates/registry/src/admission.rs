@@ -4,6 +4,7 @@
 
 use crate::{Door, Options};
 use auth::User;
+use env::BoxFuture;
 use kinds::Kind;
 use machinery::{Object, SmolStr, Status, Value};
 use std::sync::Arc;
@@ -70,4 +71,25 @@ pub trait Admission: Send + Sync {
     }
     /// The write this plug-in let pass was not committed after all.
     fn rolled_back(&self, _review: &Review<'_>) {}
+}
+
+/// Which time a write is shown to mutating webhooks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Pass {
+    /// All that match are called.
+    First,
+    /// Something changed since: those with `reinvocationPolicy: IfNeeded` are called again.
+    Again,
+}
+
+/// The step of the chain that waits: programs outside the platform that are asked about a write.
+pub trait Webhooks: Send + Sync {
+    /// Lets them change `review.object`; whether any did.
+    fn mutate<'a>(
+        &'a self,
+        review: &'a mut Review<'_>,
+        pass: Pass,
+    ) -> BoxFuture<'a, Result<bool, Status>>;
+    /// Lets them refuse.
+    fn validate<'a>(&'a self, review: &'a mut Review<'_>) -> BoxFuture<'a, Result<(), Status>>;
 }

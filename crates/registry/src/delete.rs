@@ -101,7 +101,7 @@ impl Door {
                 .head(&context.kind.storage, key)
                 .ok_or_else(missing)?;
             check_preconditions(context, &stored, options)?;
-            self.review_deletion(context, &stored)?;
+            self.review_deletion(context, &stored).await?;
             let (write, marked) = match plan(context, &stored, options) {
                 Outcome::Nothing => return Ok((stored.clone(), Ended::Pending(stored))),
                 Outcome::Remove => (Write::Delete, None),
@@ -125,11 +125,15 @@ impl Door {
         }
     }
 
-    fn review_deletion(&self, context: &Context<'_>, stored: &Arc<Object>) -> Result<(), Status> {
+    async fn review_deletion(
+        &self,
+        context: &Context<'_>,
+        stored: &Arc<Object>,
+    ) -> Result<(), Status> {
         let live = convert::to_requested(stored, &context.kind);
         let mut review = self.review_of(context, Operation::Delete, Value::Null, Some(&live));
         review.name = stored.name().into();
-        self.admit(&mut review)
+        self.admit(&mut review).await
     }
 }
 

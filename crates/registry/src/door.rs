@@ -1,6 +1,6 @@
 //! The door itself: what it holds, and the one way in.
 
-use crate::{Admission, Answer, Call, Reply, Verb, authorize::RbacCache};
+use crate::{Admission, Answer, Call, Reply, Verb, Webhooks, authorize::RbacCache};
 use auth::{TokenKey, User};
 use env::{Time, World};
 use futures::FutureExt;
@@ -18,6 +18,7 @@ pub(crate) struct Inner {
     pub store: Arc<Store>,
     pub catalogue: RwLock<Arc<Catalogue>>,
     pub admission: Vec<Arc<dyn Admission>>,
+    pub webhooks: Option<Arc<dyn Webhooks>>,
     pub tokens: Arc<TokenKey>,
     pub rbac: Mutex<RbacCache>,
 }
@@ -32,6 +33,8 @@ pub struct DoorConfig {
     pub catalogue: Catalogue,
     /// Admission plug-ins, in order.
     pub admission: Vec<Arc<dyn Admission>>,
+    /// Asks programs outside; none where there is no way to reach one.
+    pub webhooks: Option<Arc<dyn Webhooks>>,
     /// Signs service-account tokens.
     pub tokens: Arc<TokenKey>,
 }
@@ -70,6 +73,7 @@ impl Door {
             store: config.store,
             catalogue: RwLock::new(Arc::new(config.catalogue)),
             admission: config.admission,
+            webhooks: config.webhooks,
             tokens: config.tokens,
             rbac: Mutex::default(),
         }))

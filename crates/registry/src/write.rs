@@ -14,7 +14,7 @@
 //! | 11 dry run ends here; commit, retried where another write came between | here |
 
 use crate::{
-    Answer, Body, Context, Door, Operation, Reply, Review, Verb, convert, decode, managed,
+    Answer, Body, Context, Door, Operation, Pass, Reply, Review, Verb, convert, decode, managed,
     meta::{self, SUFFIX_LENGTH},
 };
 use machinery::{Object, Status, Value, flat};
@@ -94,7 +94,7 @@ impl Door {
             ));
         }
         let mut review = self.review_of(context, Operation::Create, value, None);
-        self.mutate(&mut review)?;
+        self.mutate(&mut review).await?;
         kind.apply_defaults(&mut review.object);
         kind.prepare_create(&mut review.object);
         managed::track_create(context, &mut review.object);
@@ -103,7 +103,7 @@ impl Door {
         context
             .warnings
             .extend((kind.strategy.warnings)(&review.object));
-        self.admit(&mut review)?;
+        self.admit(&mut review).await?;
         context.warnings.append(&mut review.warnings);
         let committed = self.commit_create(context, &review).await;
         if committed.is_err() {
@@ -224,7 +224,7 @@ impl Door {
         let old = live.root().to_value();
         meta::prepare_update(&mut value, live);
         let mut review = self.review_of(context, Operation::Update, value, Some(live));
-        self.mutate(&mut review)?;
+        self.mutate(&mut review).await?;
         kind.apply_defaults(&mut review.object);
         prepare_update(context, &mut review.object, &old);
         managed::track_update(context, &old, &mut review.object);
@@ -233,7 +233,7 @@ impl Door {
             _ => kind.validate_status_update(&review.object, &old),
         };
         refuse_if_any(context, &review.object, errors)?;
-        self.admit(&mut review)?;
+        self.admit(&mut review).await?;
         let outcome = self.commit_update(context, stored, &review).await;
         if !matches!(outcome, Ok(Attempt::Done(_))) {
             self.roll_back(&review);
@@ -377,19 +377,38 @@ impl Door {
         }
     }
 
-    pub(crate) fn mutate(&self, review: &mut Review<'_>) -> Result<(), Status> {
+    /// Mutating plug-ins, then whoever is asked outside; what was changed there is seen by both
+    /// once more (upstream's reinvocation).
+    pub(crate) async fn mutate(&self, review: &mut Review<'_>) -> Result<(), Status> {
+        self.mutate_inside(review)?;
+        let Some(webhooks) = &self.inner().webhooks else {
+            return Ok(());
+        };
+        if webhooks.mutate(review, Pass::First).await? {
+            self.mutate_inside(review)?;
+            webhooks.mutate(review, Pass::Again).await?;
+        }
+        Ok(())
+    }
+
+    fn mutate_inside(&self, review: &mut Review<'_>) -> Result<(), Status> {
         self.inner()
             .admission
             .iter()
             .try_for_each(|plugin| plugin.mutate(review))
     }
 
-    pub(crate) fn admit(&self, review: &mut Review<'_>) -> Result<(), Status> {
-        let passed = self
+    /// Validating plug-ins, then webhooks; what the former reserved is released on a refusal.
+    pub(crate) async fn admit(&self, review: &mut Review<'_>) -> Result<(), Status> {
+        let inside = self
             .inner()
             .admission
             .iter()
             .try_for_each(|plugin| plugin.validate(review));
+        let passed = match (&self.inner().webhooks, inside) {
+            (Some(webhooks), Ok(())) => webhooks.validate(review).await,
+            (_, inside) => inside,
+        };
         if passed.is_err() {
             self.roll_back(review);
         }

@@ -252,6 +252,7 @@ fn door() -> (Sim, Door) {
         store,
         catalogue: kinds::Catalogue::builtin(),
         admission: Vec::new(),
+        webhooks: None,
         tokens: Arc::new(tokens),
     });
     (sim, door)
