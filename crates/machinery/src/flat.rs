@@ -9,6 +9,10 @@ use crate::{Map, Value};
 use smol_str::SmolStr;
 use std::sync::OnceLock;
 
+mod walk;
+
+pub use walk::*;
+
 const NULL: u8 = 0;
 const FALSE: u8 = 1;
 const TRUE: u8 = 2;

@@ -4,13 +4,22 @@
 //! Knows no schema and no transport.
 
 use super::number::{write_float, write_int};
-use machinery::{Object, Ref, Value, flat::Shape};
+use machinery::{
+    Object, Ref, Value,
+    flat::{Raw, RawKey, Walk},
+};
+use std::{borrow::Cow, sync::OnceLock};
 
 /// One object, `metadata.resourceVersion` included.
 pub fn encode_json(object: &Object) -> Vec<u8> {
-    let mut out = Vec::with_capacity(object.bytes().len() * 3);
+    let mut out = Vec::with_capacity(printed_size(object));
     write_object(&mut out, object, None);
     out
+}
+
+/// About how many bytes an object has in JSON: words grow, texts stay.
+pub fn printed_size(object: &Object) -> usize {
+    object.bytes().len() * 2 + 256
 }
 
 /// One tree.
@@ -24,68 +33,190 @@ pub fn encode_json_value(value: &Value) -> Vec<u8> {
 /// where one is given.
 pub fn write_object(out: &mut Vec<u8>, object: &Object, type_override: Option<(&str, &str)>) {
     let (api_version, kind) = type_override.unzip();
-    let mut members = Members::open(out);
-    for (key, value) in object.root().entries() {
-        let replaced = match key {
-            "apiVersion" => api_version,
-            "kind" => kind,
+    let mut writer = Writer::new(out);
+    let Some(Raw::Object(mut members)) = object.root().raw() else {
+        return writer.out.extend_from_slice(b"{}");
+    };
+    let mut any = false;
+    while let Some(key) = members.key() {
+        writer.key(key, &mut any);
+        let Some(value) = members.value() else { break };
+        let replaced = match key.bytes() {
+            b"apiVersion" => api_version,
+            b"kind" => kind,
             _ => None,
         };
-        let out = members.key(key);
         match replaced {
-            Some(text) => write_string(out, text),
-            None if key == "metadata" => write_metadata(out, value, object.revision()),
-            None => write_ref(out, value),
+            Some(text) => write_string(writer.out, text),
+            None if key.bytes() == b"metadata" => writer.metadata(value, object.revision()),
+            None => writer.value(value),
         }
     }
-    members.close();
+    writer.close_object(any);
 }
 
 /// Appends `metadata` with the revision in its place among the sorted fields.
 pub fn write_metadata(out: &mut Vec<u8>, fields: Ref<'_>, revision: u64) {
-    const NAME: &str = "resourceVersion";
-    let mut members = Members::open(out);
-    let mut written = false;
-    for (key, value) in fields.entries() {
-        if !written && key > NAME {
-            write_revision(members.key(NAME), revision);
-            written = true;
-        }
-        let out = members.key(key);
-        match key {
-            "managedFields" => write_managed_fields(out, value),
-            _ => write_ref(out, value),
-        }
-    }
-    if !written {
-        write_revision(members.key(NAME), revision);
-    }
-    members.close();
+    let nothing = Raw::Null;
+    Writer::new(out).metadata(fields.raw().unwrap_or(nothing), revision);
 }
 
-/// `fieldsV1` may be kept as the text of its JSON; it goes out as that JSON.
-fn write_managed_fields(out: &mut Vec<u8>, entries: Ref<'_>) {
-    out.push(b'[');
-    for (at, entry) in entries.items().enumerate() {
-        if at > 0 {
-            out.push(b',');
+/// Appends flat content.
+pub fn write_ref(out: &mut Vec<u8>, value: Ref<'_>) {
+    Writer::new(out).value(value.raw().unwrap_or(Raw::Null));
+}
+
+/// The dictionary as JSON: `,"word":` for each, which is a key with what goes before it, and
+/// from the second byte to the last but one a string.
+fn words() -> &'static [Box<[u8]>] {
+    static WORDS: OnceLock<Vec<Box<[u8]>>> = OnceLock::new();
+    WORDS.get_or_init(|| {
+        let quoted = |word: &&str| {
+            let mut out = vec![b','];
+            write_string(&mut out, word);
+            out.push(b':');
+            out.into()
+        };
+        machinery::flat::dictionary().iter().map(quoted).collect()
+    })
+}
+
+/// Prints flat bytes as they come.
+struct Writer<'o> {
+    out: &'o mut Vec<u8>,
+    words: &'static [Box<[u8]>],
+}
+
+impl<'o> Writer<'o> {
+    fn new(out: &'o mut Vec<u8>) -> Self {
+        Self {
+            out,
+            words: words(),
         }
-        let mut members = Members::open(out);
-        for (key, value) in entry.entries() {
-            let out = members.key(key);
-            match value.as_str().filter(|_| key == "fieldsV1") {
-                Some(json) => out.extend(json.as_bytes()),
-                None => write_ref(out, value),
+    }
+
+    fn value(&mut self, value: Raw<'_>) {
+        match value {
+            Raw::Word(number) => {
+                let word = &self.words[number];
+                self.out.extend_from_slice(&word[1..word.len() - 1]);
+            }
+            Raw::Text(text) => write_text(self.out, text),
+            Raw::Object(members) => self.object(members),
+            Raw::Array(items) => self.array(items),
+            Raw::Int(number) => write_int(self.out, number),
+            Raw::Float(number) => write_float(self.out, number),
+            Raw::Bool(flag) => write_bool(self.out, flag),
+            Raw::Null => self.out.extend_from_slice(b"null"),
+        }
+    }
+
+    fn object(&mut self, mut members: Walk<'_>) {
+        let mut any = false;
+        while let Some(key) = members.key() {
+            self.key(key, &mut any);
+            self.value(members.value().unwrap_or(Raw::Null));
+        }
+        self.close_object(any);
+    }
+
+    fn array(&mut self, mut items: Walk<'_>) {
+        self.out.push(b'[');
+        let mut any = false;
+        while let Some(item) = items.value() {
+            if any {
+                self.out.push(b',');
+            }
+            any = true;
+            self.value(item);
+        }
+        self.out.push(b']');
+    }
+
+    /// The brace or comma before a member, its key and the colon.
+    fn key(&mut self, key: RawKey<'_>, any: &mut bool) {
+        match key {
+            RawKey::Word(number) if *any => self.out.extend_from_slice(&self.words[number]),
+            RawKey::Word(number) => {
+                self.out.push(b'{');
+                self.out.extend_from_slice(&self.words[number][1..]);
+            }
+            RawKey::Text(text) => {
+                self.out.push(if *any { b',' } else { b'{' });
+                write_text(self.out, text);
+                self.out.push(b':');
             }
         }
-        members.close();
+        *any = true;
     }
-    out.push(b']');
+
+    fn close_object(&mut self, any: bool) {
+        self.out.extend_from_slice(if any { b"}" } else { b"{}" });
+    }
+
+    fn metadata(&mut self, fields: Raw<'_>, revision: u64) {
+        const NAME: &[u8] = b"resourceVersion";
+        let own = RawKey::Text(NAME);
+        let (mut any, mut written) = (false, false);
+        if let Raw::Object(mut fields) = fields {
+            while let Some(key) = fields.key() {
+                if !written && key.bytes() > NAME {
+                    self.key(own, &mut any);
+                    write_revision(self.out, revision);
+                    written = true;
+                }
+                self.key(key, &mut any);
+                match fields.value().unwrap_or(Raw::Null) {
+                    Raw::Array(entries) if key.bytes() == b"managedFields" => {
+                        self.managed_fields(entries);
+                    }
+                    value => self.value(value),
+                }
+            }
+        }
+        if !written {
+            self.key(own, &mut any);
+            write_revision(self.out, revision);
+        }
+        self.close_object(any);
+    }
+
+    /// `fieldsV1` may be kept as the text of its JSON; it goes out as that JSON.
+    fn managed_fields(&mut self, mut entries: Walk<'_>) {
+        self.out.push(b'[');
+        let mut several = false;
+        while let Some(entry) = entries.value() {
+            if several {
+                self.out.push(b',');
+            }
+            several = true;
+            let Raw::Object(mut members) = entry else {
+                self.value(entry);
+                continue;
+            };
+            let mut any = false;
+            while let Some(key) = members.key() {
+                self.key(key, &mut any);
+                match members.value().unwrap_or(Raw::Null) {
+                    Raw::Text(json) if key.bytes() == b"fieldsV1" => {
+                        self.out.extend_from_slice(json);
+                    }
+                    Raw::Word(number) if key.bytes() == b"fieldsV1" => {
+                        let json = machinery::flat::dictionary()[number];
+                        self.out.extend_from_slice(json.as_bytes());
+                    }
+                    value => self.value(value),
+                }
+            }
+            self.close_object(any);
+        }
+        self.out.push(b']');
+    }
 }
 
 fn write_revision(out: &mut Vec<u8>, revision: u64) {
     out.push(b'"');
-    out.extend(revision.to_string().as_bytes());
+    write_int(out, revision as i64);
     out.push(b'"');
 }
 
@@ -113,34 +244,6 @@ impl<'a> Members<'a> {
 
     fn close(self) {
         self.out.push(b'}');
-    }
-}
-
-/// Appends flat content.
-pub fn write_ref(out: &mut Vec<u8>, value: Ref<'_>) {
-    match value.shape() {
-        Shape::Missing | Shape::Null => out.extend(b"null"),
-        Shape::Bool(flag) => write_bool(out, flag),
-        Shape::Int(number) => write_int(out, number),
-        Shape::Float(number) => write_float(out, number),
-        Shape::String(text) => write_string(out, text),
-        Shape::Array => {
-            out.push(b'[');
-            for (at, item) in value.items().enumerate() {
-                if at > 0 {
-                    out.push(b',');
-                }
-                write_ref(out, item);
-            }
-            out.push(b']');
-        }
-        Shape::Object => {
-            let mut members = Members::open(out);
-            for (key, value) in value.entries() {
-                write_ref(members.key(key), value);
-            }
-            members.close();
-        }
     }
 }
 
@@ -211,10 +314,34 @@ fn is_clean(chunk: [u8; STEP]) -> bool {
     (word | control | angles | quote_or_ampersand | backslash) & HIGH == 0
 }
 
+/// Whether bytes need no escape. The last step overlaps the one before, so that only texts
+/// shorter than a step are looked at byte by byte.
+fn all_clean(bytes: &[u8]) -> bool {
+    let (steps, _) = bytes.as_chunks::<STEP>();
+    match bytes.last_chunk::<STEP>() {
+        Some(last) => steps.iter().all(|chunk| is_clean(*chunk)) && is_clean(*last),
+        None => !bytes.iter().any(|&byte| SPECIAL[usize::from(byte)]),
+    }
+}
+
 /// Appends a quoted string.
 pub fn write_string(out: &mut Vec<u8>, text: &str) {
+    write_text(out, text.as_bytes());
+}
+
+/// Appends a quoted string of UTF-8 bytes.
+fn write_text(out: &mut Vec<u8>, bytes: &[u8]) {
     out.push(b'"');
-    let bytes = text.as_bytes();
+    if all_clean(bytes) {
+        out.extend_from_slice(bytes);
+    } else {
+        write_escaped(out, bytes);
+    }
+    out.push(b'"');
+}
+
+/// Appends bytes of which some need an escape.
+fn write_escaped(out: &mut Vec<u8>, bytes: &[u8]) {
     let (mut clean, mut at) = (0, 0);
     while at < bytes.len() {
         if bytes[at..]
@@ -229,27 +356,26 @@ pub fn write_string(out: &mut Vec<u8>, text: &str) {
             at += match escape_at(bytes, at) {
                 None => 1,
                 Some((length, replacement)) => {
-                    out.extend(&bytes[clean..at]);
-                    out.extend(replacement.as_bytes());
+                    out.extend_from_slice(&bytes[clean..at]);
+                    out.extend_from_slice(replacement.as_bytes());
                     clean = at + length;
                     length
                 }
             };
         }
     }
-    out.extend(&bytes[clean..]);
-    out.push(b'"');
+    out.extend_from_slice(&bytes[clean..]);
 }
 
-fn escape_at(bytes: &[u8], at: usize) -> Option<(usize, String)> {
+fn escape_at(bytes: &[u8], at: usize) -> Option<(usize, Cow<'static, str>)> {
     SPECIAL[usize::from(bytes[at])]
         .then(|| escape(&bytes[at..]))
         .flatten()
 }
 
 /// How many bytes are replaced, and by what; `None` for another character that starts with 0xe2.
-fn escape(bytes: &[u8]) -> Option<(usize, String)> {
-    let text = match bytes[0] {
+fn escape(bytes: &[u8]) -> Option<(usize, Cow<'static, str>)> {
+    let text: Cow<'static, str> = match bytes[0] {
         b'"' => "\\\"".into(),
         b'\\' => "\\\\".into(),
         b'\n' => "\\n".into(),
@@ -265,7 +391,7 @@ fn escape(bytes: &[u8]) -> Option<(usize, String)> {
                 _ => None,
             };
         }
-        byte => format!("\\u{byte:04x}"),
+        byte => format!("\\u{byte:04x}").into(),
     };
     Some((1, text))
 }
