@@ -4,8 +4,8 @@
 //! counterpart: `client-go/tools/clientcmd`.
 
 use crate::{
-    Watch,
-    http::{self, Answer, Opened, Request},
+    Session, Watch,
+    http::{self, Answer, Opened, Request, Wire},
 };
 use base64::{Engine, engine::general_purpose::STANDARD};
 use e2e_tests::Cluster;
@@ -14,11 +14,7 @@ use rustls::{
     pki_types::{CertificateDer, PrivateKeyDer, ServerName, pem::PemObject},
 };
 use serde_json::Value;
-use std::{
-    io::{self, Read},
-    sync::Arc,
-    time::Duration,
-};
+use std::{io, sync::Arc, time::Duration};
 
 /// How long a silent connection is borne.
 const SILENCE: Duration = Duration::from_secs(60);
@@ -66,7 +62,13 @@ impl Api {
     /// The API as the cluster's kubeconfig describes it.
     pub fn of(cluster: &Cluster) -> Self {
         let text = cluster.k("config view --raw --minify -o json").ok();
-        let config: Value = serde_json::from_str(&text).expect("kubectl prints JSON");
+        Self::configured(&text)
+    }
+
+    /// The API as a kubeconfig describes it that has one cluster and one user and is written as
+    /// JSON.
+    pub fn configured(text: &str) -> Self {
+        let config: Value = serde_json::from_str(text).expect("a kubeconfig in JSON");
         let (place, user) = (
             &config["clusters"][0]["cluster"],
             &config["users"][0]["user"],
@@ -101,13 +103,7 @@ impl Api {
         }
     }
 
-    fn open(
-        &self,
-        method: &str,
-        path: &str,
-        headers: &[(&str, &str)],
-        body: &[u8],
-    ) -> io::Result<Opened> {
+    fn wire(&self) -> io::Result<Box<dyn Wire>> {
         let socket = http::connect(&self.address)?;
         socket.set_read_timeout(Some(SILENCE))?;
         let host = self
@@ -116,7 +112,17 @@ impl Api {
             .map_or(self.address.as_str(), |(host, _)| host);
         let name = ServerName::try_from(host.to_owned()).map_err(io::Error::other)?;
         let session = ClientConnection::new(self.tls.clone(), name).map_err(io::Error::other)?;
-        let wire = StreamOwned::new(session, socket);
+        Ok(Box::new(StreamOwned::new(session, socket)))
+    }
+
+    /// Sends one request, on the wire given or on a new one that ends with it.
+    pub(crate) fn send(
+        &self,
+        wire: Option<Box<dyn Wire>>,
+        (method, path): (&str, &str),
+        headers: &[(&str, &str)],
+        body: &[u8],
+    ) -> io::Result<Opened> {
         let bearer = self.token.as_ref().map(|token| format!("Bearer {token}"));
         let mut all = headers.to_vec();
         all.extend(bearer.as_deref().map(|value| ("Authorization", value)));
@@ -126,25 +132,34 @@ impl Api {
             host: &self.address,
             headers: &all,
             body,
+            keep: wire.is_some(),
         };
-        http::send(Box::new(wire), &request)
+        let wire = wire.map_or_else(|| self.wire(), Ok)?;
+        http::send(wire, &request)
+    }
+
+    /// A connection that is kept for many requests, with whole answers.
+    pub fn session(&self) -> io::Result<Session> {
+        Ok(Session::new(self.clone(), self.wire()?))
+    }
+
+    fn open(
+        &self,
+        method: &str,
+        path: &str,
+        headers: &[(&str, &str)],
+        body: &[u8],
+    ) -> io::Result<Opened> {
+        self.send(None, (method, path), headers, body)
     }
 
     /// Sends a request with headers of its own and takes the whole answer.
     #[track_caller]
     pub fn call(&self, method: &str, path: &str, headers: &[(&str, &str)], body: &[u8]) -> Answer {
         let opened = self.open(method, path, headers, body);
-        let mut opened = opened.unwrap_or_else(|error| panic!("{method} {path}: {error}"));
-        let mut bytes = Vec::new();
-        opened
-            .body
-            .read_to_end(&mut bytes)
-            .unwrap_or_else(|error| panic!("{method} {path}: {error}"));
-        Answer {
-            code: opened.code,
-            headers: opened.headers,
-            body: bytes,
-        }
+        let whole = opened.and_then(Opened::whole);
+        let (answer, _) = whole.unwrap_or_else(|error| panic!("{method} {path}: {error}"));
+        answer
     }
 
     /// GET.

@@ -20,6 +20,8 @@ pub(crate) struct Request<'a> {
     pub host: &'a str,
     pub headers: &'a [(&'a str, &'a str)],
     pub body: &'a [u8],
+    /// Whether the connection is wanted for another request.
+    pub keep: bool,
 }
 
 /// A complete answer.
@@ -108,8 +110,9 @@ pub(crate) fn send(mut wire: Box<dyn Wire>, request: &Request) -> io::Result<Ope
     for (name, value) in request.headers {
         head += &format!("{name}: {value}\r\n");
     }
+    let connection = if request.keep { "keep-alive" } else { "close" };
     head += &format!(
-        "Content-Length: {}\r\nConnection: close\r\n\r\n",
+        "Content-Length: {}\r\nConnection: {connection}\r\n\r\n",
         request.body.len()
     );
     wire.write_all(&[head.as_bytes(), request.body].concat())?;
@@ -156,6 +159,20 @@ fn headers(wire: &mut impl BufRead) -> io::Result<Vec<(String, String)>> {
             return Ok(found);
         };
         found.push((name.to_lowercase(), value.trim().to_owned()));
+    }
+}
+
+impl Opened {
+    /// Reads the whole body; the answer and the connection it came on.
+    pub fn whole(mut self) -> io::Result<(Answer, Box<dyn Wire>)> {
+        let mut body = Vec::new();
+        self.body.read_to_end(&mut body)?;
+        let answer = Answer {
+            code: self.code,
+            headers: self.headers,
+            body,
+        };
+        Ok((answer, self.body.wire.into_inner()))
     }
 }
 
@@ -224,6 +241,7 @@ mod tests {
             host: "h",
             headers: &[],
             body: b"",
+            keep: false,
         };
         let script = Script(Cursor::new(answer.as_bytes().to_vec()));
         let mut opened = send(Box::new(script), &request).unwrap();

@@ -6,9 +6,11 @@
 mod api;
 mod http;
 mod keep;
+mod session;
 mod watch;
 
 pub use api::Api;
 pub use http::Answer;
 pub use keep::Connection;
+pub use session::Session;
 pub use watch::Watch;
