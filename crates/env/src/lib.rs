@@ -6,6 +6,7 @@
 //! operating system, `sim-env` over virtual time. Upstream counterpart: `k8s.io/utils/clock`,
 //! the CRI and CNI interfaces, taken together.
 
+mod callout;
 mod containers;
 #[cfg(feature = "contract")]
 pub mod contract;
@@ -13,6 +14,7 @@ mod disk;
 mod kernel_net;
 mod time;
 
+pub use callout::*;
 pub use containers::*;
 pub use disk::*;
 pub use kernel_net::*;

@@ -51,6 +51,27 @@ impl Reason {
             Reason::Timeout => 504,
         }
     }
+
+    /// The reason that a code stands for, as far as a code can say.
+    fn nearest(code: u16) -> Reason {
+        match code {
+            401 => Reason::Unauthorized,
+            403 => Reason::Forbidden,
+            404 => Reason::NotFound,
+            405 => Reason::MethodNotAllowed,
+            406 => Reason::NotAcceptable,
+            409 => Reason::Conflict,
+            410 => Reason::Gone,
+            413 => Reason::RequestEntityTooLarge,
+            415 => Reason::UnsupportedMediaType,
+            422 => Reason::Invalid,
+            429 => Reason::TooManyRequests,
+            503 => Reason::ServiceUnavailable,
+            504 => Reason::Timeout,
+            500.. => Reason::InternalError,
+            _ => Reason::BadRequest,
+        }
+    }
 }
 
 /// One entry of `Status.details.causes`.
@@ -78,6 +99,15 @@ struct Body {
     uid: String,
     causes: Vec<Cause>,
     retry_after_seconds: u32,
+    foreign: Option<Foreign>,
+}
+
+/// What a program outside said of its refusal: codes and reasons are its own.
+#[derive(Clone, Debug, PartialEq)]
+struct Foreign {
+    code: u16,
+    reason: String,
+    details: Value,
 }
 
 impl Status {
@@ -92,7 +122,20 @@ impl Status {
             uid: String::new(),
             causes: Vec::new(),
             retry_after_seconds: 0,
+            foreign: None,
         }))
+    }
+
+    /// A refusal by a program outside, with any code, any reason (or none) and details of its own.
+    /// Inside the platform it counts as the nearest [`Reason`].
+    pub fn foreign(code: u16, reason: &str, message: impl Into<String>, details: Value) -> Self {
+        let mut made = Self::new(Reason::nearest(code), message);
+        made.0.foreign = Some(Foreign {
+            code,
+            reason: reason.to_owned(),
+            details,
+        });
+        made
     }
 
     /// Adds which object it is about (`kind` holds the resource name, as upstream's does).
@@ -270,6 +313,15 @@ impl Status {
         let details = self.details();
         if !details.is_empty() {
             value["details"] = Value::Object(details);
+        }
+        if let Some(foreign) = &body.foreign {
+            match foreign.reason.as_str() {
+                "" => drop(value.make_object().remove("reason")),
+                reason => value["reason"] = reason.into(),
+            }
+            if !foreign.details.is_null() {
+                value["details"] = foreign.details.clone();
+            }
         }
         value
     }

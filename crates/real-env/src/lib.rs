@@ -2,10 +2,12 @@
 //!
 //! Knows no Kubernetes. Upstream counterpart: `k8s.io/utils/clock.RealClock`, etcd's `fileutil`.
 
+mod callout;
 mod clock;
 mod disk;
 mod files;
 
+pub use callout::RealCallout;
 pub use clock::RealClock;
 pub use disk::RealDisk;
 

@@ -1,25 +1,19 @@
-//! Actions the API defines on objects: bind a pod, evict it, make a token.
+//! Actions the API defines on objects: bind a pod, evict it.
 //!
 //! Upstream counterpart: `pkg/registry/core/{pod,serviceaccount}/storage`.
 
-use crate::{Answer, Body, Call, Context, Door, Reply, Verb};
-use auth::{Bound, TokenRequest};
+use crate::{Answer, Body, Call, Context, Door, Reply, Verb, delete::Reviewed};
 use machinery::{GroupResource, LabelSelector, Object, Reason, Status, Value, format_time, json};
-use std::{sync::Arc, time::Duration};
+use std::sync::Arc;
 use store::Key;
 
-/// Shortest lifetime of a requested token.
-const TOKEN_SECONDS_MIN: i64 = 600;
-/// Longest lifetime of a requested token.
-const TOKEN_SECONDS_MAX: i64 = 1 << 32;
-/// Lifetime where the request names none.
-const TOKEN_SECONDS: i64 = 3600;
-
 impl Door {
-    pub(crate) async fn action(&self, context: Context<'_>) -> Result<Reply, Status> {
-        let Body::Object { value, .. } = context.call.body.clone() else {
+    pub(crate) async fn action(&self, mut context: Context<'_>) -> Result<Reply, Status> {
+        let Body::Object { mut value, .. } = context.call.body.clone() else {
             return Err(Status::bad_request("a body with an object is required"));
         };
+        complete(&context, &mut value);
+        let value = self.admit_posted(&mut context, value).await?;
         match context.call.subresource.as_str() {
             "binding" => self.bind(context, value).await,
             "eviction" => self.evict(context, value).await,
@@ -90,7 +84,7 @@ impl Door {
             revision: 0,
             created: false,
         };
-        let reply = Box::pin(self.delete(inner)).await?;
+        let reply = Box::pin(self.delete_with(inner, Reviewed::No)).await?;
         context.revision = reply.revision;
         context.created = true;
         let status = json!({"kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Success", "code": 201});
@@ -162,91 +156,31 @@ impl Door {
         };
         self.rewrite(&mut inner, spend).await.map(drop)
     }
+}
 
-    /// Makes a token for a service account.
-    async fn token(&self, mut context: Context<'_>, mut request: Value) -> Result<Reply, Status> {
-        let key = Key::new(&context.call.namespace, &context.call.name);
-        let snapshot = self.snapshot();
-        let account = snapshot
-            .get(&context.kind.storage, &key)
-            .ok_or_else(|| context.missing())?;
-        let spec = &request["spec"];
-        let seconds = spec["expirationSeconds"].as_i64().unwrap_or(TOKEN_SECONDS);
-        if !(TOKEN_SECONDS_MIN..=TOKEN_SECONDS_MAX).contains(&seconds) {
-            let detail = if seconds < TOKEN_SECONDS_MIN {
-                "may not specify a duration less than 10 minutes"
-            } else {
-                "may not specify a duration larger than 2^32 seconds"
-            };
-            let error = machinery::FieldError::invalid("spec.expirationSeconds", seconds, detail);
-            return Err(Status::invalid(
-                "authentication.k8s.io",
-                "TokenRequest",
-                "",
-                &[error],
-            ));
+/// Fills in what the path says already: type, name and namespace of the body.
+fn complete(context: &Context<'_>, value: &mut Value) {
+    let subresource = context.kind.subresource(&context.call.subresource);
+    let gvk = subresource.map_or(&context.kind.gvk, |one| &one.gvk);
+    for (field, text) in [
+        ("apiVersion", gvk.group_version().api_version()),
+        ("kind", gvk.kind.clone()),
+    ] {
+        if value[field].is_null() {
+            value[field] = text.into();
         }
-        let bound = self.bound_object(&key.namespace, &spec["boundObjectRef"])?;
-        let audiences: Vec<String> = spec["audiences"]
-            .items()
-            .iter()
-            .map(|one| one.str().to_owned())
-            .collect();
-        let lifetime = Duration::from_secs(seconds.unsigned_abs());
-        let signed = self.tokens().sign(
-            &TokenRequest {
-                namespace: &key.namespace,
-                name: &key.name,
-                uid: account.uid(),
-                bound: &bound,
-                audiences: &audiences,
-                lifetime,
-            },
-            &self.world().uuid(),
-            context.now,
-        );
-        if audiences.is_empty() {
-            request["spec"]["audiences"] = vec![self.tokens().issuer()].into();
-        }
-        request["spec"]["expirationSeconds"] = seconds.into();
-        request["status"] = json!({"token": signed, "expirationTimestamp": format_time((context.now + lifetime).0)});
-        request["metadata"] = json!({"name": &context.call.name, "namespace": &context.call.namespace, "creationTimestamp": format_time(context.now.0)});
-        context.created = true;
-        Ok(context.reply(Answer::Value(request)))
     }
-
-    fn bound_object(&self, namespace: &str, reference: &Value) -> Result<Bound, Status> {
-        let kind = reference["kind"].str();
-        let (resource, own) = match kind {
-            "" => return Ok(Bound::default()),
-            "Pod" => ("pods", namespace),
-            "Secret" => ("secrets", namespace),
-            "Node" => ("nodes", ""),
-            _ => return Err(Status::bad_request(format!("cannot bind token for {kind}"))),
-        };
-        let name = reference["name"].str();
-        let missing = || Status::not_found(&GroupResource::new("", resource), name);
-        let object = self
-            .snapshot()
-            .get(resource, &Key::new(own, name))
-            .cloned()
-            .ok_or_else(missing)?;
-        let uid = reference["uid"].str();
-        if !uid.is_empty() && uid != object.uid() {
-            let why = format!(
-                "the UID in the bound object reference ({uid}) does not match the UID in record. The object might have been deleted and then recreated"
-            );
-            return Err(Status::conflict(
-                &GroupResource::new("", resource),
-                name,
-                &why,
-            ));
+    let metadata = value.metadata_mut();
+    for (field, text) in [
+        ("name", &context.call.name),
+        ("namespace", &context.call.namespace),
+    ] {
+        if metadata
+            .get(field)
+            .is_none_or(|known| known.str().is_empty())
+        {
+            metadata.insert(field, text);
         }
-        Ok(Bound {
-            kind: kind.into(),
-            name: name.into(),
-            uid: object.uid().into(),
-        })
     }
 }
 

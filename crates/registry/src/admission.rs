@@ -2,12 +2,12 @@
 //!
 //! Upstream counterpart: `k8s.io/apiserver/pkg/admission`.
 
-use crate::{Door, Options};
+use crate::{Body, Call, Context, Door, Options};
 use auth::User;
 use env::BoxFuture;
 use kinds::Kind;
 use machinery::{Object, SmolStr, Status, Value};
-use std::sync::Arc;
+use std::{collections::BTreeSet, sync::Arc};
 
 /// What is being done to the object.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -55,6 +55,41 @@ pub struct Review<'a> {
     pub options: &'a Options,
     /// Texts for `Warning` headers.
     pub warnings: Vec<String>,
+    /// What earlier passes over this write left behind.
+    pub rounds: Rounds,
+}
+
+/// What the first pass over a write leaves for the second, so that only those are asked again
+/// whose answer may differ by now.
+#[derive(Clone, Debug, Default)]
+pub struct Rounds {
+    /// The object as the last pass left it.
+    pub output: Value,
+    /// Who was asked and wants to be asked again if others change the object.
+    pub invoked: BTreeSet<SmolStr>,
+    /// Of those, whoever is due.
+    pub due: BTreeSet<SmolStr>,
+}
+
+impl Rounds {
+    /// The object has changed: whoever was asked before is due.
+    pub fn changed(&mut self) {
+        self.due.append(&mut self.invoked);
+    }
+}
+
+/// Objects of a custom kind that a program outside converts.
+pub struct Conversion<'a> {
+    /// The door, for reading the state of the cluster.
+    pub door: &'a Door,
+    /// The kind, in any of its versions.
+    pub kind: Arc<Kind>,
+    /// The `apiVersion` wanted.
+    pub to: &'a str,
+    /// Whether the objects are those of a list.
+    pub list: bool,
+    /// Objects, none of them in that version yet.
+    pub objects: Vec<Value>,
 }
 
 /// A step of the admission chain. Synchronous: what must wait (webhooks) has its own step.
@@ -92,4 +127,55 @@ pub trait Webhooks: Send + Sync {
     ) -> BoxFuture<'a, Result<bool, Status>>;
     /// Lets them refuse.
     fn validate<'a>(&'a self, review: &'a mut Review<'_>) -> BoxFuture<'a, Result<(), Status>>;
+    /// Converts objects of a kind whose definition names a program that does, in their order.
+    fn convert<'a>(
+        &'a self,
+        conversion: Conversion<'a>,
+    ) -> BoxFuture<'a, Result<Vec<Value>, Status>>;
+}
+
+impl Door {
+    /// Shows admission a body that is acted upon but not stored (an eviction, a binding, a
+    /// request for a token, an access review); what admission made of it.
+    pub(crate) async fn admit_posted(
+        &self,
+        context: &mut Context<'_>,
+        body: Value,
+    ) -> Result<Value, Status> {
+        let mut review = self.review_of(context, Operation::Create, body, None);
+        self.mutate(&mut review).await?;
+        self.admit(&mut review).await?;
+        context.warnings.append(&mut review.warnings);
+        Ok(review.object)
+    }
+
+    /// Shows admission a stream or proxy that is about to be opened. The body of the call is its
+    /// options object (`PodExecOptions`, ...).
+    pub async fn admit_connection(&self, call: &Call) -> Result<(), Status> {
+        let Body::Object { value, .. } = &call.body else {
+            return Ok(());
+        };
+        let resource = &call.resource;
+        let catalogue = self.catalogue();
+        let kind = catalogue
+            .resource(&resource.group, &resource.version, &resource.resource)
+            .cloned()
+            .ok_or_else(Status::no_such_path)?;
+        let mut review = Review {
+            door: self,
+            user: &call.user,
+            operation: Operation::Connect,
+            kind,
+            subresource: &call.subresource,
+            namespace: &call.namespace,
+            name: call.name.clone(),
+            object: value.clone(),
+            old: None,
+            options: &call.options,
+            warnings: Vec::new(),
+            rounds: Rounds::default(),
+        };
+        self.mutate(&mut review).await?;
+        self.admit(&mut review).await
+    }
 }

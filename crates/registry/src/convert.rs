@@ -1,20 +1,120 @@
 //! Between the version an object is stored in and the version a client speaks.
+//!
+//! Most kinds need nothing here, and those that do convert by a function of their own. Custom
+//! kinds may name a program outside that converts; only those wait. Upstream counterpart:
+//! `apiextensions-apiserver/pkg/apiserver/conversion`.
 
+use crate::{Conversion, Door};
 use kinds::Kind;
-use machinery::{Object, Value};
+use machinery::{Object, Status, Value};
 use std::sync::Arc;
 
-/// The stored object in the version of `kind`; the same `Arc` where nothing differs.
-pub(crate) fn to_requested(object: &Arc<Object>, kind: &Kind) -> Arc<Object> {
-    if object.at("apiVersion").str() == kind.api_version() {
+/// Whether the stored object can be shown in the version of `kind` only after a program outside
+/// has converted it.
+pub(crate) fn waits(object: &Object, kind: &Kind) -> bool {
+    kind.conversion_webhook.is_some() && object.at("apiVersion").str() != kind.api_version()
+}
+
+/// The stored object in the version of `kind`, which no program outside is needed for; the same
+/// `Arc` where nothing differs.
+pub(crate) fn at_once(object: &Arc<Object>, kind: &Kind) -> Arc<Object> {
+    let wanted = kind.api_version();
+    if object.at("apiVersion").str() == wanted {
         return object.clone();
     }
     let mut value = object.root().to_value();
-    kind.convert(&mut value, &kind.api_version());
+    kind.convert(&mut value, &wanted);
     Arc::new(Object::new(&value, object.revision()))
 }
 
-/// Turns a tree of any version of the kind into its storage version.
-pub(crate) fn to_storage(value: &mut Value, kind: &Kind) {
-    kind.convert(value, &kind.storage_version);
+impl Door {
+    /// The stored object in the version of `kind`; the same `Arc` where nothing differs.
+    pub(crate) async fn to_requested(
+        &self,
+        object: &Arc<Object>,
+        kind: &Arc<Kind>,
+    ) -> Result<Arc<Object>, Status> {
+        if !waits(object, kind) {
+            return Ok(at_once(object, kind));
+        }
+        let value = object.root().to_value();
+        let value = self.by_webhook(value, kind, &kind.api_version()).await?;
+        Ok(Arc::new(Object::new(&value, object.revision())))
+    }
+
+    /// As [`Door::to_requested`] for many, which a program outside converts in one call.
+    pub(crate) async fn all_to_requested(
+        &self,
+        objects: Vec<Arc<Object>>,
+        kind: &Arc<Kind>,
+    ) -> Result<Vec<Arc<Object>>, Status> {
+        if kind.conversion_webhook.is_none() {
+            return Ok(objects.iter().map(|one| at_once(one, kind)).collect());
+        }
+        let waiting: Vec<usize> = (0..objects.len())
+            .filter(|at| waits(&objects[*at], kind))
+            .collect();
+        if waiting.is_empty() {
+            return Ok(objects);
+        }
+        let values = waiting
+            .iter()
+            .map(|at| objects[*at].root().to_value())
+            .collect();
+        let converted = self.ask(values, kind, &kind.api_version(), true).await?;
+        let mut objects = objects;
+        for (at, value) in waiting.into_iter().zip(converted) {
+            objects[at] = Arc::new(Object::new(&value, objects[at].revision()));
+        }
+        Ok(objects)
+    }
+
+    /// Turns a tree of any version of the kind into its storage version.
+    pub(crate) async fn to_storage(&self, value: Value, kind: &Arc<Kind>) -> Result<Value, Status> {
+        self.to_version(value, kind, &kind.storage_version).await
+    }
+
+    /// Turns a tree of any version of the kind into the version `to`.
+    pub async fn to_version(
+        &self,
+        mut value: Value,
+        kind: &Arc<Kind>,
+        to: &str,
+    ) -> Result<Value, Status> {
+        if kind.conversion_webhook.is_some() && value["apiVersion"].str() != to {
+            return self.by_webhook(value, kind, to).await;
+        }
+        kind.convert(&mut value, to);
+        Ok(value)
+    }
+
+    async fn by_webhook(&self, value: Value, kind: &Arc<Kind>, to: &str) -> Result<Value, Status> {
+        let mut converted = self.ask(vec![value], kind, to, false).await?;
+        let one = converted.pop();
+        one.ok_or_else(|| Status::internal("the conversion webhook returned no object"))
+    }
+
+    async fn ask(
+        &self,
+        objects: Vec<Value>,
+        kind: &Arc<Kind>,
+        to: &str,
+        list: bool,
+    ) -> Result<Vec<Value>, Status> {
+        let Some(webhooks) = &self.inner().webhooks else {
+            let why = format!(
+                "{} converts by webhook, and no webhook can be reached",
+                kind.gvk
+            );
+            return Err(Status::internal(why));
+        };
+        let conversion = Conversion {
+            door: self,
+            kind: kind.clone(),
+            to,
+            list,
+            objects,
+        };
+        webhooks.convert(conversion).await
+    }
 }

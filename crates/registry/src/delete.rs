@@ -2,7 +2,7 @@
 //!
 //! Upstream counterpart: `registry/generic/registry/store.go` (`Delete`, `BeforeDelete`).
 
-use crate::{Answer, Body, Call, Context, DeleteOptions, Door, Operation, Reply, convert};
+use crate::{Answer, Body, Call, Context, DeleteOptions, Door, Operation, Options, Reply};
 use kinds::Propagation;
 use machinery::{Object, Status, Value, flat, format_time, json};
 use std::{sync::Arc, time::Duration};
@@ -21,6 +21,14 @@ enum Outcome {
     Nothing,
 }
 
+/// Whether admission sees a deletion.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Reviewed {
+    Yes,
+    /// It is part of an action that admission saw.
+    No,
+}
+
 /// How a deletion ended.
 enum Ended {
     Removed,
@@ -28,21 +36,31 @@ enum Ended {
 }
 
 impl Door {
-    pub(crate) async fn delete(&self, mut context: Context<'_>) -> Result<Reply, Status> {
+    pub(crate) async fn delete(&self, context: Context<'_>) -> Result<Reply, Status> {
+        self.delete_with(context, Reviewed::Yes).await
+    }
+
+    /// As [`Door::delete`], where the deletion may be part of an action that was reviewed itself.
+    pub(crate) async fn delete_with(
+        &self,
+        mut context: Context<'_>,
+        reviewed: Reviewed,
+    ) -> Result<Reply, Status> {
         let options = delete_options(context.call)?;
         let key = Key::new(&context.call.namespace, &context.call.name);
-        let (object, ended) = self.delete_one(&mut context, &key, &options).await?;
+        let deleted = self.delete_one(&mut context, &key, &options, reviewed);
+        let (object, ended) = deleted.await?;
         let kind = context.kind.clone();
         Ok(match ended {
             Ended::Pending(pending) => {
-                let shown = convert::to_requested(&pending, &kind);
+                let shown = self.to_requested(&pending, &kind).await?;
                 context.reply(Answer::Object(kind, shown))
             }
             // Kinds that upstream returns whole when removed are those with a deletion of their own.
             Ended::Removed
                 if (kind.strategy.default_deletion_grace)(&object.root().to_value()).is_some() =>
             {
-                let shown = convert::to_requested(&object, &kind);
+                let shown = self.to_requested(&object, &kind).await?;
                 context.reply(Answer::Object(kind, shown))
             }
             Ended::Removed => {
@@ -68,15 +86,13 @@ impl Door {
             .collect();
         for object in &doomed {
             let key = Key::new(object.namespace(), object.name());
-            match self.delete_one(&mut context, &key, &options).await {
+            let deleted = self.delete_one(&mut context, &key, &options, Reviewed::Yes);
+            match deleted.await {
                 Err(status) if !status.is_not_found() => return Err(status),
                 _ => {}
             }
         }
-        let items = doomed
-            .iter()
-            .map(|object| convert::to_requested(object, &kind))
-            .collect();
+        let items = self.all_to_requested(doomed, &kind).await?;
         let list = crate::List {
             kind,
             items,
@@ -92,6 +108,7 @@ impl Door {
         context: &mut Context<'_>,
         key: &Key,
         options: &DeleteOptions,
+        reviewed: Reviewed,
     ) -> Result<(Arc<Object>, Ended), Status> {
         loop {
             let missing = || Status::not_found(&context.call.resource.group_resource(), &key.name);
@@ -101,7 +118,9 @@ impl Door {
                 .head(&context.kind.storage, key)
                 .ok_or_else(missing)?;
             check_preconditions(context, &stored, options)?;
-            self.review_deletion(context, &stored).await?;
+            if reviewed == Reviewed::Yes {
+                self.review_deletion(context, &stored, options).await?;
+            }
             let (write, marked) = match plan(context, &stored, options) {
                 Outcome::Nothing => return Ok((stored.clone(), Ended::Pending(stored))),
                 Outcome::Remove => (Write::Delete, None),
@@ -127,13 +146,23 @@ impl Door {
 
     async fn review_deletion(
         &self,
-        context: &Context<'_>,
+        context: &mut Context<'_>,
         stored: &Arc<Object>,
+        options: &DeleteOptions,
     ) -> Result<(), Status> {
-        let live = convert::to_requested(stored, &context.kind);
+        let live = self.to_requested(stored, &context.kind).await?;
+        let options = Options {
+            delete: options.clone(),
+            ..context.call.options.clone()
+        };
         let mut review = self.review_of(context, Operation::Delete, Value::Null, Some(&live));
         review.name = stored.name().into();
-        self.admit(&mut review).await
+        review.options = &options;
+        self.mutate(&mut review).await?;
+        self.admit(&mut review).await?;
+        let warnings = std::mem::take(&mut review.warnings);
+        context.warnings.extend(warnings);
+        Ok(())
     }
 }
 

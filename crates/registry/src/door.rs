@@ -154,7 +154,7 @@ impl Door {
         };
         match call.verb {
             _ if !call.subresource.is_empty() => self.subresource(context).await,
-            Verb::Get => self.get(context),
+            Verb::Get => self.get(context).await,
             Verb::List => self.list(context).await,
             Verb::Watch => self.watch(context).await,
             Verb::Create => self.create(context).await,

@@ -1,6 +1,6 @@
 //! The read path: get and list, each from one snapshot.
 
-use crate::{Answer, Context, Door, List, Options, Reply, VersionMatch, convert::to_requested};
+use crate::{Answer, Context, Door, List, Options, Reply, VersionMatch};
 use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
 use machinery::{Object, Status, Value, json};
 use std::sync::Arc;
@@ -10,7 +10,7 @@ use store::{Key, Snapshot};
 const PAGE_MAX: usize = 1_000_000;
 
 impl Door {
-    pub(crate) fn get(&self, context: Context<'_>) -> Result<Reply, Status> {
+    pub(crate) async fn get(&self, context: Context<'_>) -> Result<Reply, Status> {
         let call = context.call;
         let key = Key::new(&call.namespace, &call.name);
         let snapshot = self.snapshot();
@@ -20,16 +20,18 @@ impl Door {
         let found = snapshot
             .get(&context.kind.storage, &key)
             .ok_or_else(|| context.missing())?;
-        let object = to_requested(found, &context.kind);
+        let object = self.to_requested(found, &context.kind).await?;
         let kind = context.kind.clone();
         Ok(context.reply(Answer::Object(kind, object)))
     }
 
     pub(crate) async fn list(&self, context: Context<'_>) -> Result<Reply, Status> {
-        let list = self.page(&context)?;
+        let mut list = self.page(&context)?;
+        list.items = self.all_to_requested(list.items, &list.kind).await?;
         Ok(context.reply(Answer::List(list)))
     }
 
+    /// A page of objects as they are stored.
     fn page(&self, context: &Context<'_>) -> Result<List, Status> {
         let (call, kind) = (context.call, &context.kind);
         let options = &call.options;
@@ -44,17 +46,13 @@ impl Door {
         let mut matching = filter
             .candidates(&snapshot, &kind.storage, start.as_ref())
             .filter(|object| filter.accepts(object));
-        let items: Vec<_> = matching.by_ref().take(limit).collect();
+        let items: Vec<_> = matching.by_ref().take(limit).cloned().collect();
         let follows = matching.next().is_some();
         let next = match items.last() {
             Some(last) if follows => continue_token(snapshot.revision, last),
             _ => String::new(),
         };
         let remaining = (follows && filter.is_plain()).then(|| 1 + matching.count());
-        let items = items
-            .into_iter()
-            .map(|object| to_requested(object, kind))
-            .collect();
         Ok(List {
             kind: kind.clone(),
             items,

@@ -4,8 +4,10 @@
 
 use crate::{Answer, Context, Door, Reply};
 use auth::{Attributes, Rule, User};
-use machinery::{Ref, Status, Value, flat, json};
-use store::Key;
+use machinery::{FieldError, FieldSelector, Ref, SmolStr, Status, Value, flat, json};
+
+/// Group of the access reviews.
+const GROUP: &str = "authorization.k8s.io";
 
 impl Door {
     /// Answers a virtual kind.
@@ -17,16 +19,26 @@ impl Door {
         let kind = context.kind.gvk.kind.clone();
         value["apiVersion"] = context.kind.api_version().into();
         value["kind"] = (&kind).into();
+        // A binding is admitted where it is carried out, on the pod.
+        if kind != "Binding" {
+            value = self.admit_posted(&mut context, value).await?;
+        }
         let user = context.call.user.clone();
         let status = match kind.as_str() {
-            "SelfSubjectAccessReview" => self.access(&user, &value["spec"]),
+            "SelfSubjectAccessReview" => {
+                check_access(&kind, &value, "")?;
+                self.access(&user, &value["spec"])
+            }
             "SubjectAccessReview" | "LocalSubjectAccessReview" => {
+                check_access(&kind, &value, &context.call.namespace)?;
                 let bytes = flat::encode(&value["spec"]);
                 self.access(&User::of_review(Ref::new(&bytes)), &value["spec"])
             }
-            "SelfSubjectRulesReview" => self.rules(&user, value.at(&["spec", "namespace"]).str()),
+            "SelfSubjectRulesReview" => {
+                self.rules(&user, value.at(&["spec", "namespace"]).str())?
+            }
             "SelfSubjectReview" => json!({"userInfo": user.to_value()}),
-            "TokenReview" => self.token_review(value.at(&["spec", "token"]).str()),
+            "TokenReview" => self.token_review(&value["spec"])?,
             "Binding" => {
                 let name = value.name().to_owned();
                 let mut call = context.call.clone();
@@ -52,33 +64,20 @@ impl Door {
     }
 
     fn access(&self, user: &User, spec: &Value) -> Value {
-        let text = |value: &Value, key: &str| value[key].str().into();
-        let asked = match spec.get("nonResourceAttributes") {
-            Some(path) => Attributes {
-                verb: text(path, "verb"),
-                path: text(path, "path"),
-                ..Attributes::default()
-            },
-            None => {
-                let asked = &spec["resourceAttributes"];
-                Attributes {
-                    verb: text(asked, "verb"),
-                    group: text(asked, "group"),
-                    version: text(asked, "version"),
-                    resource: text(asked, "resource"),
-                    subresource: text(asked, "subresource"),
-                    namespace: text(asked, "namespace"),
-                    name: text(asked, "name"),
-                    path: Default::default(),
-                }
-            }
-        };
-        json!({"allowed": self.allows(user, &asked)})
+        let verdict = self.decide(user, &asked(spec));
+        let mut status = json!({"allowed": verdict.allowed});
+        if !verdict.reason.is_empty() {
+            status["reason"] = verdict.reason.into();
+        }
+        status
     }
 
-    fn rules(&self, user: &User, namespace: &str) -> Value {
+    fn rules(&self, user: &User, namespace: &str) -> Result<Value, Status> {
+        if namespace.is_empty() {
+            return Err(Status::bad_request("no namespace on request"));
+        }
         let rules = self.rbac().rules_for(user, namespace);
-        let list = |texts: &[machinery::SmolStr]| Value::from(texts.to_vec());
+        let list = |texts: &[SmolStr]| Value::from(texts.to_vec());
         let resource = |rule: &Rule| {
             let mut shown = json!({"verbs": list(&rule.verbs), "apiGroups": list(&rule.groups), "resources": list(&rule.resources)});
             if !rule.names.is_empty() {
@@ -88,70 +87,160 @@ impl Door {
         };
         let path =
             |rule: &Rule| json!({"verbs": list(&rule.verbs), "nonResourceURLs": list(&rule.urls)});
-        json!({
+        let mut status = json!({
             "incomplete": false,
             "resourceRules": rules.iter().filter(|rule| !rule.resources.is_empty()).map(resource).collect::<Vec<_>>(),
             "nonResourceRules": rules.iter().filter(|rule| !rule.urls.is_empty()).map(path).collect::<Vec<_>>(),
+        });
+        if user.as_node().is_some() {
+            // What a node may do follows from its pods and is no list of rules.
+            status["incomplete"] = true.into();
+            status["evaluationError"] =
+                "node authorizer does not support user rule resolution".into();
+        }
+        Ok(status)
+    }
+
+    fn token_review(&self, spec: &Value) -> Result<Value, Status> {
+        let token = spec["token"].str();
+        if token.is_empty() {
+            let why = "token is required for TokenReview in authentication";
+            return Err(Status::bad_request(why));
+        }
+        let mut wanted: Vec<String> = spec["audiences"]
+            .items()
+            .iter()
+            .map(|one| one.str().to_owned())
+            .collect();
+        if wanted.is_empty() {
+            wanted.push(self.tokens().issuer().to_owned());
+        }
+        Ok(match self.authenticate_for(token, &wanted) {
+            Ok(found) => {
+                json!({"authenticated": true, "user": found.user.to_value(), "audiences": found.audiences})
+            }
+            Err(why) => json!({"user": {}, "error": format!("[invalid bearer token, {why}]")}),
         })
     }
+}
 
-    fn token_review(&self, token: &str) -> Value {
-        match self.authenticate_token(token) {
-            Ok(user) => {
-                json!({"authenticated": true, "user": user.to_value(), "audiences": [self.tokens().issuer()]})
-            }
-            Err(why) => json!({"user": {}, "error": why}),
-        }
-    }
-
-    /// The user behind a service-account token: signature, time, and everything it is bound to
-    /// still exists.
-    pub fn authenticate_token(&self, token: &str) -> Result<User, String> {
-        let claims = self.tokens().verify(token, self.now())?;
-        if !claims
-            .audiences
-            .iter()
-            .any(|audience| audience == self.tokens().issuer())
-        {
-            return Err("token is not meant for this API server".into());
-        }
-        let snapshot = self.snapshot();
-        let account = snapshot.get(
-            "serviceaccounts",
-            &Key::new(&claims.namespace, &claims.name),
-        );
-        if account.is_none_or(|account| account.uid() != claims.uid || account.is_deleting()) {
-            return Err("service account token has been invalidated".into());
-        }
-        let bound = &claims.bound;
-        let place = match bound.kind.as_str() {
-            "Pod" => Some(("pods", claims.namespace.as_str())),
-            "Secret" => Some(("secrets", claims.namespace.as_str())),
-            "Node" => Some(("nodes", "")),
-            _ => None,
+/// What an access review asks.
+fn asked(spec: &Value) -> Attributes {
+    let text = |value: &Value, key: &str| value[key].str().into();
+    if let Some(path) = spec
+        .get("nonResourceAttributes")
+        .filter(|path| !path.is_null())
+    {
+        return Attributes {
+            verb: text(path, "verb"),
+            path: text(path, "path"),
+            ..Attributes::default()
         };
-        let gone = place.is_some_and(|(resource, namespace)| {
-            let object = snapshot.get(resource, &Key::new(namespace, &bound.name));
-            object.is_none_or(|object| object.uid() != bound.uid)
-        });
-        if gone {
-            return Err("service account token has been invalidated".into());
+    }
+    let asked = &spec["resourceAttributes"];
+    Attributes {
+        verb: text(asked, "verb"),
+        group: text(asked, "group"),
+        version: text(asked, "version"),
+        resource: text(asked, "resource"),
+        subresource: text(asked, "subresource"),
+        namespace: text(asked, "namespace"),
+        name: text(asked, "name"),
+        path: SmolStr::default(),
+        fields: equalities(&asked["fieldSelector"]),
+    }
+}
+
+/// The fields that a selector of a review requires to equal one value. What cannot be parsed
+/// narrows nothing down, as upstream has it.
+fn equalities(selector: &Value) -> Vec<(SmolStr, SmolStr)> {
+    let raw = FieldSelector::parse(selector["rawSelector"].str()).unwrap_or_default();
+    let raw = raw.terms.into_iter().filter(|term| term.equal);
+    let listed = selector["requirements"].items().iter().filter_map(|one| {
+        let [value] = one["values"].items() else {
+            return None;
+        };
+        (one["operator"].str() == "In").then(|| (one["key"].str().into(), value.str().into()))
+    });
+    raw.map(|term| (term.field, term.value))
+        .chain(listed)
+        .collect()
+}
+
+fn check_access(kind: &str, value: &Value, namespace: &str) -> Result<(), Status> {
+    let spec = &value["spec"];
+    let (resource, path) = (&spec["resourceAttributes"], &spec["nonResourceAttributes"]);
+    let mut errors = Vec::new();
+    let mut invalid = |field: &str, value: &Value, why: &str| {
+        errors.push(FieldError::invalid(field, value, why));
+    };
+    if !resource.is_null() && !path.is_null() {
+        let why = "cannot be specified in combination with resourceAttributes";
+        invalid("spec.nonResourceAttributes", path, why);
+    }
+    if resource.is_null() && path.is_null() {
+        let why = "exactly one of nonResourceAttributes or resourceAttributes must be specified";
+        invalid("spec.resourceAttributes", resource, why);
+    }
+    let own = kind.starts_with("Self");
+    if !own && spec["user"].str().is_empty() && spec["groups"].items().is_empty() {
+        let why = "at least one of user or group must be specified";
+        invalid("spec.user", &"".into(), why);
+    }
+    if kind.starts_with("Local") && !path.is_null() {
+        let why = "disallowed on this kind of request";
+        invalid("spec.nonResourceAttributes", path, why);
+    }
+    check_selector(&mut errors, "fieldSelector", &resource["fieldSelector"]);
+    check_selector(&mut errors, "labelSelector", &resource["labelSelector"]);
+    if !errors.is_empty() {
+        return Err(Status::invalid(GROUP, kind, "", &errors));
+    }
+    if kind.starts_with("Local") && resource["namespace"].str() != namespace {
+        let why = format!("spec.resourceAttributes.namespace must match namespace: {namespace}");
+        return Err(Status::bad_request(why));
+    }
+    Ok(())
+}
+
+fn check_selector(errors: &mut Vec<FieldError>, name: &str, selector: &Value) {
+    if selector.is_null() {
+        return;
+    }
+    let path = format!("spec.resourceAttributes.{name}");
+    let (raw, listed) = (&selector["rawSelector"], selector["requirements"].items());
+    if !raw.str().is_empty() && !listed.is_empty() {
+        let why = "may not specified at the same time as requirements";
+        errors.push(FieldError::invalid(format!("{path}.rawSelector"), raw, why));
+    }
+    if raw.str().is_empty() && listed.is_empty() {
+        let why = format!("when {name} is specified, requirements or rawSelector is required");
+        errors.push(FieldError::required(format!("{path}.requirements"), why));
+    }
+    for (at, one) in listed.iter().enumerate() {
+        let path = format!("{path}.requirements[{at}]");
+        let none = one["values"].items().is_empty();
+        if one["key"].str().is_empty() {
+            errors.push(FieldError::required(
+                format!("{path}.key"),
+                "must be specified",
+            ));
         }
-        let mut user = User::service_account(&claims.namespace, &claims.name, &claims.uid);
-        user.extra.insert(
-            "authentication.kubernetes.io/credential-id".into(),
-            vec![format!("JTI={}", claims.id)],
-        );
-        if bound.kind == "Pod" {
-            user.extra.insert(
-                "authentication.kubernetes.io/pod-name".into(),
-                vec![bound.name.clone()],
-            );
-            user.extra.insert(
-                "authentication.kubernetes.io/pod-uid".into(),
-                vec![bound.uid.clone()],
-            );
+        match one["operator"].str() {
+            "In" | "NotIn" if none => {
+                let why = "must be specified when `operator` is 'In' or 'NotIn'";
+                errors.push(FieldError::required(format!("{path}.values"), why));
+            }
+            "Exists" | "DoesNotExist" if !none => {
+                let why = "may not be specified when `operator` is 'Exists' or 'DoesNotExist'";
+                errors.push(FieldError::forbidden(format!("{path}.values"), why));
+            }
+            "In" | "NotIn" | "Exists" | "DoesNotExist" => {}
+            other => errors.push(FieldError::invalid(
+                format!("{path}.operator"),
+                other,
+                "not a valid selector operator",
+            )),
         }
-        Ok(user)
     }
 }

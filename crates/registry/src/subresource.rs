@@ -16,7 +16,7 @@ impl Door {
         let name = context.call.resource.group_resource();
         match (found.kind.clone(), context.call.verb) {
             (SubKind::Scale(paths), verb) => self.scale(context, &paths, verb).await,
-            (SubKind::Status | SubKind::Part, Verb::Get) => self.get(context),
+            (SubKind::Status | SubKind::Part, Verb::Get) => self.get(context).await,
             (SubKind::Status | SubKind::Part, Verb::Update | Verb::Patch) => {
                 self.rewrite_part(context).await
             }
@@ -69,7 +69,7 @@ impl Door {
         let body = context.call.body.clone();
         let object = match verb {
             Verb::Get => {
-                let reply = self.get(context)?;
+                let reply = self.get(context).await?;
                 let object = reply.object().expect("get answers an object").clone();
                 let scale = scale_of(&object, paths, &group.group_version().api_version());
                 return Ok(Reply {

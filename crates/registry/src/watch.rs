@@ -3,11 +3,10 @@
 //! Upstream counterpart: `storage/cacher`, without the second copy.
 
 use crate::{
-    Answer, Context, Door, Reply, VersionMatch,
-    convert::to_requested,
+    Answer, Context, Door, Reply, VersionMatch, convert,
     read::{self, Filter},
 };
-use env::{Time, World};
+use env::Time;
 use futures::{FutureExt, select_biased};
 use kinds::Kind;
 use machinery::{FieldError, Object, Status, Value, json};
@@ -61,8 +60,9 @@ pub enum WatchEvent {
 pub struct WatchStream {
     /// Kind of the objects.
     pub kind: Arc<Kind>,
-    world: World,
+    door: Door,
     filter: Filter,
+    /// Objects in here are as they are stored.
     pending: VecDeque<WatchEvent>,
     subscription: Subscription,
     seen: u64,
@@ -93,12 +93,16 @@ impl Door {
         };
         if initial {
             let present = filter.candidates(&snapshot, &context.kind.storage, None);
-            let added = present
+            let present: Vec<_> = present
                 .filter(|object| filter.accepts(object))
-                .map(|object| {
-                    WatchEvent::Object(EventType::Added, to_requested(object, &context.kind))
-                });
-            pending.extend(added);
+                .cloned()
+                .collect();
+            let present = match context.kind.conversion_webhook {
+                Some(_) => self.all_to_requested(present, &context.kind).await?,
+                None => present,
+            };
+            let added = |object| WatchEvent::Object(EventType::Added, object);
+            pending.extend(present.into_iter().map(added));
             if options.initial_events == Some(true) && options.bookmarks {
                 pending.push_back(WatchEvent::Bookmark {
                     revision: start,
@@ -113,7 +117,7 @@ impl Door {
             .map_err(|_| read::too_old(start, self.inner().store.oldest_revision()))?;
         let stream = WatchStream {
             kind: context.kind.clone(),
-            world: self.inner().world.clone(),
+            door: self.clone(),
             filter,
             pending,
             subscription,
@@ -158,7 +162,10 @@ impl WatchStream {
     /// The next event; `None` after a failure was reported.
     pub async fn next(&mut self) -> Option<WatchEvent> {
         loop {
-            if let Some(event) = self.pending.pop_front() {
+            if self.converts_next() {
+                self.convert_next().await;
+            }
+            if let Some(event) = self.pop() {
                 return Some(event);
             }
             if self.failed {
@@ -166,6 +173,41 @@ impl WatchStream {
             }
             self.wait().await;
         }
+    }
+
+    /// Whether the next event's object is waiting for a program outside to convert it.
+    fn converts_next(&self) -> bool {
+        match self.pending.front() {
+            Some(WatchEvent::Object(_, object)) => convert::waits(object, &self.kind),
+            _ => false,
+        }
+    }
+
+    /// Converts the next event where it stands, so that giving up waiting loses nothing. What
+    /// cannot be converted ends the watch.
+    async fn convert_next(&mut self) {
+        let Some(WatchEvent::Object(_, object)) = self.pending.front() else {
+            return;
+        };
+        let converted = self.door.to_requested(object, &self.kind).await;
+        match (converted, self.pending.front_mut()) {
+            (Ok(converted), Some(WatchEvent::Object(_, object))) => *object = converted,
+            (Err(status), _) => {
+                self.failed = true;
+                self.pending.clear();
+                self.pending.push_back(WatchEvent::Error(status));
+            }
+            (Ok(_), _) => {}
+        }
+    }
+
+    fn pop(&mut self) -> Option<WatchEvent> {
+        Some(match self.pending.pop_front()? {
+            WatchEvent::Object(kind, object) => {
+                WatchEvent::Object(kind, convert::at_once(&object, &self.kind))
+            }
+            other => other,
+        })
     }
 
     /// The next event if there is one without waiting.
@@ -176,11 +218,14 @@ impl WatchStream {
                 Err(_) => self.fail(),
             }
         }
-        self.pending.pop_front()
+        match self.converts_next() {
+            true => None,
+            false => self.pop(),
+        }
     }
 
     async fn wait(&mut self) {
-        let due = self.world.clock.sleep_until(self.next_bookmark);
+        let due = self.door.world().clock.sleep_until(self.next_bookmark);
         let news = select_biased! {
             changes = self.subscription.next().fuse() => Some(changes),
             () = due.fuse() => None,
@@ -189,7 +234,7 @@ impl WatchStream {
             Some(Ok(changes)) => self.take_in(&changes),
             Some(Err(_)) => self.fail(),
             None => {
-                self.next_bookmark = self.world.now() + BOOKMARK_PERIOD;
+                self.next_bookmark = self.door.now() + BOOKMARK_PERIOD;
                 if self.bookmarks {
                     self.pending.push_back(WatchEvent::Bookmark {
                         revision: self.seen,
@@ -236,7 +281,7 @@ impl WatchStream {
                 Arc::new(Object::from_bytes(old.bytes(), change.revision)),
             ),
         };
-        Some(WatchEvent::Object(kind, to_requested(&object, &self.kind)))
+        Some(WatchEvent::Object(kind, object))
     }
 
     /// The object of a bookmark event.

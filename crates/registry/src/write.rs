@@ -14,7 +14,7 @@
 //! | 11 dry run ends here; commit, retried where another write came between | here |
 
 use crate::{
-    Answer, Body, Context, Door, Operation, Pass, Reply, Review, Verb, convert, decode, managed,
+    Answer, Body, Context, Door, Operation, Pass, Reply, Review, Rounds, Verb, decode, managed,
     meta::{self, SUFFIX_LENGTH},
 };
 use machinery::{Object, Status, Value, flat};
@@ -117,8 +117,9 @@ impl Door {
         context: &mut Context<'_>,
         review: &Review<'_>,
     ) -> Result<Arc<Object>, Status> {
-        let mut stored = review.object.clone();
-        convert::to_storage(&mut stored, &context.kind);
+        let stored = self
+            .to_storage(review.object.clone(), &context.kind)
+            .await?;
         if context.call.options.dry_run {
             self.roll_back(review);
             return Ok(Arc::new(Object::new(&review.object, 0)));
@@ -129,7 +130,7 @@ impl Door {
             .commit(context, key.clone(), Expected::Absent, Write::Put(bytes))
             .await?
         {
-            Some(object) => Ok(convert::to_requested(&object, &context.kind)),
+            Some(object) => self.to_requested(&object, &context.kind).await,
             None => Err(Status::already_exists(
                 &context.call.resource.group_resource(),
                 &key.name,
@@ -167,7 +168,7 @@ impl Door {
                     outcome => return outcome,
                 }
             };
-            let live = convert::to_requested(&stored, &context.kind);
+            let live = self.to_requested(&stored, &context.kind).await?;
             let value = change(context, Some(&live))?;
             match self.update_once(context, &stored, &live, value).await? {
                 Attempt::Done(object) => return Ok(object),
@@ -254,12 +255,16 @@ impl Door {
         stored: &Arc<Object>,
         review: &Review<'_>,
     ) -> Result<Attempt, Status> {
-        let mut new = review.object.clone();
-        convert::to_storage(&mut new, &context.kind);
+        let new = self
+            .to_storage(review.object.clone(), &context.kind)
+            .await?;
         let finished = meta::is_finished(&context.kind, &new);
         let bytes = flat::encode(&new);
-        if !finished && bytes[..] == *stored.bytes() {
-            return Ok(Attempt::Done(convert::to_requested(stored, &context.kind)));
+        let same =
+            || bytes[..] == *stored.bytes() || managed::only_times_differ(&new, &bytes, stored);
+        if !finished && same() {
+            let unchanged = self.to_requested(stored, &context.kind).await?;
+            return Ok(Attempt::Done(unchanged));
         }
         if context.call.options.dry_run {
             self.roll_back(review);
@@ -278,7 +283,7 @@ impl Door {
             .commit(context, key, Expected::Revision(stored.revision()), write)
             .await?;
         Ok(match committed {
-            Some(object) => Attempt::Done(convert::to_requested(&object, &context.kind)),
+            Some(object) => Attempt::Done(self.to_requested(&object, &context.kind).await?),
             None if finished && context.revision > 0 => {
                 Attempt::Done(Arc::new(Object::new(&review.object, context.revision)))
             }
@@ -374,6 +379,7 @@ impl Door {
             old,
             options: &context.call.options,
             warnings: Vec::new(),
+            rounds: Rounds::default(),
         }
     }
 

@@ -3,6 +3,7 @@
 //! A run is a function of its seed and its code. Knows no Kubernetes and no operating
 //! system. Upstream counterpart: `k8s.io/utils/clock/testing`, taken to its end.
 
+mod callout;
 mod clock;
 mod containers;
 mod disk;
@@ -12,6 +13,7 @@ mod profile;
 mod sim;
 mod task;
 
+pub use callout::{Scripted, SimCallout};
 pub use containers::SimContainers;
 pub use disk::*;
 pub use domain::Domain;
