@@ -166,14 +166,15 @@ fn binding(o: &Value) -> Errors {
         let path = format!("subjects[{at}]");
         present(&mut errors, &format!("{path}.name"), &subject["name"]);
         match subject["kind"].str() {
-            "ServiceAccount" => {
+            // In a namespace it is that namespace's where none is named.
+            "ServiceAccount" if cluster => {
                 present(
                     &mut errors,
                     &format!("{path}.namespace"),
                     &subject["namespace"],
                 );
             }
-            "User" | "Group" => {}
+            "ServiceAccount" | "User" | "Group" => {}
             kind => {
                 let known = &["ServiceAccount", "User", "Group"];
                 errors.push(FieldError::not_supported(
