@@ -9,12 +9,14 @@ mod body;
 mod discovery;
 mod health;
 mod identity;
+mod metrics;
 mod nodes;
 mod options;
 mod path;
 mod pki;
+mod printed;
 mod server;
-mod spdy;
+pub mod spdy;
 mod stream;
 mod watch;
 

@@ -58,6 +58,8 @@ impl FieldSet {
             own: map.contains_key("."),
             children: children
                 .map(|(key, inner)| (key.clone(), FieldSet::read(inner)))
+                // Nothing is left of an element below which nothing is known.
+                .filter(|(_, inner)| !inner.is_empty())
                 .collect(),
         }
     }

@@ -332,11 +332,12 @@ pub fn apply(
     let before = tracked(live, of, by);
     let mut own = Entry::new(by, true);
     own.fields = field_set(&config, of);
-    strip(&mut own.fields);
     if let Some(reset) = by.reset {
         own.fields.subtract_trees(reset);
     }
     let merged = merged(live, &config, of, &before, &own);
+    // Not before: the name it says keeps `metadata` from going with what else was said there.
+    strip(&mut own.fields);
     let work = Apply { before, own, force };
     let mut merged = finish(live, merged, of, work)?;
     if by.name == last_applied::KUBECTL {
