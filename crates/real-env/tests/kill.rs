@@ -19,9 +19,9 @@ use tokio::runtime::Handle;
 /// Tells the child which directory to write to.
 const DIRECTORY: &str = "STORE_KILL_TEST_DIRECTORY";
 const WRITERS: u64 = 16;
-const ROUNDS: u64 = 3;
+const ROUNDS: u64 = 24;
 /// Acknowledgements to wait for before the kill.
-const ACKNOWLEDGEMENTS: usize = 500;
+const ACKNOWLEDGEMENTS: usize = 300;
 
 async fn open(directory: &Path) -> Arc<Store> {
     let options = StoreOptions {
