@@ -18,6 +18,10 @@ pub struct Schema {
     pub nodes: Vec<Node>,
     /// Named types: `io.k8s.api.core.v1.Pod`.
     pub names: BTreeMap<SmolStr, NodeId>,
+    /// Whether any type of a CRD's is an embedded object.
+    pub has_embedded: bool,
+    /// Whether any list of a CRD's is a set or a map.
+    pub has_identities: bool,
 }
 
 /// One type.

@@ -1,8 +1,11 @@
-//! A CRD's `openAPIV3Schema` into the shared form of types, refusing what is not structural.
+//! A CRD's `openAPIV3Schema` into the shared form of types.
+//!
+//! Takes what it finds: whether a schema may be written is decided beside it.
 
+use super::{flag, given};
 use crate::{
     Checks, Field, ListKind, Node, NodeId, OBJECT_META, Schema, Shape, Struct, TypeRef, builtin,
-    compile_pattern, crd::validate::validate_at, path::Path,
+    path::Path,
 };
 use machinery::{FieldError, SmolStr, Value};
 use std::{collections::BTreeMap, sync::Arc};
@@ -10,38 +13,41 @@ use std::{collections::BTreeMap, sync::Arc};
 /// Nesting deeper than this is refused, so that no walk runs out of stack.
 const MAX_DEPTH: usize = 100;
 
-/// Compiles the schema of one version. `path` is where it stands in the CRD
-/// (`spec.versions[0].schema.openAPIV3Schema`), for errors. `apiVersion`, `kind` and `metadata`
-/// are those of every object.
-///
-/// # Errors
-/// Upstream's field errors for what is not structural.
-pub fn compile_crd_schema(schema: &Value, path: &str) -> Result<TypeRef, Vec<FieldError>> {
+/// A compiled schema and what only compiling finds.
+pub(super) struct Compiled {
+    /// The type.
+    pub of: TypeRef,
+    /// Where it is nested too deeply.
+    pub errors: Vec<FieldError>,
+    /// Nodes with defaults and where these stand.
+    pub defaults: Vec<Placed>,
+}
+
+/// A node with a default.
+pub(super) struct Placed {
+    /// Where the default stands.
+    pub path: String,
+    /// Its node.
+    pub node: NodeId,
+    /// Whether it is part of an object's metadata, where other rules hold.
+    pub inside_meta: bool,
+}
+
+/// Compiles the schema that stands at `path`.
+pub(super) fn compile(schema: &Value, path: &str) -> Compiled {
     let mut compiler = Compiler {
         path: Path::new(path),
         ..Compiler::default()
     };
     let root = compiler.root(schema);
     compiler.schema.finish();
-    let of = TypeRef {
-        schema: Arc::new(compiler.schema),
-        id: root,
-    };
-    let mut errors = compiler.errors;
-    if errors.is_empty() {
-        for (path, node) in compiler.defaults {
-            let default = of.schema.node(node).default.as_ref();
-            errors.extend(
-                default
-                    .into_iter()
-                    .flat_map(|value| validate_at(value, &of.to(node), &path)),
-            );
-        }
-    }
-    if errors.is_empty() {
-        Ok(of)
-    } else {
-        Err(errors)
+    Compiled {
+        of: TypeRef {
+            schema: Arc::new(compiler.schema),
+            id: root,
+        },
+        errors: compiler.errors,
+        defaults: compiler.defaults,
     }
 }
 
@@ -51,8 +57,10 @@ struct Compiler {
     path: Path,
     depth: usize,
     errors: Vec<FieldError>,
-    /// Nodes with defaults and where these stand, to be checked when all is compiled.
-    defaults: Vec<(String, NodeId)>,
+    /// Nodes with defaults, to be checked when all is compiled.
+    defaults: Vec<Placed>,
+    /// Whether the walk is below an object's metadata.
+    inside_meta: bool,
     /// Built-in nodes already copied.
     copied: BTreeMap<NodeId, NodeId>,
 }
@@ -60,8 +68,8 @@ struct Compiler {
 /// What a schema is part of: decides whether its type must be stated.
 #[derive(Clone, Copy, PartialEq)]
 enum Part {
+    /// A field or an item.
     Field,
-    Item,
     /// Below `allOf`, `anyOf`, `oneOf` or `not`: only checks.
     Check,
 }
@@ -74,40 +82,24 @@ impl Compiler {
         )
     }
 
-    fn at(&self, key: &str) -> String {
-        format!("{}.{key}", self.path.as_str())
-    }
-
     fn root(&mut self, schema: &Value) -> NodeId {
-        match schema["type"].str() {
-            "object" => {}
-            "" => self.errors.push(FieldError::required(
-                self.at("type"),
-                "must not be empty at the root",
-            )),
-            other => self.errors.push(FieldError::invalid(
-                self.at("type"),
-                other,
-                "must be object at the root",
-            )),
-        }
         let id = self.node(schema, Part::Field);
         self.add_object_fields(id);
         id
     }
 
-    /// Adds what every whole object has.
+    /// Adds what every whole object has. What the schema checks of names stays.
     fn add_object_fields(&mut self, id: NodeId) {
-        let text = self.push(Node {
-            shape: Shape::String,
-            typed: true,
-            ..Node::default()
-        });
-        let meta = builtin()
-            .named(OBJECT_META)
-            .expect("the facts table holds object metadata");
-        let meta = self.copy(meta);
-        let fields = [("apiVersion", text), ("kind", text), ("metadata", meta)];
+        let Shape::Struct(known) = &self.schema.nodes[id.0 as usize].shape else {
+            return;
+        };
+        let given = |name: &str| known.field(name).map(|field| field.node);
+        let (version, kind, meta) = (given("apiVersion"), given("kind"), given("metadata"));
+        let fields = [
+            ("apiVersion", self.text(version)),
+            ("kind", self.text(kind)),
+            ("metadata", self.object_meta(meta)),
+        ];
         if let Shape::Struct(known) = &mut self.schema.nodes[id.0 as usize].shape {
             known
                 .fields
@@ -117,6 +109,52 @@ impl Compiler {
                 .extend(fields.map(|(name, node)| custom_field(name.into(), node)));
             known.fields.sort_by(|a, b| a.name.cmp(&b.name));
         }
+    }
+
+    fn text(&mut self, given: Option<NodeId>) -> NodeId {
+        let is_text = |id: &NodeId| self.schema.node(*id).shape == Shape::String;
+        given.filter(is_text).unwrap_or_else(|| {
+            self.push(Node {
+                shape: Shape::String,
+                typed: true,
+                ..Node::default()
+            })
+        })
+    }
+
+    /// Object metadata; where the schema says something of a name, a copy of its own.
+    fn object_meta(&mut self, given: Option<NodeId>) -> NodeId {
+        let meta = builtin()
+            .named(OBJECT_META)
+            .expect("the facts table holds object metadata");
+        let shared = self.copy(meta);
+        let checked: Vec<(SmolStr, NodeId)> = given.map_or(Vec::new(), |given| {
+            let Shape::Struct(known) = &self.schema.node(given).shape else {
+                return Vec::new();
+            };
+            let checked = |field: &&Field| self.schema.node(field.node).checks.is_some();
+            let fields = known.fields.iter().filter(checked);
+            fields
+                .map(|field| (field.name.clone(), field.node))
+                .collect()
+        });
+        if checked.is_empty() {
+            return shared;
+        }
+        let source = self.schema.node(shared);
+        let (name, mut shape) = (source.name.clone(), source.shape.clone());
+        if let Shape::Struct(known) = &mut shape {
+            for field in &mut known.fields {
+                if let Some((_, node)) = checked.iter().find(|(name, _)| field.name == *name) {
+                    field.node = *node;
+                }
+            }
+        }
+        self.push(Node {
+            name,
+            shape,
+            ..Node::default()
+        })
     }
 
     /// Copies a built-in type and all it refers to.
@@ -164,13 +202,23 @@ impl Compiler {
         let id = self.push(Node {
             typed: !schema["type"].str().is_empty() || flag(schema, "x-kubernetes-int-or-string"),
             nullable: flag(schema, "nullable"),
-            default: schema.get("default").cloned(),
+            default: schema
+                .get("default")
+                .filter(|value| !value.is_null())
+                .cloned(),
             checks: (!checks.is_trivial()).then(|| Box::new(checks)),
             shape,
             ..Node::default()
         });
-        if schema.get("default").is_some() {
-            self.defaults.push((self.at("default"), id));
+        self.schema.has_embedded |= flag(schema, "x-kubernetes-embedded-resource");
+        self.schema.has_identities |=
+            matches!(schema["x-kubernetes-list-type"].str(), "set" | "map");
+        if given(schema, "default") {
+            self.defaults.push(Placed {
+                path: format!("{}.default", self.path.as_str()),
+                node: id,
+                inside_meta: self.inside_meta,
+            });
         }
         if flag(schema, "x-kubernetes-embedded-resource") {
             self.add_object_fields(id);
@@ -181,12 +229,6 @@ impl Compiler {
 
     fn shape(&mut self, schema: &Value, part: Part) -> Shape {
         let preserve = flag(schema, "x-kubernetes-preserve-unknown-fields");
-        if schema.get("$ref").is_some_and(|value| !value.is_null()) {
-            self.errors.push(FieldError::forbidden(
-                self.at("$ref"),
-                "$ref is not supported",
-            ));
-        }
         if flag(schema, "x-kubernetes-int-or-string") {
             return Shape::IntOrString;
         }
@@ -198,26 +240,10 @@ impl Compiler {
             "number" => Shape::Float,
             "boolean" => Shape::Bool,
             "array" => self.list(schema, part),
-            "object" => self.object(schema, preserve),
+            "object" => self.object(schema, preserve, part),
             "" if part == Part::Check => self.loose(schema),
             "" if preserve => self.preserved(schema),
-            "" => {
-                let what = if part == Part::Item {
-                    "array items"
-                } else {
-                    "object fields"
-                };
-                let detail = format!("must not be empty for specified {what}");
-                self.errors
-                    .push(FieldError::required(self.at("type"), detail));
-                Shape::Any
-            }
-            other => {
-                let known = ["array", "boolean", "integer", "number", "object", "string"];
-                self.errors
-                    .push(FieldError::not_supported(self.at("type"), other, &known));
-                Shape::Any
-            }
+            _ => Shape::Any,
         }
     }
 
@@ -227,7 +253,7 @@ impl Compiler {
             self.list(schema, Part::Check)
         } else if schema.get("properties").is_some() || schema.get("additionalProperties").is_some()
         {
-            self.object_with(schema, true, Part::Check)
+            self.object(schema, true, Part::Check)
         } else {
             Shape::Any
         }
@@ -236,48 +262,48 @@ impl Compiler {
     /// Preserved without a type: anything, but known properties of it keep their types.
     fn preserved(&mut self, schema: &Value) -> Shape {
         if schema.get("properties").is_some() {
-            self.object(schema, true)
+            self.object(schema, true, Part::Field)
         } else {
             Shape::Any
         }
     }
 
-    fn object(&mut self, schema: &Value, preserve: bool) -> Shape {
-        self.object_with(schema, preserve, Part::Field)
-    }
-
-    fn object_with(&mut self, schema: &Value, preserve: bool, part: Part) -> Shape {
+    fn object(&mut self, schema: &Value, preserve: bool, part: Part) -> Shape {
         let (properties, additional) = (&schema["properties"], schema.get("additionalProperties"));
-        let atomic = self.map_type(schema);
+        let atomic = schema["x-kubernetes-map-type"].str() == "atomic";
+        let mut rest = None;
         if let Some(additional) =
             additional.filter(|value| !matches!(value, Value::Null | Value::Bool(false)))
         {
-            if properties.entries().next().is_some() {
-                let detail = "additionalProperties and properties are mutual exclusive";
-                self.errors.push(FieldError::forbidden(
-                    self.at("additionalProperties"),
-                    detail,
-                ));
-            }
             let mark = self.path.member("additionalProperties");
             let value = match additional {
                 Value::Object(_) => self.node(additional, part),
-                _ => self.push(Node::default()),
+                _ => self.push(anything_flat()),
             };
             self.path.back(mark);
-            return Shape::Map { value, atomic };
+            if properties.entries().next().is_none() {
+                return Shape::Map { value, atomic };
+            }
+            rest = Some(value);
         }
         let mut fields = Vec::new();
+        let outside = self.inside_meta;
+        let whole = self.depth == 1 || flag(schema, "x-kubernetes-embedded-resource");
         for (name, property) in properties.entries() {
+            let envelope = matches!(name.as_str(), "metadata" | "apiVersion" | "kind");
+            self.inside_meta = outside || (whole && envelope);
             let outer = self.path.member("properties");
             self.path.key(name);
             let node = self.node(property, part);
             self.path.back(outer);
             fields.push(custom_field(name.clone(), node));
         }
+        self.inside_meta = outside;
+        fields.sort_by(|a, b| a.name.cmp(&b.name));
         Shape::Struct(Struct {
             fields,
             preserve_unknown: preserve,
+            additional: rest,
             atomic,
             embedded: flag(schema, "x-kubernetes-embedded-resource"),
             custom: true,
@@ -285,98 +311,22 @@ impl Compiler {
         })
     }
 
-    fn map_type(&mut self, schema: &Value) -> bool {
-        match schema["x-kubernetes-map-type"].str() {
-            "" | "granular" => false,
-            "atomic" => true,
-            other => {
-                let at = self.at("x-kubernetes-map-type");
-                self.errors.push(FieldError::not_supported(
-                    at,
-                    other,
-                    &["atomic", "granular"],
-                ));
-                false
-            }
-        }
-    }
-
     fn list(&mut self, schema: &Value, part: Part) -> Shape {
         let items = &schema["items"];
-        if items.is_null() && part != Part::Check {
-            self.errors
-                .push(FieldError::required(self.at("items"), "must be specified"));
-        }
         let mark = self.path.member("items");
-        let item_part = if part == Part::Check {
-            part
-        } else {
-            Part::Item
-        };
         let item = if items.is_null() {
             self.push(Node::default())
         } else {
-            self.node(items, item_part)
+            self.node(items, part)
         };
         self.path.back(mark);
         Shape::List {
             item,
-            kind: self.list_kind(schema),
-        }
-    }
-
-    fn list_kind(&mut self, schema: &Value) -> ListKind {
-        let keys: Vec<SmolStr> = schema["x-kubernetes-list-map-keys"]
-            .items()
-            .iter()
-            .map(|key| key.str().into())
-            .collect();
-        match schema["x-kubernetes-list-type"].str() {
-            "" | "atomic" => ListKind::Atomic,
-            "set" => ListKind::Set,
-            "map" => {
-                if keys.is_empty() {
-                    let detail = "must not be empty if x-kubernetes-list-type is map";
-                    self.errors.push(FieldError::required(
-                        self.at("x-kubernetes-list-map-keys"),
-                        detail,
-                    ));
-                }
-                for key in &keys {
-                    if schema.at(&["items", "properties", key]).is_null() {
-                        let at = self.at("x-kubernetes-list-map-keys");
-                        let detail = "entries must all be names of item properties";
-                        self.errors
-                            .push(FieldError::invalid(at, key.clone(), detail));
-                    }
-                }
-                ListKind::Map(keys)
-            }
-            other => {
-                let at = self.at("x-kubernetes-list-type");
-                self.errors.push(FieldError::not_supported(
-                    at,
-                    other,
-                    &["atomic", "map", "set"],
-                ));
-                ListKind::Atomic
-            }
+            kind: list_kind(schema),
         }
     }
 
     fn checks(&mut self, schema: &Value) -> Checks {
-        let pattern = schema["pattern"].str();
-        if let Err(why) = compile_pattern(pattern) {
-            let detail = format!("must be a valid regular expression, but isn't: {why}");
-            self.errors
-                .push(FieldError::invalid(self.at("pattern"), pattern, detail));
-        }
-        if flag(schema, "uniqueItems") {
-            let detail =
-                "uniqueItems cannot be set to true since the runtime complexity becomes quadratic";
-            self.errors
-                .push(FieldError::forbidden(self.at("uniqueItems"), detail));
-        }
         let number = |key: &str| schema[key].as_f64();
         let size = |low: &str, high: &str| {
             let count = |key: &str| {
@@ -388,7 +338,7 @@ impl Compiler {
         };
         Checks {
             format: schema["format"].str().into(),
-            pattern: pattern.into(),
+            pattern: schema["pattern"].str().into(),
             allowed: schema["enum"].items().to_vec(),
             minimum: number("minimum").map(|limit| (limit, flag(schema, "exclusiveMinimum"))),
             maximum: number("maximum").map(|limit| (limit, flag(schema, "exclusiveMaximum"))),
@@ -427,8 +377,27 @@ impl Compiler {
     }
 }
 
-fn flag(schema: &Value, key: &str) -> bool {
-    schema[key] == Value::Bool(true)
+fn list_kind(schema: &Value) -> ListKind {
+    match schema["x-kubernetes-list-type"].str() {
+        "set" => ListKind::Set,
+        "map" => {
+            let keys = schema["x-kubernetes-list-map-keys"].items().iter();
+            ListKind::Map(keys.map(|key| key.str().into()).collect())
+        }
+        _ => ListKind::Atomic,
+    }
+}
+
+/// What `additionalProperties: true` lets through: values, but no fields of objects.
+fn anything_flat() -> Node {
+    Node {
+        shape: Shape::Struct(Struct {
+            custom: true,
+            ..Struct::default()
+        }),
+        nullable: true,
+        ..Node::default()
+    }
 }
 
 /// A field whose value is kept as written.

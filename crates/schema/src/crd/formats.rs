@@ -2,12 +2,54 @@
 //!
 //! Upstream counterpart: `kube-openapi/pkg/validation/strfmt`.
 
+use crate::Shape;
 use std::net::{Ipv4Addr, Ipv6Addr};
+
+/// The format, if values of this shape can have it; others are no part of the schema.
+pub(super) fn known<'a>(name: &'a str, shape: &Shape) -> &'a str {
+    let applies = match shape {
+        Shape::String | Shape::Any => KNOWN.contains(&name.replace('-', "").as_str()),
+        Shape::Int { .. } => matches!(name, "int32" | "int64"),
+        Shape::Float => matches!(name, "float" | "double"),
+        _ => false,
+    };
+    if applies { name } else { "" }
+}
+
+/// Formats of texts, without their hyphens.
+const KNOWN: [&str; 26] = [
+    "bsonobjectid",
+    "uri",
+    "email",
+    "hostname",
+    "ipv4",
+    "ipv6",
+    "cidr",
+    "mac",
+    "uuid",
+    "uuid3",
+    "uuid4",
+    "uuid5",
+    "isbn",
+    "isbn10",
+    "isbn13",
+    "creditcard",
+    "ssn",
+    "hexcolor",
+    "rgbcolor",
+    "byte",
+    "password",
+    "date",
+    "duration",
+    "datetime",
+    "k8sshortname",
+    "k8slongname",
+];
 
 /// Whether `text` is of the format called `name`.
 pub(super) fn is_of_format(name: &str, text: &str) -> bool {
     match name {
-        "date-time" => machinery::parse_time(text).is_some(),
+        "date-time" | "datetime" => machinery::parse_time(text).is_some(),
         "date" => text.len() == 10 && machinery::parse_time(&format!("{text}T00:00:00Z")).is_some(),
         "byte" => crate::base64_error(text).is_none(),
         "ipv4" => text.parse::<Ipv4Addr>().is_ok(),
