@@ -1,14 +1,25 @@
 //! Answers as bytes, in the form the client chose.
 
-use crate::options::Query;
+use crate::{metrics::Served, options::Query, printed::Printed};
 use bytes::Bytes;
 use codec::{Choice, Encoding, IncludeObject, ListHead, Offer, TableColumn, Transform};
-use http_body_util::{BodyExt, Full, combinators::UnsyncBoxBody};
-use hyper::{Response, StatusCode, header};
+use flate2::{Compression, write::GzEncoder};
+use http_body_util::{BodyExt, Full, StreamBody, combinators::UnsyncBoxBody};
+use hyper::{
+    Response, StatusCode,
+    body::{Body, Frame},
+    header,
+};
 use kinds::Kind;
 use machinery::{Object, Status, Value};
 use registry::{List, Reply};
-use std::{convert::Infallible, sync::Arc};
+use std::{
+    convert::Infallible,
+    io::Write,
+    pin::Pin,
+    sync::Arc,
+    task::{Context, Poll},
+};
 
 /// A response body, whole or streamed.
 pub type ResponseBody = UnsyncBoxBody<Bytes, Infallible>;
@@ -29,9 +40,35 @@ pub fn offer(kind: &Kind) -> Offer<'static> {
     }
 }
 
+/// Pieces of a streamed body, bytes.
+const CHUNK: usize = 64 * 1024;
+
 /// A response with a whole body.
-pub fn whole(status: u16, content_type: &str, body: Vec<u8>) -> HttpResponse {
-    let body = Full::new(Bytes::from(body)).boxed_unsync();
+pub fn whole(status: u16, content_type: &str, body: impl Into<Bytes>) -> HttpResponse {
+    with_body(status, content_type, Full::new(body.into()).boxed_unsync())
+}
+
+/// A response that is made while it is sent; one that fits a piece is sent whole.
+fn streamed(
+    content_type: &str,
+    mut pieces: impl Iterator<Item = Bytes> + Send + 'static,
+) -> HttpResponse {
+    let first = pieces.next().unwrap_or_default();
+    if first.len() < CHUNK {
+        return whole(200, content_type, first);
+    }
+    let frames = std::iter::once(first).chain(pieces);
+    let frames = futures::stream::iter(frames.map(|piece| Ok(Frame::data(piece))));
+    let mut response = with_body(200, content_type, StreamBody::new(frames).boxed_unsync());
+    response.extensions_mut().insert(Long);
+    response
+}
+
+/// Marks a streamed answer that is worth compressing, unlike a watch.
+#[derive(Clone, Copy)]
+struct Long;
+
+fn with_body(status: u16, content_type: &str, body: ResponseBody) -> HttpResponse {
     let mut response = Response::new(body);
     *response.status_mut() =
         StatusCode::from_u16(status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
@@ -65,7 +102,7 @@ pub fn failure(status: &Status) -> HttpResponse {
 /// A tree in a chosen form.
 pub fn value(status: u16, choice: Choice, value: &Value) -> HttpResponse {
     match choice.encoding {
-        Encoding::Yaml => whole(status, "application/yaml", codec::encode_yaml(value).into()),
+        Encoding::Yaml => whole(status, "application/yaml", codec::encode_yaml(value)),
         // Values that are no stored kind have their JSON form accepted everywhere.
         Encoding::Json | Encoding::Protobuf => {
             let mut bytes = codec::encode_json_value(value);
@@ -75,12 +112,12 @@ pub fn value(status: u16, choice: Choice, value: &Value) -> HttpResponse {
     }
 }
 
-/// One object.
+/// One object; `shared` has the bytes of stored ones.
 pub fn object(
     status: u16,
     choice: Choice,
-    kind: &Kind,
-    object: &Object,
+    (kind, object): (&Arc<Kind>, &Object),
+    shared: Option<&Printed>,
     query: &Query,
     now: u64,
 ) -> Result<HttpResponse, Status> {
@@ -95,15 +132,21 @@ pub fn object(
             },
             query.include_object()?,
             now,
-        ),
+        )
+        .into(),
         (Transform::PartialObjectMetadata, _) => {
             let mut out = Vec::new();
             codec::write_partial_metadata(&mut out, object);
-            out
+            out.into()
         }
         (_, Encoding::Yaml) => codec::encode_yaml(&object.to_value()).into(),
-        (_, Encoding::Protobuf) => codec::encode_object_protobuf(object, &kind.gvk, &kind.type_ref),
-        (_, Encoding::Json) => codec::encode_json(object),
+        (_, encoding) => match (shared, encoding) {
+            (Some(shared), _) => shared.object(kind, object, encoding),
+            (None, Encoding::Protobuf) => {
+                codec::encode_object_protobuf(object, &kind.gvk, &kind.type_ref).into()
+            }
+            (None, _) => codec::encode_json(object).into(),
+        },
     };
     Ok(whole(status, &content_type, bytes))
 }
@@ -121,7 +164,7 @@ pub fn columns(kind: &Kind) -> Vec<TableColumn> {
 }
 
 /// A table of objects.
-pub fn table(
+fn table(
     kind: &Kind,
     objects: &[&Object],
     head: &ListHead<'_>,
@@ -146,9 +189,15 @@ pub fn table(
     out
 }
 
-/// A page of objects.
-pub fn list(choice: Choice, list: &List, query: &Query, now: u64) -> Result<HttpResponse, Status> {
-    let kind = &list.kind;
+/// A page of objects; JSON goes out while it is printed.
+pub fn list(
+    choice: Choice,
+    list: List,
+    shared: &Arc<Printed>,
+    query: &Query,
+    now: u64,
+) -> Result<HttpResponse, Status> {
+    let kind = list.kind.clone();
     let api_version = kind.api_version();
     let head = ListHead {
         api_version: &api_version,
@@ -157,50 +206,109 @@ pub fn list(choice: Choice, list: &List, query: &Query, now: u64) -> Result<Http
         continue_token: &list.next,
         remaining: list.remaining.map(|count| count as i64),
     };
-    let objects: Vec<&Object> = list.items.iter().map(Arc::as_ref).collect();
-    let bytes = match (choice.transform, choice.encoding) {
-        (Transform::Table, _) => table(kind, &objects, &head, query.include_object()?, now),
+    let content_type = choice.content_type(false);
+    match (choice.transform, choice.encoding) {
+        (Transform::Table, _) => {
+            let include = query.include_object()?;
+            let mut open = Vec::with_capacity(CHUNK);
+            codec::open_table(&mut open, &head, Some(&columns(&kind)));
+            let row = move |out: &mut Vec<u8>, object: &Object| {
+                codec::write_row(out, &kind.columns.row(object, now), object, include, None);
+            };
+            Ok(streamed(&content_type, Pieces::new(open, list.items, row)))
+        }
         (Transform::PartialObjectMetadata | Transform::PartialObjectMetadataList, _) => {
             let head = ListHead {
                 api_version: "meta.k8s.io/v1",
                 kind: "PartialObjectMetadataList",
                 ..head
             };
-            items(&head, &objects, codec::write_partial_metadata)
+            let open = opened(&head);
+            let pieces = Pieces::new(open, list.items, codec::write_partial_metadata);
+            Ok(streamed(&content_type, pieces))
         }
         (_, Encoding::Protobuf) => {
-            codec::encode_list_protobuf(&head, &kind.type_ref, objects.iter().copied())
+            let items = list.items.iter().map(Arc::as_ref);
+            let bytes = codec::encode_list_protobuf(&head, &kind.type_ref, items);
+            Ok(whole(200, &content_type, bytes))
         }
-        (_, Encoding::Json) => items(&head, &objects, |out, object| {
-            codec::write_object(out, object, None)
-        }),
+        (_, Encoding::Json) => {
+            let size = list.items.iter().map(|item| codec::printed_size(item));
+            let keep = Printed::keeps_list(size.sum());
+            let (open, shared) = (opened(&head), shared.clone());
+            let item = move |out: &mut Vec<u8>, object: &Object| {
+                shared.append(out, &kind, object, keep);
+            };
+            Ok(streamed(&content_type, Pieces::new(open, list.items, item)))
+        }
         (_, Encoding::Yaml) => {
-            let json = items(&head, &objects, |out, object| {
-                codec::write_object(out, object, None)
-            });
-            let decoded = codec::decode_json(&json, codec::Limits::default())?;
-            codec::encode_yaml(&decoded.value).into()
+            let write = |out: &mut Vec<u8>, object: &Object| codec::write_object(out, object, None);
+            let json = Pieces::new(opened(&head), list.items, write).collect::<Vec<_>>();
+            let decoded = codec::decode_json(&json.concat(), codec::Limits::default())?;
+            let yaml = codec::encode_yaml(&decoded.value);
+            Ok(whole(200, &content_type, yaml))
         }
-    };
-    Ok(whole(200, &choice.content_type(false), bytes))
+    }
 }
 
-fn items(
-    head: &ListHead<'_>,
-    objects: &[&Object],
-    write: impl Fn(&mut Vec<u8>, &Object),
-) -> Vec<u8> {
-    let size: usize = objects.iter().map(|object| object.bytes().len() * 3).sum();
-    let mut out = Vec::with_capacity(256 + size);
+fn opened(head: &ListHead<'_>) -> Vec<u8> {
+    let mut out = Vec::with_capacity(CHUNK);
     codec::open_list(&mut out, head);
-    for (at, object) in objects.iter().enumerate() {
-        if at > 0 {
-            out.push(b',');
-        }
-        write(&mut out, object);
-    }
-    codec::close_list(&mut out);
     out
+}
+
+/// What follows the last item of a list or the last row of a table.
+const CLOSE: &[u8] = b"]}\n";
+
+/// A list on its way out, piece by piece; each object is let go once it is printed.
+struct Pieces<F> {
+    out: Vec<u8>,
+    items: std::vec::IntoIter<Arc<Object>>,
+    write: F,
+    several: bool,
+    over: bool,
+}
+
+impl<F: Fn(&mut Vec<u8>, &Object)> Pieces<F> {
+    /// After the bytes that open the list.
+    fn new(open: Vec<u8>, items: Vec<Arc<Object>>, write: F) -> Self {
+        Self {
+            out: open,
+            items: items.into_iter(),
+            write,
+            several: false,
+            over: false,
+        }
+    }
+}
+
+impl<F: Fn(&mut Vec<u8>, &Object)> Iterator for Pieces<F> {
+    type Item = Bytes;
+
+    fn next(&mut self) -> Option<Bytes> {
+        if self.over {
+            return None;
+        }
+        let mut out = std::mem::take(&mut self.out);
+        // The last item of a piece may go beyond its size; most do so by less than an eighth.
+        out.reserve(CHUNK + CHUNK / 8);
+        while out.len() < CHUNK && !self.over {
+            match self.items.next() {
+                Some(object) => {
+                    if self.several {
+                        out.push(b',');
+                    }
+                    self.several = true;
+                    (self.write)(&mut out, &object);
+                }
+                None => {
+                    out.extend_from_slice(CLOSE);
+                    self.over = true;
+                }
+            }
+        }
+        Some(out.into())
+    }
 }
 
 /// Adds `Warning` headers (RFC 7234 form, as upstream).
@@ -219,33 +327,101 @@ pub fn code(reply: &Reply) -> u16 {
     if reply.created { 201 } else { 200 }
 }
 
-/// Whole bodies above this size are worth compressing (upstream's number), bytes.
-const COMPRESS_MIN: usize = 128 * 1024;
+/// Bodies above this size are worth compressing (upstream's number), bytes.
+const COMPRESS_MIN: u64 = 128 * 1024;
+/// Level of compression (upstream's): time is dearer than bytes.
+const COMPRESS_LEVEL: Compression = Compression::new(1);
 
-/// The same response, gzip-compressed if it is whole and large.
-pub async fn compressed(response: HttpResponse) -> HttpResponse {
-    use hyper::body::Body;
+/// The same response, gzip-compressed while it is sent, if it is large and no watch.
+pub fn compressed(mut response: HttpResponse) -> HttpResponse {
     let exact = response.body().size_hint().exact();
-    if exact.is_none_or(|size| size < COMPRESS_MIN as u64) {
+    let long = response.extensions().get::<Long>().is_some();
+    if !long && exact.is_none_or(|size| size < COMPRESS_MIN) {
         return response;
     }
-    let (mut parts, body) = response.into_parts();
-    let Ok(collected) = body.collect().await;
-    let mut encoder = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
-    let bytes = collected.to_bytes();
-    // Writing into memory does not fail.
-    let zipped = std::io::Write::write_all(&mut encoder, &bytes).and_then(|()| encoder.finish());
-    let body = match zipped {
-        Ok(zipped) => {
-            parts.headers.insert(
-                header::CONTENT_ENCODING,
-                header::HeaderValue::from_static("gzip"),
-            );
-            Bytes::from(zipped)
+    let gzip = header::HeaderValue::from_static("gzip");
+    let varies = header::HeaderValue::from_static("Accept-Encoding");
+    response
+        .headers_mut()
+        .insert(header::CONTENT_ENCODING, gzip);
+    response.headers_mut().append(header::VARY, varies);
+    response.map(|body| {
+        let source = Zip {
+            body,
+            encoder: Some(GzEncoder::new(Vec::new(), COMPRESS_LEVEL)),
+        };
+        let frames = futures::stream::unfold(source, |mut zip| async move {
+            let piece = zip.piece().await?;
+            Some((Ok(Frame::data(piece)), zip))
+        });
+        StreamBody::new(frames).boxed_unsync()
+    })
+}
+
+/// A body being compressed.
+struct Zip {
+    body: ResponseBody,
+    /// None when everything has been given out.
+    encoder: Option<GzEncoder<Vec<u8>>>,
+}
+
+impl Zip {
+    /// The next compressed bytes. Writing into memory does not fail.
+    async fn piece(&mut self) -> Option<Bytes> {
+        const MEMORY: &str = "memory takes any bytes";
+        loop {
+            let Some(frame) = self.body.frame().await else {
+                let encoder = self.encoder.take()?;
+                return Some(encoder.finish().expect(MEMORY).into());
+            };
+            let Ok(frame) = frame;
+            let encoder = self.encoder.as_mut()?;
+            // A whole body is one frame of any size.
+            for part in frame
+                .data_ref()
+                .into_iter()
+                .flat_map(|data| data.chunks(CHUNK))
+            {
+                encoder.write_all(part).expect(MEMORY);
+            }
+            if !encoder.get_ref().is_empty() {
+                return Some(std::mem::take(encoder.get_mut()).into());
+            }
         }
-        Err(_) => bytes,
-    };
-    Response::from_parts(parts, Full::new(body).boxed_unsync())
+    }
+}
+
+/// The same response, counted when it has been sent; whole ones are as good as sent.
+pub fn counted(response: HttpResponse, mut served: Served) -> HttpResponse {
+    served.answered(response.status().as_u16());
+    if let Some(size) = response.body().size_hint().exact() {
+        served.sent(size);
+        return response;
+    }
+    response.map(|body| Counted { body, served }.boxed_unsync())
+}
+
+/// A streamed body whose request is being served until its end.
+struct Counted {
+    body: ResponseBody,
+    served: Served,
+}
+
+impl Body for Counted {
+    type Data = Bytes;
+    type Error = Infallible;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
+        let polled = Pin::new(&mut self.body).poll_frame(context);
+        if let Poll::Ready(Some(Ok(frame))) = &polled {
+            let length = frame.data_ref().map_or(0, Bytes::len);
+            self.served.sent(length as u64);
+        }
+        polled
+    }
 }
 
 /// The answer to HEAD: headers alone.

@@ -1,9 +1,8 @@
-//! Health, version and metrics endpoints.
+//! Health and version endpoints.
 //!
 //! Upstream counterpart: `server/healthz`, `server/routes/version.go`.
 
 use machinery::{Value, json};
-use std::sync::atomic::{AtomicU64, Ordering};
 
 /// The Kubernetes version this serves.
 pub const VERSION: &str = "v1.36.0";
@@ -60,34 +59,4 @@ pub fn health(
         "ok".into()
     };
     Some((200, text))
-}
-
-/// Counters the server keeps of itself.
-#[derive(Default)]
-pub struct Counters {
-    requests: AtomicU64,
-    failures: AtomicU64,
-}
-
-impl Counters {
-    /// Counts an answered request.
-    pub fn count(&self, code: u16) {
-        self.requests.fetch_add(1, Ordering::Relaxed);
-        if code >= 500 {
-            self.failures.fetch_add(1, Ordering::Relaxed);
-        }
-    }
-
-    /// The Prometheus text form.
-    pub fn metrics(&self, revision: u64) -> String {
-        let (all, failed) = (
-            self.requests.load(Ordering::Relaxed),
-            self.failures.load(Ordering::Relaxed),
-        );
-        format!(
-            "# TYPE apiserver_request_total counter\napiserver_request_total{{code=\"5xx\"}} {failed}\n\
-             apiserver_request_total{{code=\"other\"}} {}\n# TYPE xebec_store_revision gauge\nxebec_store_revision {revision}\n",
-            all - failed
-        )
-    }
 }

@@ -5,13 +5,15 @@ use crate::{
     answer::{self, HttpResponse, failure, whole},
     body,
     discovery::Documents,
-    health::{self, Counters},
+    health,
     identity::{self, StaticTokens},
+    metrics::{Asked, Metrics, Served},
     options::Query,
     path::{self, ResourcePath},
+    printed::{Printed, SWEEP_PERIOD},
     stream, watch,
 };
-use auth::{Attributes, User};
+use auth::{AUTHENTICATED, Attributes, User};
 use codec::Choice;
 use hyper::{HeaderMap, Method, Request, body::Incoming, header, service::service_fn};
 use hyper_util::{
@@ -31,6 +33,9 @@ const HANDSHAKE_MAX: Duration = Duration::from_secs(10);
 const STREAMS_MAX: u32 = 250;
 /// After a failing accept the listener rests this long, so that a full file table does not spin.
 const ACCEPT_REST: Duration = Duration::from_millis(50);
+
+/// Prometheus' text form.
+const METRICS_TYPE: &str = "text/plain; version=0.0.4; charset=utf-8";
 
 /// What the server serves with.
 pub struct ApiServerConfig {
@@ -54,7 +59,8 @@ pub(crate) struct Inner {
     tokens: StaticTokens,
     tls: TlsAcceptor,
     documents: Documents,
-    counters: Counters,
+    pub metrics: Arc<Metrics>,
+    pub printed: Arc<Printed>,
 }
 
 /// A request taken apart.
@@ -84,12 +90,20 @@ impl ApiServer {
             tokens: config.tokens,
             tls: TlsAcceptor::from(config.tls),
             documents: Documents::default(),
-            counters: Counters::default(),
+            metrics: Arc::default(),
+            printed: Arc::default(),
         }))
     }
 
     /// Serves connections of a listener until it is dropped.
     pub async fn serve(&self, listener: TcpListener) {
+        tokio::select! {
+            () = self.accept(listener) => {}
+            () = sweep(&self.0.printed) => {}
+        }
+    }
+
+    async fn accept(&self, listener: TcpListener) {
         loop {
             match listener.accept().await {
                 Ok((stream, _)) => {
@@ -107,7 +121,7 @@ impl ApiServer {
         let _ = stream.set_nodelay(true);
         let Ok(Ok(stream)) = tokio::time::timeout(HANDSHAKE_MAX, self.0.tls.accept(stream)).await
         else {
-            return;
+            return self.0.metrics.handshake_failed();
         };
         let certificate = stream
             .get_ref()
@@ -137,9 +151,8 @@ impl ApiServer {
             Ok(response) => response,
             Err(status) => failure(&status),
         };
-        self.0.counters.count(response.status().as_u16());
         let response = if accepts_gzip {
-            answer::compressed(response).await
+            answer::compressed(response)
         } else {
             response
         };
@@ -158,6 +171,9 @@ impl ApiServer {
         let inner = &self.0;
         let user =
             identity::of_request(&inner.door, &inner.tokens, certificate, request.headers())?;
+        if user.in_group(AUTHENTICATED) {
+            inner.metrics.user(&user.name);
+        }
         let path = request.uri().path().to_owned();
         let query = Query(path::query(request.uri().query().unwrap_or_default()));
         let Some(place) = path::parse(&path) else {
@@ -215,21 +231,24 @@ impl ApiServer {
             ["version"] => json(&health::version()),
             ["openid", "v1", "jwks"] => json(&inner.door.tokens().jwks()),
             [".well-known", "openid-configuration"] => json(&openid(inner.door.tokens().issuer())),
-            ["metrics"] => Ok(whole(
-                200,
-                "text/plain; version=0.0.4",
-                inner
-                    .counters
-                    .metrics(inner.door.snapshot().revision)
-                    .into(),
-            )),
+            ["metrics"] => {
+                let snapshot = inner.door.snapshot();
+                let objects = snapshot.tables.iter();
+                let objects: Vec<_> = objects
+                    .map(|(resource, table)| (resource.to_string(), table.len()))
+                    .collect();
+                let text = inner.metrics.text(snapshot.revision, &objects);
+                Ok(whole(200, METRICS_TYPE, text))
+            }
             [endpoint @ ("healthz" | "livez" | "readyz"), rest @ ..] => {
+                let served = inner.metrics.begin_endpoint(&format!("/{endpoint}"));
                 let failed = inner.door.stopped();
                 let check = rest.first().copied();
                 let (code, text) =
                     health::health(endpoint, check, query.flag("verbose"), failed.as_deref())
                         .ok_or_else(Status::no_such_path)?;
-                Ok(whole(code, "text/plain; charset=utf-8", text.into()))
+                let response = whole(code, "text/plain; charset=utf-8", text);
+                Ok(answer::counted(response, served))
             }
             [""] => json(&root_paths(&inner.door)),
             _ => Err(Status::no_such_path()),
@@ -250,9 +269,37 @@ impl ApiServer {
         let streams = kind
             .subresource(&place.subresource)
             .is_some_and(|sub| sub.kind == SubKind::Connect);
-        if streams {
-            return stream::respond(&self.0, parts, request).await;
-        }
+        let served = self.begin(&parts, &kind, streams)?;
+        let answered = if streams {
+            stream::respond(&self.0, parts, request).await
+        } else {
+            self.through_the_door(parts, kind, request).await
+        };
+        let response = answered.unwrap_or_else(|status| failure(&status));
+        Ok(answer::counted(response, served))
+    }
+
+    /// Starts counting a request.
+    fn begin(&self, parts: &Parts, kind: &Kind, streams: bool) -> Result<Served, Status> {
+        let content_type = parts.header(header::CONTENT_TYPE);
+        let asked = Asked {
+            kind,
+            subresource: &parts.place.subresource,
+            namespace: &parts.place.namespace,
+            name: &parts.place.name,
+            verb: if streams { Verb::Connect } else { verb(parts)? },
+            applies: content_type.starts_with("application/apply-patch"),
+            dry_run: parts.query.get("dryRun") == "All",
+        };
+        Ok(self.0.metrics.begin(&asked))
+    }
+
+    async fn through_the_door(
+        &self,
+        parts: Parts,
+        kind: Arc<Kind>,
+        request: Request<Incoming>,
+    ) -> Result<HttpResponse, Status> {
         let call = self.call(&parts, &kind, request).await?;
         let verb = call.verb;
         let choice = match verb {
@@ -275,7 +322,9 @@ impl ApiServer {
             .collect();
         let mut reply = self.0.door.call(call).await?;
         warnings.append(&mut reply.warnings);
-        let response = self.encode(reply, choice, &parts.query)?;
+        // Subresources answer with objects of their own under the revision of another.
+        let stored = verb == Verb::Get && parts.place.subresource.is_empty();
+        let response = self.encode(reply, choice, &parts.query, stored)?;
         Ok(answer::with_warnings(response, &warnings))
     }
 
@@ -331,17 +380,35 @@ impl ApiServer {
         Ok(call)
     }
 
-    fn encode(&self, reply: Reply, choice: Choice, query: &Query) -> Result<HttpResponse, Status> {
-        let now = self.0.door.now().0;
+    /// `stored` tells whether an object answered is the stored one.
+    fn encode(
+        &self,
+        reply: Reply,
+        choice: Choice,
+        query: &Query,
+        stored: bool,
+    ) -> Result<HttpResponse, Status> {
+        let inner = &self.0;
+        let now = inner.door.now().0;
         let code = answer::code(&reply);
+        let shared = &inner.printed;
         match reply.answer {
             Answer::Object(kind, object) => {
-                answer::object(code, choice, &kind, &object, query, now)
+                let kept = stored.then_some(shared.as_ref());
+                answer::object(code, choice, (&kind, &object), kept, query, now)
             }
             Answer::Value(value) => Ok(answer::value(code, choice, &value)),
-            Answer::List(list) => answer::list(choice, &list, query, now),
-            Answer::Watch(stream) => watch::respond(stream, choice, query, self.0.door.world()),
+            Answer::List(list) => answer::list(choice, list, shared, query, now),
+            Answer::Watch(stream) => watch::respond(stream, choice, query, inner),
         }
+    }
+}
+
+/// Lets printed objects go that nobody reads any more.
+async fn sweep(printed: &Printed) {
+    loop {
+        tokio::time::sleep(SWEEP_PERIOD).await;
+        printed.sweep();
     }
 }
 

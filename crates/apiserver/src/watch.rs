@@ -2,7 +2,10 @@
 
 use crate::{
     answer::{HttpResponse, ResponseBody, columns, whole},
+    metrics::WatchSeries,
     options::Query,
+    printed::Printed,
+    server::Inner,
 };
 use bytes::Bytes;
 use codec::{Choice, Encoding, IncludeObject, ListHead, Transform};
@@ -12,7 +15,7 @@ use http_body_util::{BodyExt, StreamBody};
 use hyper::body::Frame;
 use machinery::{Object, Status, Value, json};
 use registry::{EventType, WatchEvent, WatchStream};
-use std::{convert::Infallible, time::Duration};
+use std::{convert::Infallible, sync::Arc, time::Duration};
 
 /// A chunk takes in further ready events until it is this large, bytes.
 const CHUNK: usize = 64 * 1024;
@@ -24,6 +27,10 @@ struct Writer {
     choice: Choice,
     include: IncludeObject,
     world: World,
+    shared: Arc<Printed>,
+    events: Arc<WatchSeries>,
+    /// Objects beyond this revision were written while the watch ran.
+    since: u64,
     /// Whether a table event with column definitions has been sent.
     headed: bool,
     end: BoxFuture<'static, ()>,
@@ -35,35 +42,40 @@ pub fn respond(
     stream: Box<WatchStream>,
     choice: Choice,
     query: &Query,
-    world: &World,
+    server: &Inner,
 ) -> Result<HttpResponse, Status> {
+    let world = server.door.world();
     let jitter = world.entropy.next_u64() % DURATION_MIN.as_secs();
     let duration = match query.timeout_seconds()? {
         Some(seconds) if seconds > 0 => Duration::from_secs(seconds),
         _ => DURATION_MIN + Duration::from_secs(jitter),
     };
     let writer = Writer {
-        stream,
         choice,
         include: query.include_object()?,
         world: world.clone(),
+        shared: server.printed.clone(),
+        events: server.metrics.watch(&stream.kind),
+        since: server.door.snapshot().revision,
         headed: false,
         end: world.sleep(duration),
         over: false,
+        stream,
     };
     let frames = futures::stream::unfold(writer, |mut writer| async move {
         let chunk = writer.chunk().await?;
-        Some((Ok::<_, Infallible>(Frame::data(Bytes::from(chunk))), writer))
+        Some((Ok::<_, Infallible>(Frame::data(chunk)), writer))
     });
     let body: ResponseBody = StreamBody::new(frames).boxed_unsync();
-    let mut response = whole(200, &choice.content_type(true), Vec::new());
+    let mut response = whole(200, &choice.content_type(true), Bytes::new());
     *response.body_mut() = body;
     Ok(response)
 }
 
 impl Writer {
-    /// The next bytes; `None` when the watch is over.
-    async fn chunk(&mut self) -> Option<Vec<u8>> {
+    /// The next bytes; `None` when the watch is over. A frame that is alone goes out as the
+    /// bytes that all readers share.
+    async fn chunk(&mut self) -> Option<Bytes> {
         if self.over {
             return None;
         }
@@ -71,30 +83,43 @@ impl Writer {
             event = self.stream.next().fuse() => event?,
             () = (&mut self.end).fuse() => return None,
         };
-        let mut out = Vec::new();
-        self.write(&mut out, event);
-        while out.len() < CHUNK && !self.over {
-            let Some(event) = self.stream.ready() else {
-                break;
-            };
-            self.write(&mut out, event);
+        let first = self.framed(event);
+        let mut more = self.more(first.len());
+        if more.is_none() {
+            return Some(first);
         }
-        Some(out)
+        let mut out = Vec::with_capacity(first.len() * 4);
+        out.extend_from_slice(&first);
+        while let Some(event) = more {
+            let frame = self.framed(event);
+            out.extend_from_slice(&frame);
+            more = self.more(out.len());
+        }
+        Some(out.into())
     }
 
-    fn write(&mut self, out: &mut Vec<u8>, event: WatchEvent) {
+    /// A further event for a chunk of this length, if one is ready.
+    fn more(&mut self, length: usize) -> Option<WatchEvent> {
+        let room = length < CHUNK && !self.over;
+        room.then(|| self.stream.ready()).flatten()
+    }
+
+    fn framed(&mut self, event: WatchEvent) -> Bytes {
+        let frame = self.frame_of(event);
+        self.events.event(frame.len());
+        frame
+    }
+
+    fn frame_of(&mut self, event: WatchEvent) -> Bytes {
         match event {
-            WatchEvent::Object(kind, object) => {
-                let bytes = self.encode(&object);
-                self.frame(out, kind.name(), &bytes);
-            }
+            WatchEvent::Object(kind, object) => self.framed_object(kind, &object),
             WatchEvent::Bookmark {
                 revision,
                 initial_end,
             } => {
                 let value = self.stream.bookmark_object(revision, initial_end);
                 let bytes = self.encode_bookmark(&value, revision);
-                self.frame(out, EventType::Bookmark.name(), &bytes);
+                self.frame(EventType::Bookmark, &bytes)
             }
             WatchEvent::Error(status) => {
                 self.over = true;
@@ -102,37 +127,39 @@ impl Writer {
                     Encoding::Protobuf => encode_status(&status),
                     _ => codec::encode_json_value(&status.to_value()),
                 };
-                self.frame(out, EventType::Error.name(), &bytes);
+                self.frame(EventType::Error, &bytes)
             }
         }
     }
 
-    fn frame(&self, out: &mut Vec<u8>, kind: &str, bytes: &[u8]) {
-        out.extend(match self.choice.encoding {
-            Encoding::Protobuf => codec::watch_frame_protobuf(kind, bytes),
-            _ => codec::watch_frame(kind, bytes),
-        });
+    fn frame(&self, event: EventType, bytes: &[u8]) -> Bytes {
+        match self.choice.encoding {
+            Encoding::Protobuf => codec::watch_frame_protobuf(event.name(), bytes).into(),
+            _ => codec::watch_frame(event.name(), bytes).into(),
+        }
     }
 
-    fn encode(&mut self, object: &Object) -> Vec<u8> {
+    fn framed_object(&mut self, event: EventType, object: &Object) -> Bytes {
         let kind = self.stream.kind.clone();
-        match (self.choice.transform, self.choice.encoding) {
-            (Transform::Table, _) => {
+        let bytes = match self.choice.transform {
+            Transform::Table => {
                 let now = self.world.now().0;
                 self.table(object.revision(), |out, include| {
                     codec::write_row(out, &kind.columns.row(object, now), object, include, None);
                 })
             }
-            (Transform::PartialObjectMetadata | Transform::PartialObjectMetadataList, _) => {
+            Transform::PartialObjectMetadata | Transform::PartialObjectMetadataList => {
                 let mut out = Vec::new();
                 codec::write_partial_metadata(&mut out, object);
                 out
             }
-            (_, Encoding::Protobuf) => {
-                codec::encode_object_protobuf(object, &kind.gvk, &kind.type_ref)
+            _ => {
+                let news = object.revision() > self.since;
+                let encoding = self.choice.encoding;
+                return self.shared.frame(&kind, object, encoding, event, news);
             }
-            _ => codec::encode_json(object),
-        }
+        };
+        self.frame(event, &bytes)
     }
 
     fn encode_bookmark(&mut self, value: &Value, revision: u64) -> Vec<u8> {

@@ -6,7 +6,7 @@ use crate::{
     Answer, Context, Door, Reply, VersionMatch, convert,
     read::{self, Filter},
 };
-use env::Time;
+use env::BoxFuture;
 use futures::{FutureExt, select_biased};
 use kinds::Kind;
 use machinery::{FieldError, Object, Status, Value, json};
@@ -15,6 +15,9 @@ use store::{Change, Subscription};
 
 /// Bookmarks come about this often (upstream: every minute, with jitter).
 const BOOKMARK_PERIOD: Duration = Duration::from_secs(60);
+
+/// Room for events that an idle watch keeps; what its first state took beyond goes.
+const PENDING_KEPT: usize = 64;
 
 /// Type of a watch event.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -66,8 +69,9 @@ pub struct WatchStream {
     pending: VecDeque<WatchEvent>,
     subscription: Subscription,
     seen: u64,
-    bookmarks: bool,
-    next_bookmark: Time,
+    /// When the next bookmark is due; kept from event to event, because starting a timer costs
+    /// more than passing on an event. `None` for a reader that wants no bookmarks.
+    bookmark: Option<BoxFuture<'static, ()>>,
     failed: bool,
 }
 
@@ -122,8 +126,9 @@ impl Door {
             pending,
             subscription,
             seen: start,
-            bookmarks: options.bookmarks,
-            next_bookmark: context.now + BOOKMARK_PERIOD,
+            bookmark: options
+                .bookmarks
+                .then(|| self.world().sleep(BOOKMARK_PERIOD)),
             failed: false,
         };
         Ok(context.reply(Answer::Watch(Box::new(stream))))
@@ -170,6 +175,9 @@ impl WatchStream {
             }
             if self.failed {
                 return None;
+            }
+            if self.pending.capacity() > PENDING_KEPT {
+                self.pending = VecDeque::new();
             }
             self.wait().await;
         }
@@ -225,22 +233,22 @@ impl WatchStream {
     }
 
     async fn wait(&mut self) {
-        let due = self.door.world().clock.sleep_until(self.next_bookmark);
-        let news = select_biased! {
-            changes = self.subscription.next().fuse() => Some(changes),
-            () = due.fuse() => None,
+        let news = match &mut self.bookmark {
+            None => Some(self.subscription.next().await),
+            Some(due) => select_biased! {
+                changes = self.subscription.next().fuse() => Some(changes),
+                () = due.fuse() => None,
+            },
         };
         match news {
             Some(Ok(changes)) => self.take_in(&changes),
             Some(Err(_)) => self.fail(),
             None => {
-                self.next_bookmark = self.door.now() + BOOKMARK_PERIOD;
-                if self.bookmarks {
-                    self.pending.push_back(WatchEvent::Bookmark {
-                        revision: self.seen,
-                        initial_end: false,
-                    });
-                }
+                self.bookmark = Some(self.door.world().sleep(BOOKMARK_PERIOD));
+                self.pending.push_back(WatchEvent::Bookmark {
+                    revision: self.seen,
+                    initial_end: false,
+                });
             }
         }
     }

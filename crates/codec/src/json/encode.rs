@@ -435,13 +435,23 @@ pub struct ListHead<'a> {
 
 /// One frame of a JSON watch stream around an object that is JSON already.
 pub fn watch_frame(event: &str, object_json: &[u8]) -> Vec<u8> {
-    let mut out = Vec::with_capacity(object_json.len() + 32);
-    out.extend(b"{\"type\":");
-    write_string(&mut out, event);
-    out.extend(b",\"object\":");
-    out.extend(object_json.trim_ascii_end());
-    out.extend(b"}\n");
+    let mut out = Vec::with_capacity(object_json.len() + 40);
+    open_watch_frame(&mut out, event);
+    out.extend_from_slice(object_json.trim_ascii_end());
+    close_watch_frame(&mut out);
     out
+}
+
+/// Opens a frame of a JSON watch stream: everything up to the object.
+pub fn open_watch_frame(out: &mut Vec<u8>, event: &str) {
+    out.extend_from_slice(b"{\"type\":");
+    write_string(out, event);
+    out.extend_from_slice(b",\"object\":");
+}
+
+/// Closes what [`open_watch_frame`] opened.
+pub fn close_watch_frame(out: &mut Vec<u8>) {
+    out.extend_from_slice(b"}\n");
 }
 
 #[cfg(test)]
