@@ -1,10 +1,13 @@
 //! `CertificateApproval` and `CertificateSigning`: who approves or signs a certificate request
-//! needs the right to do so for its signer.
+//! needs the right to do so for its signer. `CertificateSubjectRestriction`: what nobody may ask for.
 //!
 //! Upstream counterpart: `plugin/pkg/admission/certificates`.
 
-use crate::common::forbid;
-use auth::Attributes;
+use crate::{
+    common::{forbid, is},
+    csr,
+};
+use auth::{Attributes, MASTERS};
 use kinds::CERTIFICATE_SIGNING_REQUESTS;
 use machinery::{Status, format_smolstr};
 use registry::{Admission, Operation, Review};
@@ -63,6 +66,49 @@ impl Admission for Certificates {
                 self.verb
             ),
         ))
+    }
+}
+
+/// Notes who asks for a certificate, and refuses the one group that no certificate of a client may have.
+pub struct CertificateSubjectRestriction;
+
+/// Signs what the API server accepts as a client's certificate.
+const CLIENT_SIGNER: &str = "kubernetes.io/kube-apiserver-client";
+
+impl Admission for CertificateSubjectRestriction {
+    fn name(&self) -> &'static str {
+        "CertificateSubjectRestriction"
+    }
+
+    fn mutate(&self, review: &mut Review<'_>) -> Result<(), Status> {
+        if !is(review, CERTIFICATE_SIGNING_REQUESTS, Operation::Create) {
+            return Ok(());
+        }
+        let who = review.user.to_value();
+        let spec = review.object.object_at(&["spec"]);
+        for field in ["username", "uid", "groups", "extra"] {
+            spec.remove(field);
+            if let Some(value) = who.get(field) {
+                spec.insert(field, value.clone());
+            }
+        }
+        Ok(())
+    }
+
+    fn validate(&self, review: &mut Review<'_>) -> Result<(), Status> {
+        let spec = &review.object["spec"];
+        let concerned = is(review, CERTIFICATE_SIGNING_REQUESTS, Operation::Create)
+            && spec["signerName"].str() == CLIENT_SIGNER;
+        if !concerned {
+            return Ok(());
+        }
+        let subject = csr::subject(spec["request"].str())
+            .map_err(|why| forbid(review, &format!("unable to parse CSR: {why}")))?;
+        if subject.organizations.iter().any(|group| group == MASTERS) {
+            let why = format!("use of {CLIENT_SIGNER} signer with {MASTERS} group is not allowed");
+            return Err(forbid(review, &why));
+        }
+        Ok(())
     }
 }
 

@@ -1,136 +1,39 @@
 //! Role-based access control: compiled once from roles and bindings, asked on every request.
 //!
-//! Upstream counterpart: `plugin/pkg/auth/authorizer/rbac` and `pkg/apis/rbac/v1/evaluation_helpers.go`.
+//! Knows no store. Upstream counterpart: `plugin/pkg/auth/authorizer/rbac` and
+//! `pkg/registry/rbac/validation`.
 
-use crate::{MASTERS, User};
+use crate::{Attributes, MASTERS, Rule, User};
 use machinery::{Object, Ref, SmolStr};
-use std::{collections::BTreeMap, sync::Arc};
-
-/// What is asked to be done.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Attributes {
-    /// `get`, `list`, ..., lower case.
-    pub verb: SmolStr,
-    /// API group.
-    pub group: SmolStr,
-    /// API version (not decided on).
-    pub version: SmolStr,
-    /// Plural resource name; empty for a non-resource path.
-    pub resource: SmolStr,
-    /// Subresource, may be empty.
-    pub subresource: SmolStr,
-    /// Namespace, empty for cluster scope or all namespaces.
-    pub namespace: SmolStr,
-    /// Object name, may be empty.
-    pub name: SmolStr,
-    /// Path of a non-resource request.
-    pub path: SmolStr,
-}
-
-impl Attributes {
-    /// The refusal's sentence, as upstream words it.
-    pub fn refusal(&self, user: &User) -> String {
-        let who = &user.name;
-        if self.resource.is_empty() {
-            return format!("User \"{who}\" cannot {} path \"{}\"", self.verb, self.path);
-        }
-        let resource = if self.subresource.is_empty() {
-            self.resource.to_string()
-        } else {
-            format!("{}/{}", self.resource, self.subresource)
-        };
-        let scope = if self.namespace.is_empty() {
-            "at the cluster scope".to_owned()
-        } else {
-            format!("in the namespace \"{}\"", self.namespace)
-        };
-        format!(
-            "User \"{who}\" cannot {} resource \"{resource}\" in API group \"{}\" {scope}",
-            self.verb, self.group
-        )
-    }
-}
-
-/// One `PolicyRule`.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Rule {
-    /// `verbs`.
-    pub verbs: Vec<SmolStr>,
-    /// `apiGroups`.
-    pub groups: Vec<SmolStr>,
-    /// `resources`, `*`, `*/sub`, `res/sub`.
-    pub resources: Vec<SmolStr>,
-    /// `resourceNames`; empty means all.
-    pub names: Vec<SmolStr>,
-    /// `nonResourceURLs`, `*` at the end is a prefix.
-    pub urls: Vec<SmolStr>,
-}
-
-impl Rule {
-    /// From a `PolicyRule` object.
-    pub fn from_ref(rule: Ref<'_>) -> Self {
-        let texts = |key: &str| {
-            rule.get(key)
-                .items()
-                .map(|item| item.str().into())
-                .collect()
-        };
-        Self {
-            verbs: texts("verbs"),
-            groups: texts("apiGroups"),
-            resources: texts("resources"),
-            names: texts("resourceNames"),
-            urls: texts("nonResourceURLs"),
-        }
-    }
-
-    /// Whether the rule allows the request.
-    pub fn allows(&self, asked: &Attributes) -> bool {
-        let any =
-            |list: &[SmolStr], wanted: &str| list.iter().any(|one| one == "*" || one == wanted);
-        if !any(&self.verbs, &asked.verb) {
-            return false;
-        }
-        if asked.resource.is_empty() {
-            return self.urls.iter().any(|url| url_matches(url, &asked.path));
-        }
-        any(&self.groups, &asked.group)
-            && self
-                .resources
-                .iter()
-                .any(|one| resource_matches(one, asked))
-            && (self.names.is_empty() || self.names.contains(&asked.name))
-    }
-}
-
-fn url_matches(pattern: &str, path: &str) -> bool {
-    match pattern.strip_suffix('*') {
-        Some(prefix) => path.starts_with(prefix),
-        None => pattern == path,
-    }
-}
-
-fn resource_matches(pattern: &str, asked: &Attributes) -> bool {
-    if pattern == "*" {
-        return true;
-    }
-    match pattern.split_once('/') {
-        Some(("*", sub)) => !sub.is_empty() && sub == asked.subresource,
-        Some((resource, sub)) => resource == asked.resource && sub == asked.subresource,
-        None => pattern == asked.resource && asked.subresource.is_empty(),
-    }
-}
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+};
 
 type Rules = Arc<[Rule]>;
+
+/// What one binding grants to one subject.
+struct Grant {
+    /// Position of the binding among all, cluster-wide ones first.
+    binding: usize,
+    /// Position among all subjects of all bindings.
+    order: usize,
+    /// Namespace, empty for everywhere.
+    scope: SmolStr,
+    /// The role's rules, or the sentence that says that it does not exist.
+    rules: Result<Rules, Arc<str>>,
+    /// `ClusterRoleBinding "b" of ClusterRole "r" to User "u"`.
+    source: Arc<str>,
+}
 
 /// Roles by subject: what every binding grants to whom and where.
 #[derive(Default)]
 pub struct Rbac {
-    /// Subject key (`u:name`, `g:name`) to (namespace or empty for everywhere, rules).
-    grants: BTreeMap<String, Vec<(SmolStr, Rules)>>,
+    /// Subject key (`u:name`, `g:name`) to its grants.
+    grants: BTreeMap<String, Vec<Grant>>,
 }
 
-/// The objects RBAC is compiled from.
+/// The objects RBAC is compiled from, each list in the order of names.
 pub struct RbacSource<'a> {
     /// ClusterRoles.
     pub cluster_roles: Vec<&'a Arc<Object>>,
@@ -140,6 +43,15 @@ pub struct RbacSource<'a> {
     pub cluster_role_bindings: Vec<&'a Arc<Object>>,
     /// RoleBindings.
     pub role_bindings: Vec<&'a Arc<Object>>,
+}
+
+/// What an authorizer says.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Verdict {
+    /// Whether the request is allowed.
+    pub allowed: bool,
+    /// Why (not); may be empty.
+    pub reason: String,
 }
 
 impl Rbac {
@@ -155,85 +67,154 @@ impl Rbac {
             .map(|role| ((role.namespace(), role.name()), rules(role)))
             .collect();
         let mut rbac = Self::default();
-        for binding in source
+        let mut order = 0;
+        let bindings = source
             .cluster_role_bindings
             .iter()
-            .chain(&source.role_bindings)
-        {
+            .chain(&source.role_bindings);
+        for (at, binding) in bindings.enumerate() {
             let reference = binding.at("roleRef");
-            let namespace = if reference.get("kind").str() == "Role" {
+            let (kind, name) = (reference.get("kind").str(), reference.get("name").str());
+            let namespace = if kind == "Role" {
                 binding.namespace()
             } else {
                 ""
             };
-            if let Some(rules) = roles.get(&(namespace, reference.get("name").str())) {
-                rbac.grant(binding, rules);
+            let rules = roles.get(&(namespace, name)).cloned().ok_or_else(|| {
+                let singular = kind.to_lowercase();
+                format!("{singular}.rbac.authorization.k8s.io {name:?} not found").into()
+            });
+            for subject in binding.at("subjects").items() {
+                rbac.grant(binding, subject, (at, order), &rules);
+                order += 1;
             }
         }
         rbac
     }
 
-    fn grant(&mut self, binding: &Object, rules: &Rules) {
-        for subject in binding.at("subjects").items() {
-            let name = subject.get("name").str();
-            let key = match subject.get("kind").str() {
-                "User" => format!("u:{name}"),
-                "Group" => format!("g:{name}"),
-                "ServiceAccount" => {
-                    let own = subject
-                        .get("namespace")
-                        .as_str()
-                        .unwrap_or(binding.namespace());
-                    format!("u:system:serviceaccount:{own}:{name}")
-                }
-                _ => continue,
-            };
-            self.grants
-                .entry(key)
-                .or_default()
-                .push((binding.namespace().into(), rules.clone()));
-        }
+    fn grant(
+        &mut self,
+        binding: &Object,
+        subject: Ref<'_>,
+        (at, order): (usize, usize),
+        rules: &Result<Rules, Arc<str>>,
+    ) {
+        let (kind, name) = (subject.get("kind").str(), subject.get("name").str());
+        let own = subject.get("namespace").as_str();
+        let own = own
+            .filter(|own| !own.is_empty())
+            .unwrap_or(binding.namespace());
+        let (key, shown) = match kind {
+            "User" => (format!("u:{name}"), name.to_owned()),
+            "Group" => (format!("g:{name}"), name.to_owned()),
+            "ServiceAccount" if !own.is_empty() => (
+                format!("u:system:serviceaccount:{own}:{name}"),
+                format!("{name}/{own}"),
+            ),
+            _ => return,
+        };
+        let (binding_kind, binding_name) = match binding.namespace() {
+            "" => ("ClusterRoleBinding", binding.name().to_owned()),
+            namespace => ("RoleBinding", format!("{}/{namespace}", binding.name())),
+        };
+        let role = binding.at("roleRef");
+        let source = format!(
+            "{binding_kind} {binding_name:?} of {} {:?} to {kind} {shown:?}",
+            role.get("kind").str(),
+            role.get("name").str()
+        );
+        self.grants.entry(key).or_default().push(Grant {
+            binding: at,
+            order,
+            scope: binding.namespace().into(),
+            rules: rules.clone(),
+            source: source.into(),
+        });
     }
 
     /// Whether the user may do what is asked.
     pub fn allows(&self, user: &User, asked: &Attributes) -> bool {
-        user.in_group(MASTERS) || self.any_rule(user, &asked.namespace, |rule| rule.allows(asked))
+        user.in_group(MASTERS)
+            || self
+                .grants_of(user, &asked.namespace)
+                .any(|grant| grant.allows(asked))
     }
 
-    /// Rules that hold for the user in a namespace (and cluster-wide ones).
-    pub fn rules_for(&self, user: &User, namespace: &str) -> Vec<Rule> {
-        let mut found = Vec::new();
-        self.any_rule(user, namespace, |rule| {
-            found.push(rule.clone());
-            false
-        });
+    /// The same with the reason: the binding that allows it, or the roles that do not exist.
+    pub fn decide(&self, user: &User, asked: &Attributes) -> Verdict {
         if user.in_group(MASTERS) {
-            let all = || vec![SmolStr::new("*")];
-            found.push(Rule {
-                verbs: all(),
-                groups: all(),
-                resources: all(),
-                ..Rule::default()
-            });
-            found.push(Rule {
-                verbs: all(),
-                urls: all(),
-                ..Rule::default()
-            });
+            return Verdict {
+                allowed: true,
+                reason: String::new(),
+            };
         }
-        found
+        let allowing = self
+            .grants_of(user, &asked.namespace)
+            .filter(|grant| grant.allows(asked));
+        if let Some(first) = allowing.min_by_key(|grant| grant.order) {
+            return Verdict {
+                allowed: true,
+                reason: format!("RBAC: allowed by {}", first.source),
+            };
+        }
+        let mut missing: Vec<&Grant> = self
+            .grants_of(user, &asked.namespace)
+            .filter(|grant| grant.rules.is_err())
+            .collect();
+        missing.sort_by_key(|grant| grant.order);
+        let mut texts: Vec<&str> = Vec::new();
+        for text in missing
+            .iter()
+            .filter_map(|grant| grant.rules.as_ref().err())
+        {
+            if !texts.contains(&text.as_ref()) {
+                texts.push(text);
+            }
+        }
+        let reason = match texts.as_slice() {
+            [] => String::new(),
+            [one] => format!("RBAC: {one}"),
+            many => format!("RBAC: [{}]", many.join(", ")),
+        };
+        Verdict {
+            allowed: false,
+            reason,
+        }
     }
 
-    fn any_rule(&self, user: &User, namespace: &str, mut test: impl FnMut(&Rule) -> bool) -> bool {
+    /// Rules that hold for the user in a namespace (and cluster-wide ones), in the bindings' order.
+    pub fn rules_for(&self, user: &User, namespace: &str) -> Vec<Rule> {
+        let mut grants: Vec<&Grant> = self.grants_of(user, namespace).collect();
+        grants.sort_by_key(|grant| grant.order);
+        let mut seen = BTreeSet::new();
+        grants.retain(|grant| seen.insert(grant.binding));
+        let rules = grants
+            .into_iter()
+            .filter_map(|grant| grant.rules.as_ref().ok());
+        rules.flat_map(|rules| rules.iter().cloned()).collect()
+    }
+
+    fn grants_of<'a>(
+        &'a self,
+        user: &'a User,
+        namespace: &'a str,
+    ) -> impl Iterator<Item = &'a Grant> {
         let own = std::iter::once(format!("u:{}", user.name));
         let groups = user.groups.iter().map(|group| format!("g:{group}"));
         own.chain(groups)
             .filter_map(|subject| self.grants.get(&subject))
             .flatten()
-            .any(|(scope, rules)| {
-                (scope.is_empty() || scope == namespace && !namespace.is_empty())
-                    && rules.iter().any(&mut test)
+            .filter(move |grant| {
+                grant.scope.is_empty() || grant.scope == namespace && !namespace.is_empty()
             })
+    }
+}
+
+impl Grant {
+    fn allows(&self, asked: &Attributes) -> bool {
+        self.rules
+            .as_ref()
+            .is_ok_and(|rules| rules.iter().any(|rule| rule.allows(asked)))
     }
 }
 
@@ -269,6 +250,9 @@ mod tests {
         let everywhere = object(
             json!({"metadata": {"name": "x"}, "roleRef": {"kind": "ClusterRole", "name": "reader"}, "subjects": [{"kind": "User", "name": "ann"}]}),
         );
+        let dangling = object(
+            json!({"metadata": {"name": "w"}, "roleRef": {"kind": "ClusterRole", "name": "gone"}, "subjects": [{"kind": "User", "name": "eve"}]}),
+        );
         let here = object(
             json!({"metadata": {"name": "y", "namespace": "n"}, "roleRef": {"kind": "Role", "name": "all"},
             "subjects": [{"kind": "ServiceAccount", "name": "bot", "namespace": "m"}, {"kind": "Group", "name": "ops"}]}),
@@ -276,7 +260,7 @@ mod tests {
         let rbac = Rbac::compile(&RbacSource {
             cluster_roles: vec![&cluster_role],
             roles: vec![&role],
-            cluster_role_bindings: vec![&everywhere],
+            cluster_role_bindings: vec![&dangling, &everywhere],
             role_bindings: vec![&here],
         });
         let ann = User::new("ann", &[]);
@@ -305,6 +289,32 @@ mod tests {
                 "{} {attributes:?}",
                 user.name
             );
+        }
+        let decided = |user: &User, attributes: &Attributes| rbac.decide(user, attributes).reason;
+        for (user, attributes, reason) in [
+            (
+                &ann,
+                asked("get", "pods", "n", "a"),
+                r#"RBAC: allowed by ClusterRoleBinding "x" of ClusterRole "reader" to User "ann""#,
+            ),
+            (
+                &bot,
+                asked("get", "pods", "n", "a"),
+                r#"RBAC: allowed by RoleBinding "y/n" of Role "all" to ServiceAccount "bot/m""#,
+            ),
+            (
+                &ops,
+                asked("get", "pods", "n", "a"),
+                r#"RBAC: allowed by RoleBinding "y/n" of Role "all" to Group "ops""#,
+            ),
+            (&ann, asked("delete", "pods", "n", "a"), ""),
+            (
+                &User::new("eve", &[]),
+                asked("get", "pods", "n", "a"),
+                r#"RBAC: clusterrole.rbac.authorization.k8s.io "gone" not found"#,
+            ),
+        ] {
+            assert_eq!(decided(user, &attributes), reason);
         }
         let path = Attributes {
             verb: "get".into(),

@@ -15,8 +15,12 @@ use p256::{
 };
 use std::time::Duration;
 
-/// Tokens are accepted this long before their `nbf`, for clocks that differ.
-const LEEWAY: Duration = Duration::from_secs(60);
+/// Tokens are accepted this long before they begin and after they end, for clocks that differ.
+pub const LEEWAY: Duration = Duration::from_secs(60);
+/// Who issues the tokens that live in secrets.
+const SECRET_ISSUER: &str = "kubernetes/serviceaccount";
+/// What the claims of such tokens begin with.
+const SECRET_CLAIM: &str = "kubernetes.io/serviceaccount/";
 
 /// Signs and checks service-account tokens of one cluster.
 pub struct TokenKey {
@@ -47,12 +51,12 @@ pub struct Claims {
     pub uid: String,
     /// Bound object.
     pub bound: Bound,
-    /// Audiences.
-    pub audiences: Vec<String>,
-    /// Token id.
+    /// The node of the pod it is bound to.
+    pub node: Option<Bound>,
+    /// Audiences; nothing for a token that lives in a secret and is meant for the API server.
+    pub audiences: Option<Vec<String>>,
+    /// Token id; empty for a token that lives in a secret.
     pub id: String,
-    /// End of validity.
-    pub expires: Time,
 }
 
 /// A token to be made.
@@ -65,6 +69,10 @@ pub struct TokenRequest<'a> {
     pub uid: &'a str,
     /// Bound object.
     pub bound: &'a Bound,
+    /// The node of the pod it is bound to.
+    pub node: Option<&'a Bound>,
+    /// After this time the holder should have asked for a new one.
+    pub warn_after: Option<Duration>,
     /// Audiences; the issuer's own if empty.
     pub audiences: &'a [String],
     /// Validity.
@@ -139,22 +147,42 @@ impl TokenKey {
             "namespace": request.namespace,
             "serviceaccount": {"name": request.name, "uid": request.uid},
         });
-        if !request.bound.kind.is_empty() {
-            let key = request.bound.kind.to_lowercase();
-            kubernetes[key.as_str()] =
-                json!({"name": &request.bound.name, "uid": &request.bound.uid});
-        }
         let seconds = |time: Time| time.unix_seconds() as i64;
+        let bound = [Some(request.bound), request.node].into_iter().flatten();
+        for object in bound.filter(|object| !object.kind.is_empty()) {
+            let key = object.kind.to_lowercase();
+            kubernetes[key.as_str()] = json!({"name": &object.name, "uid": &object.uid});
+        }
+        if let Some(after) = request.warn_after {
+            kubernetes["warnafter"] = seconds(now + after).into();
+        }
         let claims = json!({
             "aud": audiences, "exp": seconds(now + request.lifetime), "iat": seconds(now), "nbf": seconds(now),
             "iss": &self.issuer, "jti": id, "kubernetes.io": kubernetes,
             "sub": format!("system:serviceaccount:{}:{}", request.namespace, request.name),
         });
+        self.seal(&claims)
+    }
+
+    /// Makes the token that lives in a secret of its service account and holds as long as both.
+    pub fn sign_for_secret(&self, request: &TokenRequest<'_>) -> String {
+        let claim = |name: &str| format!("{SECRET_CLAIM}{name}");
+        self.seal(&json!({
+            "iss": SECRET_ISSUER,
+            "sub": format!("system:serviceaccount:{}:{}", request.namespace, request.name),
+            (claim("namespace")): request.namespace,
+            (claim("secret.name")): &request.bound.name,
+            (claim("service-account.name")): request.name,
+            (claim("service-account.uid")): request.uid,
+        }))
+    }
+
+    fn seal(&self, claims: &Value) -> String {
         let header = json!({"alg": "ES256", "kid": &self.id});
         let part = |value: &Value| {
             URL_SAFE_NO_PAD.encode(serde_json::to_vec(value).expect("a tree serializes"))
         };
-        let signed = format!("{}.{}", part(&header), part(&claims));
+        let signed = format!("{}.{}", part(&header), part(claims));
         let signature: Signature = self.key.sign(signed.as_bytes());
         format!("{signed}.{}", URL_SAFE_NO_PAD.encode(signature.to_bytes()))
     }
@@ -175,6 +203,9 @@ impl TokenKey {
     }
 
     fn check(&self, claims: &Value, now: Time) -> Result<Claims, String> {
+        if claims["iss"].str() == SECRET_ISSUER {
+            return Ok(of_secret(claims));
+        }
         if claims["iss"].str() != self.issuer {
             return Err("issued by someone else".into());
         }
@@ -183,36 +214,51 @@ impl TokenKey {
                 .as_i64()
                 .map(|s| Time::from_unix_seconds(s.max(0) as u64))
         };
-        let expires = time("exp").ok_or("no expiry")?;
-        if expires <= now {
+        if time("exp").ok_or("no expiry")? + LEEWAY <= now {
             return Err("service account token has expired".into());
         }
         if time("nbf").is_some_and(|start| start > now + LEEWAY) {
-            return Err("token is not valid yet".into());
+            return Err("service account token is not valid yet".into());
         }
         let own = &claims["kubernetes.io"];
-        let account = &own["serviceaccount"];
-        let bound = ["Pod", "Secret", "Node"].into_iter().find_map(|kind| {
+        let reference = |kind: &str| {
             let found = own.get(&kind.to_lowercase())?;
             Some(Bound {
                 kind: kind.into(),
                 name: found["name"].str().into(),
                 uid: found["uid"].str().into(),
             })
-        });
+        };
+        let bound = ["Pod", "Secret", "Node"].into_iter().find_map(reference);
+        let bound = bound.unwrap_or_default();
+        let audiences = claims["aud"].items().iter().map(|one| one.str().to_owned());
         Ok(Claims {
             namespace: own["namespace"].str().into(),
-            name: account["name"].str().into(),
-            uid: account["uid"].str().into(),
-            bound: bound.unwrap_or_default(),
-            audiences: claims["aud"]
-                .items()
-                .iter()
-                .map(|one| one.str().to_owned())
-                .collect(),
+            name: own["serviceaccount"]["name"].str().into(),
+            uid: own["serviceaccount"]["uid"].str().into(),
+            node: reference("Node").filter(|_| bound.kind != "Secret"),
+            bound,
+            audiences: Some(audiences.collect()),
             id: claims["jti"].str().into(),
-            expires,
         })
+    }
+}
+
+/// The claims of a token that lives in a secret; they hold as long as the secret does.
+fn of_secret(claims: &Value) -> Claims {
+    let claim = |name: &str| claims[format!("{SECRET_CLAIM}{name}").as_str()].str().to_owned();
+    Claims {
+        namespace: claim("namespace"),
+        name: claim("service-account.name"),
+        uid: claim("service-account.uid"),
+        bound: Bound {
+            kind: "Secret".into(),
+            name: claim("secret.name"),
+            uid: String::new(),
+        },
+        node: None,
+        audiences: None,
+        id: String::new(),
     }
 }
 
@@ -242,6 +288,8 @@ mod tests {
             name: "default",
             uid: "u1",
             bound: &bound,
+            node: None,
+            warn_after: None,
             audiences: &[],
             lifetime: Duration::from_secs(600),
         };
@@ -252,8 +300,15 @@ mod tests {
             (claims.name.as_str(), claims.uid.as_str(), claims.bound),
             ("default", "u1", bound.clone())
         );
-        assert_eq!(claims.audiences, ["https://issuer"]);
-        assert!(key.verify(&token, now + Duration::from_secs(600)).is_err());
+        assert_eq!(claims.audiences, Some(vec!["https://issuer".to_owned()]));
+        let end = now + Duration::from_secs(600);
+        assert!(key.verify(&token, end).is_ok(), "clocks may differ");
+        assert!(key.verify(&token, end + LEEWAY).is_err());
+        let lasting = key.verify(&key.sign_for_secret(&request), end + LEEWAY).unwrap();
+        assert_eq!(
+            (lasting.uid.as_str(), lasting.bound.name.as_str(), lasting.audiences),
+            ("u1", "p", None)
+        );
         let other = TokenKey::from_pem(&key.to_pem(), "https://issuer").unwrap();
         assert!(other.verify(&token, now).is_ok());
         let mut bent = token.clone();

@@ -10,6 +10,22 @@ pub const UNAUTHENTICATED: &str = "system:unauthenticated";
 /// Group that may do everything, whatever the roles say.
 pub const MASTERS: &str = "system:masters";
 
+/// Group of all nodes' agents.
+pub const NODES: &str = "system:nodes";
+/// Name of whoever did not prove an identity.
+pub const ANONYMOUS: &str = "system:anonymous";
+/// What the name of a node's agent begins with.
+pub const NODE_PREFIX: &str = "system:node:";
+/// What the name of a service account's user begins with.
+pub const SERVICE_ACCOUNT_PREFIX: &str = "system:serviceaccount:";
+/// The extra attribute that names the node a token's pod runs on.
+pub const NODE_NAME_EXTRA: &str = "authentication.kubernetes.io/node-name";
+
+/// Where controllers' service accounts are.
+const SYSTEM: &str = "kube-system";
+/// The scheduler's name among the control plane's parts.
+const SCHEDULER: &str = "kube-scheduler";
+
 /// An authenticated (or anonymous) user.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct User {
@@ -38,13 +54,14 @@ impl User {
     /// `system:anonymous`.
     pub fn anonymous() -> Self {
         Self {
-            name: "system:anonymous".into(),
+            name: ANONYMOUS.into(),
             groups: vec![UNAUTHENTICATED.into()],
             ..Self::default()
         }
     }
 
-    /// A part of the platform itself, trusted with everything.
+    /// The server itself while it makes a cluster's first objects, and whoever else needs no
+    /// permission at all.
     pub fn component(name: &str) -> Self {
         Self::new(name, &[MASTERS])
     }
@@ -52,7 +69,7 @@ impl User {
     /// A service account's user.
     pub fn service_account(namespace: &str, name: &str, uid: &str) -> Self {
         let mut user = Self::new(
-            &format!("system:serviceaccount:{namespace}:{name}"),
+            &format!("{SERVICE_ACCOUNT_PREFIX}{namespace}:{name}"),
             &[
                 "system:serviceaccounts",
                 &format!("system:serviceaccounts:{namespace}"),
@@ -60,6 +77,39 @@ impl User {
         );
         user.uid = uid.into();
         user
+    }
+
+    /// A part of the control plane, by its name: the scheduler as itself, a controller as the
+    /// service account whose role upstream gives it.
+    pub fn controller(name: &str) -> Self {
+        match name {
+            SCHEDULER => Self::new("system:kube-scheduler", &[]),
+            // Upstream's node controllers share one account.
+            "taint-eviction-controller" => Self::service_account(SYSTEM, "node-controller", ""),
+            _ => Self::service_account(SYSTEM, name, ""),
+        }
+    }
+
+    /// A node's agent.
+    pub fn node(name: &str) -> Self {
+        Self::new(&format!("{NODE_PREFIX}{name}"), &[NODES])
+    }
+
+    /// The node behind the user: nothing if it is none, an empty name if it has none.
+    pub fn as_node(&self) -> Option<&str> {
+        let name = self.name.strip_prefix(NODE_PREFIX)?;
+        self.in_group(NODES).then_some(name)
+    }
+
+    /// Namespace and name, if the user is a service account.
+    pub fn as_service_account(&self) -> Option<(&str, &str)> {
+        let (namespace, name) = self
+            .name
+            .strip_prefix(SERVICE_ACCOUNT_PREFIX)?
+            .split_once(':')?;
+        let valid = machinery::dns1123_label(namespace).is_empty()
+            && machinery::dns1123_subdomain(name).is_empty();
+        valid.then_some((namespace, name))
     }
 
     /// Whether the user is in a group.

@@ -3,7 +3,7 @@
 //! Upstream counterpart: `pkg/controller/serviceaccount`, `pkg/controller/certificates/rootcacertpublisher`.
 
 use crate::{
-    common::{create, patch},
+    common::create,
     names::{CONFIG_MAPS, NAMESPACES, SERVICE_ACCOUNTS},
 };
 use env::Time;
@@ -12,6 +12,7 @@ use reconcile::{Change, Controller, Plan, Target, View, Watch, itself};
 
 const ACCOUNT: &str = "default";
 const CA_MAP: &str = "kube-root-ca.crt";
+const NOTE: &str = "kubernetes.io/description";
 const DESCRIPTION: &str = "Contains a CA bundle that can be used to verify the kube-apiserver when using internal endpoints such as the internal service IP or kubernetes.default.svc. No other usage is guaranteed across distributions of Kubernetes clusters.";
 
 /// Makes the `default` ServiceAccount of each namespace.
@@ -79,22 +80,19 @@ impl Controller for RootCa {
             None => {
                 let map = json!({
                     "apiVersion": "v1", "kind": "ConfigMap", "data": data,
-                    "metadata": {"name": CA_MAP, "namespace": &key.name, "annotations": {"kubernetes.io/description": DESCRIPTION}},
+                    "metadata": {"name": CA_MAP, "namespace": &key.name, "annotations": {(NOTE): DESCRIPTION}},
                 });
                 plan.push(create(CONFIG_MAPS, map, true));
             }
-            Some(map) if map.at("data").to_value() != data => {
+            Some(map) if map.at("data").to_value() != data || map.annotation(NOTE).is_none() => {
                 let mut changed = map.to_value();
                 changed["data"] = data;
+                changed.set_at(&["metadata", "annotations", NOTE], DESCRIPTION);
                 plan.push(reconcile::Action::Update {
                     target: crate::common::target(CONFIG_MAPS, map),
                     subresource: "",
                     object: changed,
                 });
-            }
-            Some(map) if map.annotation("kubernetes.io/description").is_none() => {
-                let note = json!({"metadata": {"annotations": {"kubernetes.io/description": DESCRIPTION}}});
-                plan.push(patch(CONFIG_MAPS, map, note));
             }
             Some(_) => {}
         }

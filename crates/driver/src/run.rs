@@ -65,7 +65,7 @@ pub fn drive(door: &Door, brains: Vec<Box<dyn Brain>>) -> Result<(), Status> {
 
 fn slot(door: &Door, brain: Box<dyn Brain>, recorder: &Arc<Recorder>) -> Slot {
     let name = brain.name();
-    let user = User::component(&format!("system:serviceaccount:kube-system:{name}"));
+    let user = User::controller(name);
     let hands = Actor::new(door, Arc::new(user), name, recorder);
     let resources = brain.resources();
     let everything = resources.iter().any(|resource| resource == "*");

@@ -22,11 +22,7 @@ pub(crate) struct NodeClient {
 impl NodeClient {
     /// A client that acts as `system:node:<node>`.
     pub fn new(door: &Door, node: &str, pods: &Arc<PodRouter>, recorder: &Arc<Recorder>) -> Self {
-        let user = User::new(
-            &format!("system:node:{node}"),
-            &["system:nodes", auth::MASTERS],
-        );
-        let user = Arc::new(user);
+        let user = Arc::new(User::node(node));
         let actor = Actor::new(door, user.clone(), "kubelet", recorder);
         Self {
             door: door.clone(),
@@ -37,10 +33,22 @@ impl NodeClient {
     }
 
     fn check(&self, verb: Verb, resource: &str, namespace: &str, name: &str) -> Result<(), Status> {
+        self.check_selected(verb, resource, (namespace, name), Vec::new())
+    }
+
+    /// Refuses what the node's user may not read; `fields` is what a selector requires.
+    fn check_selected(
+        &self,
+        verb: Verb,
+        resource: &str,
+        (namespace, name): (&str, &str),
+        fields: Vec<(machinery::SmolStr, machinery::SmolStr)>,
+    ) -> Result<(), Status> {
         let call = self
             .door
             .component_call(&self.user, verb, resource, namespace, name)?;
         let asked = auth::Attributes {
+            fields,
             verb: verb.name().into(),
             group: call.resource.group,
             version: call.resource.version,
@@ -97,7 +105,8 @@ impl ApiClient for NodeClient {
 
     fn watch_pods<'a>(&'a self, node: &'a str) -> BoxFuture<'a, Result<Arc<dyn PodWatch>, Status>> {
         async move {
-            self.check(Verb::Watch, kinds::PODS, "", "")?;
+            let own = vec![("spec.nodeName".into(), node.into())];
+            self.check_selected(Verb::Watch, kinds::PODS, ("", ""), own)?;
             Ok(self.pods.watch(node))
         }
         .boxed()

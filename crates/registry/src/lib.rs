@@ -19,6 +19,7 @@ mod patch;
 mod read;
 mod reviews;
 mod subresource;
+mod tokens;
 mod watch;
 mod write;
 
@@ -26,5 +27,6 @@ pub use admission::*;
 pub use call::*;
 pub use door::*;
 pub use kinds::Propagation;
-pub use store::{Change, Key, Lagged, Snapshot, Subscription};
+pub use store::{Change, Key, Lagged, Snapshot, Subscription, Table};
+pub use tokens::Authenticated;
 pub use watch::*;

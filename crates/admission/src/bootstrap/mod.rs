@@ -41,13 +41,13 @@ pub struct Config {
 pub fn objects(config: &Config) -> Vec<(&'static str, Value)> {
     let mut all: Vec<(&'static str, Value)> = namespaces().map(|made| (NAMESPACES, made)).into();
     let (roles, bindings) = roles::read();
-    all.extend(roles.into_iter().map(|role| (CLUSTER_ROLES, role)));
     all.extend(
-        bindings
+        roles
             .into_iter()
-            .map(|binding| (CLUSTER_ROLE_BINDINGS, binding)),
+            .chain(bindings)
+            .map(|made| (place(&made), made)),
     );
-    all.extend(trust(config));
+    all.push((CONFIG_MAPS, trust(config)));
     all.extend(priority_classes().map(|class| (PRIORITY_CLASSES, class)));
     all.extend(storage_classes().map(|class| (STORAGE_CLASSES, class)));
     all.push((SERVICE_CIDRS, service_cidr(config)));
@@ -145,8 +145,8 @@ fn dns_service(config: &Config) -> Value {
     })
 }
 
-/// The authorities that extension API servers trust, and the right to read them.
-fn trust(config: &Config) -> [(&'static str, Value); 3] {
+/// The authorities that extension API servers trust.
+fn trust(config: &Config) -> Value {
     let mut data = json!({"client-ca-file": &config.client_ca});
     if !config.front_proxy_ca.is_empty() {
         for (key, text) in [
@@ -166,25 +166,19 @@ fn trust(config: &Config) -> [(&'static str, Value); 3] {
             data[key] = text.into();
         }
     }
-    let map = json!({
+    json!({
         "apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": TRUST, "namespace": "kube-system"}, "data": data
-    });
-    let reader = format!("{TRUST}-reader");
-    let mut metadata = roles::metadata(&reader);
-    metadata["namespace"] = "kube-system".into();
-    let role = json!({
-        "apiVersion": "rbac.authorization.k8s.io/v1", "kind": "Role", "metadata": &metadata,
-        "rules": [{"apiGroups": [""], "resources": ["configmaps"], "resourceNames": [TRUST], "verbs": ["get", "list", "watch"]}]
-    });
-    let users = ["system:kube-controller-manager", "system:kube-scheduler"]
-        .map(|name| json!({"apiGroup": "rbac.authorization.k8s.io", "kind": "User", "name": name}));
-    metadata["name"] = format!("system::{reader}").into();
-    let binding = json!({
-        "apiVersion": "rbac.authorization.k8s.io/v1", "kind": "RoleBinding", "metadata": metadata,
-        "roleRef": {"apiGroup": "rbac.authorization.k8s.io", "kind": "Role", "name": reader},
-        "subjects": users.to_vec()
-    });
-    [(CONFIG_MAPS, map), (ROLES, role), (ROLE_BINDINGS, binding)]
+    })
+}
+
+/// The storage resource of a role or binding.
+fn place(made: &Value) -> &'static str {
+    match made["kind"].str() {
+        "ClusterRole" => CLUSTER_ROLES,
+        "Role" => ROLES,
+        "ClusterRoleBinding" => CLUSTER_ROLE_BINDINGS,
+        _ => ROLE_BINDINGS,
+    }
 }
 
 #[cfg(test)]
@@ -195,14 +189,14 @@ mod tests {
     #[test]
     fn roles_that_are_bound_exist_and_rules_are_complete() {
         let (roles, bindings) = roles::read();
-        let names: BTreeSet<&str> = roles.iter().map(Value::name).collect();
+        let names: BTreeSet<(&str, &str)> = roles
+            .iter()
+            .map(|role| (role.namespace(), role.name()))
+            .collect();
         assert_eq!(names.len(), roles.len(), "no role twice");
         for binding in &bindings {
-            assert!(
-                names.contains(binding["roleRef"]["name"].str()),
-                "{}",
-                binding.name()
-            );
+            let bound = (binding.namespace(), binding["roleRef"]["name"].str());
+            assert!(names.contains(&bound), "{}", binding.name());
         }
         for role in &roles {
             let aggregated = !role["aggregationRule"].is_null();

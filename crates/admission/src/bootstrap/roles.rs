@@ -8,7 +8,7 @@ const TABLE: &str = include_str!("roles.txt");
 const GROUP: &str = "rbac.authorization.k8s.io";
 const API_VERSION: &str = "rbac.authorization.k8s.io/v1";
 
-/// Cluster roles and cluster role bindings.
+/// Roles and role bindings, of the cluster and of namespaces.
 pub(super) fn read() -> (Vec<Value>, Vec<Value>) {
     let (mut roles, mut bindings) = (Vec::new(), Vec::new());
     let lines = TABLE
@@ -19,6 +19,20 @@ pub(super) fn read() -> (Vec<Value>, Vec<Value>) {
         match words[..] {
             ["role", name, ref flags @ ..] => roles.push(role(name, flags)),
             ["bind", name, ref subjects @ ..] => bindings.push(binding(name, subjects)),
+            [kind @ ("controller" | "extra"), name] => {
+                let role_name = match kind {
+                    "extra" => format!("system:xebec:controller:{name}"),
+                    _ => format!("system:controller:{name}"),
+                };
+                roles.push(role(&role_name, &[]));
+                bindings.push(binding(&role_name, &[&format!("ServiceAccount:{name}")]));
+            }
+            ["nsrole", namespace, name] => roles.push(into_namespace(role(name, &[]), namespace)),
+            ["nsbind", namespace, name, role, ref subjects @ ..] => {
+                let mut made = into_namespace(binding(role, subjects), namespace);
+                made["metadata"]["name"] = name.into();
+                bindings.push(made);
+            }
             _ => add_rule(roles.last_mut().expect("rules follow their role"), &words),
         }
     }
@@ -26,12 +40,23 @@ pub(super) fn read() -> (Vec<Value>, Vec<Value>) {
 }
 
 /// Metadata of everything the server keeps up to date by itself.
-pub(super) fn metadata(name: &str) -> Value {
+fn metadata(name: &str) -> Value {
     json!({
         "name": name,
         "labels": {"kubernetes.io/bootstrapping": "rbac-defaults"},
         "annotations": {"rbac.authorization.kubernetes.io/autoupdate": "true"}
     })
+}
+
+/// The same role or binding for one namespace.
+fn into_namespace(mut made: Value, namespace: &str) -> Value {
+    let kind = made["kind"].str().replace("Cluster", "");
+    made["kind"] = kind.into();
+    made["metadata"]["namespace"] = namespace.into();
+    if !made["roleRef"].is_null() {
+        made["roleRef"]["kind"] = "Role".into();
+    }
+    made
 }
 
 fn role(name: &str, flags: &[&str]) -> Value {
