@@ -11,6 +11,7 @@ pub const RINGS: &[(&str, u8)] = &[
     ("schema", 0),
     ("codec", 0),
     ("kinds", 0),
+    ("k8s-cel", 0),
     ("env", 1),
     ("store", 2),
     ("registry", 2),
