@@ -9,14 +9,17 @@ pub mod bootstrap;
 mod certificates;
 mod claim_resize;
 mod common;
+mod csr;
 mod default_classes;
 mod ledger;
 mod limit_ranger;
 mod namespace_lifecycle;
+mod node_restriction;
 mod pod_resources;
 mod pod_security;
 mod priority;
 pub mod quota;
+mod role_escalation;
 mod runtime_class;
 mod service_account;
 mod services;
@@ -25,6 +28,7 @@ mod taint_nodes;
 #[cfg(test)]
 mod testing;
 mod tolerations;
+pub mod webhooks;
 
 pub use services::{PortRange, ServiceRange};
 
@@ -47,6 +51,7 @@ pub fn chain(config: AdmissionConfig) -> Vec<Arc<dyn Admission>> {
         Arc::new(namespace_lifecycle::NamespaceLifecycle),
         Arc::new(limit_ranger::LimitRanger),
         Arc::new(service_account::ServiceAccount),
+        Arc::new(node_restriction::NodeRestriction),
         Arc::new(taint_nodes::TaintNodesByCondition),
         Arc::new(pod_security::PodSecurity),
         Arc::new(priority::Priority),
@@ -57,7 +62,9 @@ pub fn chain(config: AdmissionConfig) -> Vec<Arc<dyn Admission>> {
         Arc::new(runtime_class::RuntimeClass),
         Arc::new(certificates::Certificates::APPROVAL),
         Arc::new(certificates::Certificates::SIGNING),
+        Arc::new(certificates::CertificateSubjectRestriction),
         Arc::new(default_classes::DefaultClass::INGRESS),
+        Arc::new(role_escalation::RoleEscalation),
         Arc::new(quota::ResourceQuota::default()),
         Arc::new(services::ServiceAllocator::new(
             config.services,

@@ -270,7 +270,10 @@ impl Status {
 
     /// HTTP status code.
     pub fn code(&self) -> u16 {
-        self.0.reason.code()
+        match &self.0.foreign {
+            Some(foreign) => foreign.code,
+            None => self.0.reason.code(),
+        }
     }
 
     /// Message.
@@ -516,7 +519,9 @@ impl FieldError {
 
     fn shows_value(&self) -> bool {
         use FieldErrorKind::{Forbidden, Internal, Required, TooLong};
-        !matches!(self.kind, Required | Forbidden | TooLong | Internal)
+        // Rules of custom resources do not show whole objects and lists.
+        let omitted = self.kind == FieldErrorKind::Invalid && self.value.is_null();
+        !omitted && !matches!(self.kind, Required | Forbidden | TooLong | Internal)
     }
 
     fn cause(&self) -> Cause {

@@ -4,7 +4,7 @@ use crate::{custom, pods::PodRouter, services::ServiceNet};
 use auth::{TokenKey, User};
 use controllers::ControllersConfig;
 use driver::{Recorder, Workqueue, drive};
-use env::{Disk, World};
+use env::{Callout, Disk, World};
 use kinds::Catalogue;
 use machinery::Status;
 use reconcile::Brain;
@@ -28,6 +28,8 @@ pub struct PlatformConfig {
     pub bootstrap: admission::bootstrap::Config,
     /// The store's sizes.
     pub store: StoreOptions,
+    /// The way to webhooks.
+    pub callout: Arc<dyn Callout>,
 }
 
 /// A running control plane.
@@ -86,7 +88,7 @@ pub async fn assemble(
         store: store.clone(),
         catalogue,
         admission: admission::chain(config.admission),
-        webhooks: None,
+        webhooks: Some(admission::webhooks::Webhooks::new(config.callout, None)),
         tokens: config.tokens,
     });
     custom::follow(&door, builtin).map_err(AssembleError::Start)?;

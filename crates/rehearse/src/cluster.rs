@@ -11,7 +11,7 @@ use kubelet::{Kubelet, KubeletConfig};
 use machinery::{Object, Status, Value, json};
 use platform::{NodeHands, Platform, PlatformConfig};
 use registry::{Answer, Call, FieldValidation, Key, PatchKind, Reply, Snapshot, Verb};
-use sim_env::{DiskImage, DiskSpeed, Domain, Profiles, Sim, SimContainers, SimDisk};
+use sim_env::{DiskImage, DiskSpeed, Domain, Profiles, Sim, SimCallout, SimContainers, SimDisk};
 use std::{
     collections::BTreeMap,
     net::{Ipv4Addr, SocketAddrV4},
@@ -95,12 +95,13 @@ struct Node {
 pub struct Cluster {
     sim: Sim,
     platform: Platform,
+    callout: Arc<SimCallout>,
     user: Arc<User>,
     profiles: Arc<Profiles>,
     nodes: BTreeMap<String, Node>,
 }
 
-fn config(sim: &Sim) -> PlatformConfig {
+fn config(sim: &Sim, callout: Arc<SimCallout>) -> PlatformConfig {
     let world = sim.fork("keys");
     let issuer = "https://kubernetes.default.svc";
     let services = AdmissionConfig::default().services;
@@ -121,6 +122,7 @@ fn config(sim: &Sim) -> PlatformConfig {
             checkpoint_bytes: CHECKPOINT_BYTES,
             ..StoreOptions::default()
         },
+        callout,
     }
 }
 
@@ -134,11 +136,17 @@ impl Cluster {
         };
         let disk = SimDisk::new(sim.fork("disk"), speed, DiskImage::default());
         let world = sim.fork("control-plane");
-        let assembled = sim.block_on(platform::assemble(&world, disk, config(&sim)));
+        let callout = SimCallout::new(sim.fork("callout"));
+        let assembled = sim.block_on(platform::assemble(
+            &world,
+            disk,
+            config(&sim, callout.clone()),
+        ));
         let platform = assembled.map_err(|why| Error::Platform(why.to_string()))?;
         Ok(Self {
             sim,
             platform,
+            callout,
             user: Arc::new(User::new("kubernetes-admin", &[MASTERS, AUTHENTICATED])),
             profiles: Arc::new(plan.profiles),
             nodes: BTreeMap::new(),
@@ -259,6 +267,11 @@ impl Cluster {
     /// The simulation, for its time and chance.
     pub fn sim(&self) -> &Sim {
         &self.sim
+    }
+
+    /// The programs outside that webhooks name.
+    pub fn callout(&self) -> &Arc<SimCallout> {
+        &self.callout
     }
 
     /// The platform under rehearsal.

@@ -2,8 +2,8 @@
 
 use apiserver::{ContainerRef, Nodes};
 use env::{
-    BoxFuture, ByteStream, LogOptions, LogReader, RuntimeError, RuntimeResult, Session,
-    StreamOptions,
+    BoxFuture, ByteStream, LogOptions, LogReader, PodDialer, PodPort, RuntimeError, RuntimeResult,
+    Session, StreamOptions,
 };
 use kubelet::Kubelet;
 use std::{
@@ -83,6 +83,16 @@ impl Nodes for Kubelets {
         Box::pin(async move {
             self.of(at.node)?
                 .port_forward(at.namespace, at.pod, port)
+                .await
+        })
+    }
+}
+
+impl PodDialer for Kubelets {
+    fn dial<'a>(&'a self, to: &'a PodPort) -> BoxFuture<'a, RuntimeResult<Arc<dyn ByteStream>>> {
+        Box::pin(async move {
+            self.of(&to.node)?
+                .port_forward(&to.namespace, &to.pod, to.port)
                 .await
         })
     }

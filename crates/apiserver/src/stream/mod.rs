@@ -3,6 +3,7 @@
 //! Finds the pod, checks that the user may, and hands over to the room of the subresource.
 //! Upstream counterpart: `pkg/registry/core/pod/rest`, `kubelet/pkg/cri/streaming`.
 
+mod admit;
 mod channels;
 mod exec;
 mod forward;
@@ -41,6 +42,9 @@ pub(crate) async fn respond(
         return proxy::proxy(inner, &parts, request).await;
     }
     let pod = connect(inner, &parts)?;
+    if parts.place.subresource != "log" {
+        admit::admit(inner, &parts, "").await?;
+    }
     match parts.place.subresource.as_str() {
         "log" => logs::logs(inner, &parts, &pod, request).await,
         "exec" | "attach" => exec::remote_command(inner, &parts, &pod, request),

@@ -4,7 +4,7 @@
 //! `apimachinery/pkg/util/proxy` (`upgradeaware.go`, `transport.go`).
 
 use super::{
-    LINGER, Target, links,
+    LINGER, Target, admit, links,
     resolve::{self, Backend, ProxyName},
     trusting,
 };
@@ -59,6 +59,8 @@ pub async fn proxy(
 ) -> Result<HttpResponse, Status> {
     let place = &parts.place;
     authorize(inner, parts)?;
+    let path = rest(request.uri().path()).unwrap_or_default();
+    admit::admit(inner, parts, path).await?;
     if place.resource == "nodes" {
         let message = "nodes have no HTTP endpoint of their own: read logs and metrics through pods and the metrics API";
         return Err(Status::new(Reason::MethodNotAllowed, message));

@@ -1,0 +1,71 @@
+//! Admission webhooks: programs outside the platform that complete and refuse writes, and that
+//! convert custom kinds.
+//!
+//! Knows how they are chosen, asked and believed; not how they are reached (`env::Callout`).
+//! Upstream counterparts: `k8s.io/apiserver/pkg/admission/plugin/webhook`,
+//! `apiextensions-apiserver/pkg/apiserver/conversion`.
+
+mod choose;
+mod client;
+mod conditions;
+mod conversion;
+mod hooks;
+mod mutate;
+mod request;
+mod response;
+mod service;
+mod validate;
+
+pub use conditions::{Condition, Conditions, Question};
+
+use client::Outside;
+use env::{BoxFuture, Callout};
+use hooks::Hooks;
+use machinery::{Status, Value};
+use registry::{Conversion, Pass, Review};
+use std::sync::Arc;
+
+/// Asks the programs that webhook configurations and custom resource definitions name.
+pub struct Webhooks {
+    outside: Outside,
+    conditions: Option<Arc<dyn Conditions>>,
+    mutating: Hooks,
+    validating: Hooks,
+}
+
+impl Webhooks {
+    /// Reaches programs through `callout`. Without `conditions`, webhooks that have
+    /// `matchConditions` fail as if their conditions could not be evaluated.
+    pub fn new(
+        callout: Arc<dyn Callout>,
+        conditions: Option<Arc<dyn Conditions>>,
+    ) -> Arc<dyn registry::Webhooks> {
+        Arc::new(Self {
+            outside: Outside::new(callout),
+            conditions,
+            mutating: Hooks::of(kinds::MUTATING_WEBHOOK_CONFIGURATIONS),
+            validating: Hooks::of(kinds::VALIDATING_WEBHOOK_CONFIGURATIONS),
+        })
+    }
+}
+
+impl registry::Webhooks for Webhooks {
+    fn mutate<'a>(
+        &'a self,
+        review: &'a mut Review<'_>,
+        pass: Pass,
+    ) -> BoxFuture<'a, Result<bool, Status>> {
+        Box::pin(self.mutate_review(review, pass))
+    }
+
+    fn validate<'a>(&'a self, review: &'a mut Review<'_>) -> BoxFuture<'a, Result<(), Status>> {
+        Box::pin(self.validate_review(review))
+    }
+
+    fn convert<'a>(
+        &'a self,
+        conversion: Conversion<'a>,
+    ) -> BoxFuture<'a, Result<Vec<Value>, Status>> {
+        Box::pin(self.convert_objects(conversion))
+    }
+}
