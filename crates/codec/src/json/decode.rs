@@ -10,6 +10,7 @@ use machinery::{Map, SmolStr, Status, Value, flat::intern};
 pub fn decode_json(bytes: &[u8], limits: Limits) -> Result<Decoded, Status> {
     let mut parser = Parser {
         bytes,
+        text: std::str::from_utf8(bytes).ok(),
         at: 0,
         depth: limits.depth,
         duplicates: Vec::new(),
@@ -31,6 +32,8 @@ pub fn looks_like_json(bytes: &[u8]) -> bool {
 
 struct Parser<'a> {
     bytes: &'a [u8],
+    /// The same where all of it is UTF-8, so that strings need no look of their own.
+    text: Option<&'a str>,
     at: usize,
     /// Levels of nesting that may still be opened.
     depth: usize,
@@ -230,16 +233,18 @@ impl Parser<'_> {
     fn string(&mut self) -> Result<SmolStr, String> {
         self.at += 1;
         let start = self.at;
-        loop {
-            match self.peek() {
-                Some(b'"') => break,
-                Some(b'\\') => return self.escaped(start),
-                Some(0..=0x1f) | None => return Err(self.unexpected("in string literal")),
-                Some(_) => self.at += 1,
-            }
+        self.at += plain_run(&self.bytes[start..]);
+        match self.peek() {
+            Some(b'"') => {}
+            Some(b'\\') => return self.escaped(start),
+            _ => return Err(self.unexpected("in string literal")),
         }
-        let raw = &self.bytes[start..self.at];
+        let raw = start..self.at;
         self.at += 1;
+        if let Some(text) = self.text {
+            return Ok(intern(&text[raw]));
+        }
+        let raw = &self.bytes[raw];
         Ok(match std::str::from_utf8(raw) {
             Ok(text) => intern(text),
             Err(_) => SmolStr::new(String::from_utf8_lossy(raw)),
@@ -318,6 +323,34 @@ impl Parser<'_> {
     }
 }
 
+/// How many bytes are looked at in one step.
+const STEP: usize = 8;
+
+/// How many bytes a string goes on before its end, an escape or something forbidden.
+fn plain_run(bytes: &[u8]) -> usize {
+    let (steps, rest) = bytes.as_chunks::<STEP>();
+    for (number, chunk) in steps.iter().enumerate() {
+        let ends = ends(u64::from_le_bytes(*chunk));
+        if ends != 0 {
+            return number * STEP + ends.trailing_zeros() as usize / 8;
+        }
+    }
+    let ends = |byte: &u8| matches!(byte, b'"' | b'\\' | 0..=0x1f);
+    bytes.len() - rest.len() + rest.iter().position(ends).unwrap_or(rest.len())
+}
+
+/// Marks, in its high bit, the first of eight bytes that ends a plain run, the lowest first;
+/// what is marked above the first may be wrong.
+fn ends(word: u64) -> u64 {
+    const ONES: u64 = u64::MAX / 255;
+    const HIGH: u64 = ONES << 7;
+    let zeros = |word: u64| word.wrapping_sub(ONES) & !word;
+    let control = word.wrapping_sub(ONES * 0x20) & !word;
+    let quote = zeros(word ^ (ONES * u64::from(b'"')));
+    let backslash = zeros(word ^ (ONES * u64::from(b'\\')));
+    (control | quote | backslash) & HIGH
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -352,6 +385,19 @@ mod tests {
         }
         let broken = decode_json(b"\"a\xffb\"", Limits::default()).unwrap();
         assert_eq!(broken.value.str(), "a\u{fffd}b");
+    }
+
+    #[test]
+    fn a_plain_run_ends_where_it_should() {
+        for end in 0..=255u8 {
+            for before in 0..20 {
+                let mut bytes = "xé€\u{7f}ÿ".repeat(5).into_bytes();
+                bytes[before] = end;
+                let stops = |byte: &u8| matches!(byte, b'"' | b'\\' | 0..=0x1f);
+                let wanted = bytes.iter().position(stops).unwrap_or(bytes.len());
+                assert_eq!(plain_run(&bytes), wanted, "{end} at {before}");
+            }
+        }
     }
 
     #[test]

@@ -7,6 +7,17 @@ use super::{
     ARRAY, FALSE, FLOAT, INT, NULL, OBJECT, Ref, TEXT, TRUE, WORD, dictionary, take, take_varint,
 };
 
+/// How many words the dictionary has, known without looking at it.
+const WORDS: usize = {
+    let bytes = include_bytes!("../dictionary.txt");
+    let (mut at, mut lines) = (0, 0);
+    while at < bytes.len() {
+        lines += (bytes[at] == b'\n') as usize;
+        at += 1;
+    }
+    lines + (bytes[bytes.len() - 1] != b'\n') as usize
+};
+
 /// A value as it lies in the bytes.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum Raw<'a> {
@@ -39,6 +50,7 @@ pub enum RawKey<'a> {
 
 impl RawKey<'_> {
     /// The name's bytes.
+    #[inline]
     pub fn bytes(&self) -> &[u8] {
         match self {
             RawKey::Text(text) => text,
@@ -53,6 +65,7 @@ pub struct Walk<'a>(&'a [u8]);
 
 impl<'a> Walk<'a> {
     /// The next value; `None` at the end, or where bytes are damaged.
+    #[inline]
     pub fn value(&mut self) -> Option<Raw<'a>> {
         let (&tag, rest) = self.0.split_first()?;
         self.0 = rest;
@@ -74,6 +87,7 @@ impl<'a> Walk<'a> {
     }
 
     /// The key of the next member, whose value [`Walk::value`] then reads.
+    #[inline]
     pub fn key(&mut self) -> Option<RawKey<'a>> {
         match self.0.first()? {
             0 => {
@@ -84,6 +98,7 @@ impl<'a> Walk<'a> {
         }
     }
 
+    #[inline]
     fn number(&mut self) -> Option<u64> {
         // Nearly all are one byte long.
         match self.0.split_first()? {
@@ -95,11 +110,13 @@ impl<'a> Walk<'a> {
         }
     }
 
+    #[inline]
     fn word(&mut self, base: u64) -> Option<usize> {
         let number = usize::try_from(self.number()?.checked_sub(base)?).ok()?;
-        (number < dictionary().len()).then_some(number)
+        (number < WORDS).then_some(number)
     }
 
+    #[inline]
     fn block(&mut self) -> Option<&'a [u8]> {
         let length = self.number()?;
         take(&mut self.0, length)
@@ -142,6 +159,7 @@ mod tests {
 
     #[test]
     fn walks_over_everything_and_over_damage() {
+        assert_eq!(WORDS, dictionary().len());
         let tree = json!({"metadata": {"name": "web", "own/key": "é".repeat(100)}, "spec": {"replicas": -3, "big": i64::MAX,
             "ratio": 0.25, "on": true, "off": false, "none": null, "containers": [{"name": "a"}, []], "empty": {}}});
         let bytes = encode(&tree);
