@@ -49,7 +49,7 @@ impl Connection {
         self.wire.read_line(&mut line)?;
         let code = line.split(' ').nth(1).and_then(|word| word.parse().ok());
         let code = code.ok_or_else(|| io::Error::other(format!("not an answer: {line:?}")))?;
-        let mut length = 0;
+        let (mut length, mut chunked) = (0, false);
         loop {
             line.clear();
             self.wire.read_line(&mut line)?;
@@ -59,8 +59,32 @@ impl Connection {
             if name.eq_ignore_ascii_case("content-length") {
                 length = value.trim().parse().map_err(io::Error::other)?;
             }
+            chunked |= name.eq_ignore_ascii_case("transfer-encoding");
         }
-        let got = io::copy(&mut (&mut self.wire).take(length), &mut io::sink())?;
+        let got = if chunked {
+            self.pass_chunks()?
+        } else {
+            self.pass(length)?
+        };
         Ok((code, got as usize))
+    }
+
+    fn pass(&mut self, length: u64) -> io::Result<u64> {
+        io::copy(&mut (&mut self.wire).take(length), &mut io::sink())
+    }
+
+    /// Reads over a body in chunks; its length.
+    fn pass_chunks(&mut self) -> io::Result<u64> {
+        let (mut line, mut all) = (String::new(), 0);
+        loop {
+            line.clear();
+            self.wire.read_line(&mut line)?;
+            let length = u64::from_str_radix(line.trim(), 16).map_err(io::Error::other)?;
+            all += self.pass(length)?;
+            self.pass(2)?;
+            if length == 0 {
+                return Ok(all);
+            }
+        }
     }
 }

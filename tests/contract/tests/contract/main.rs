@@ -5,6 +5,7 @@
 
 mod applying;
 mod forms;
+mod metrics;
 mod patching;
 mod reading;
 mod refusing;
@@ -100,6 +101,15 @@ const CASES: &[Case] = &[
     ("forms::yaml_and_protobuf", forms::yaml_and_protobuf),
     ("forms::malformed_bodies", forms::malformed_bodies),
     ("forms::documents", forms::documents),
+    (
+        "metrics::requests_are_counted",
+        metrics::requests_are_counted,
+    ),
+    (
+        "metrics::long_lists_are_compressed",
+        metrics::long_lists_are_compressed,
+    ),
+    ("metrics::monitoring_may_read", metrics::monitoring_may_read),
 ];
 
 fn main() -> ExitCode {
