@@ -47,6 +47,21 @@ const DISCOVERY: Offer<'static> = Offer {
 };
 
 impl Documents {
+    /// Whether a path is one of discovery or OpenAPI.
+    pub fn knows(path: &str) -> bool {
+        let words: Vec<&str> = path.trim_matches('/').split('/').collect();
+        matches!(
+            words.as_slice(),
+            ["api" | "apis"]
+                | ["api", _]
+                | ["apis", _]
+                | ["apis", _, _]
+                | ["openapi", "v2" | "v3"]
+                | ["openapi", "v3", "api", _]
+                | ["openapi", "v3", "apis", _, _]
+        )
+    }
+
     /// Answers a discovery or OpenAPI path; `None` for any other path.
     pub fn respond(
         &self,
@@ -56,17 +71,7 @@ impl Documents {
     ) -> Option<Result<HttpResponse, Status>> {
         let path = path.trim_end_matches('/');
         let words: Vec<&str> = path.trim_start_matches('/').split('/').collect();
-        let known = matches!(
-            words.as_slice(),
-            ["api" | "apis"]
-                | ["api", _]
-                | ["apis", _]
-                | ["apis", _, _]
-                | ["openapi", "v2" | "v3"]
-                | ["openapi", "v3", "api", _]
-                | ["openapi", "v3", "apis", _, _]
-        );
-        known.then(|| self.document(catalogue, path, &words, headers))
+        Self::knows(path).then(|| self.document(catalogue, path, &words, headers))
     }
 
     fn document(
@@ -81,29 +86,27 @@ impl Documents {
             .and_then(|value| value.to_str().ok())
             .unwrap_or_default();
         if words == ["openapi", "v2"] && accept.contains(codec::OPENAPI_V2_PROTOBUF) {
-            return self.openapi_v2_protobuf(catalogue);
+            let key = format!("{path} protobuf");
+            let document = self.cached(catalogue, key, |resources| {
+                let document = codec::openapi_v2(resources.iter(), schema::builtin(), VERSION);
+                Ok(codec::openapi_v2_protobuf(&document))
+            })?;
+            return Ok(conditional(&document, OPENAPI_V2_PROTOBUF_ANSWER, headers));
         }
         let (transform, content_type) = form(words, accept)?;
         let key = format!("{path} {transform:?}");
         let document = self.cached(catalogue, key, |resources| {
-            make(catalogue, resources, words, transform)
+            let value = make(catalogue, resources, words, transform)?;
+            Ok(codec::encode_json_value(&value))
         })?;
         Ok(conditional(&document, &content_type, headers))
-    }
-
-    /// The form client-go asks for first.
-    fn openapi_v2_protobuf(&self, catalogue: &Catalogue) -> Result<HttpResponse, Status> {
-        let resources: Vec<ApiResource> = catalogue.iter().map(|kind| resource(kind)).collect();
-        let document = codec::openapi_v2(resources.iter(), schema::builtin(), VERSION);
-        let bytes = codec::openapi_v2_protobuf(&document);
-        Ok(whole(200, OPENAPI_V2_PROTOBUF_ANSWER, bytes))
     }
 
     fn cached(
         &self,
         catalogue: &Catalogue,
         key: String,
-        make: impl FnOnce(&[ApiResource]) -> Result<Value, Status>,
+        make: impl FnOnce(&[ApiResource]) -> Result<Vec<u8>, Status>,
     ) -> Result<Document, Status> {
         let mut made = self.made.lock().expect("making documents does not panic");
         if !made.catalogue.is_same(catalogue) {
@@ -117,7 +120,7 @@ impl Documents {
             return Ok(document.clone());
         }
         let resources = made.resources.clone();
-        let bytes = codec::encode_json_value(&make(&resources)?);
+        let bytes = make(&resources)?;
         let document = Document {
             etag: format!("\"{}\"", codec::document_hash(&bytes)),
             bytes: bytes.into(),
