@@ -13,7 +13,9 @@ use std::{
 use store::*;
 
 /// Seeds of the power failure test; each is a handful of lives of one store.
-const SEEDS: u64 = 400;
+const SEEDS: u64 = 600;
+/// Lives of a store that end by a failure, per seed.
+const LIVES: u64 = 4;
 const NAMES: u64 = 6;
 
 /// What clients know: per object all states asked for in order (commits are ordered when they
@@ -65,6 +67,69 @@ impl Known {
     }
 }
 
+/// A client that watches through all of a store's lives: it lists again only where it is told to.
+#[derive(Default)]
+struct Watcher {
+    revision: u64,
+    state: BTreeMap<String, u64>,
+    resumed: u32,
+    told_to_list: u32,
+}
+
+impl Watcher {
+    /// Goes on from where it was, and compares what it then knows with what there is.
+    fn resume(&mut self, store: &Store) -> Subscription {
+        let now = store.snapshot();
+        let mut log = match store.subscribe(self.revision) {
+            Ok(log) => {
+                self.resumed += 1;
+                log
+            }
+            Err(_) => {
+                self.told_to_list += 1;
+                (self.revision, self.state) = (now.revision, state_of(&now));
+                let from_now = store.subscribe(now.revision);
+                from_now.expect("the latest revision can be watched from")
+            }
+        };
+        loop {
+            let changes = log.try_next().expect("it has just begun");
+            if changes.is_empty() {
+                break;
+            }
+            self.take_in(&changes);
+        }
+        assert_eq!(self.state, state_of(&now), "a gap in the watch");
+        log
+    }
+
+    fn take_in(&mut self, changes: &[Arc<Change>]) {
+        for change in changes {
+            assert!(change.revision > self.revision, "revisions only grow");
+            self.revision = change.revision;
+            let (name, number) = (change.key.name.to_string(), number_of(&change.new));
+            let before = match number {
+                Some(number) => self.state.insert(name, number),
+                None => self.state.remove(&name),
+            };
+            assert_eq!(before, number_of(&change.old), "a change was missed");
+        }
+    }
+}
+
+fn number_of(object: &Option<Arc<machinery::Object>>) -> Option<u64> {
+    let object = object.as_ref()?;
+    Some(object.at("spec.number").i64() as u64)
+}
+
+fn state_of(snapshot: &Snapshot) -> BTreeMap<String, u64> {
+    let entry = |object: &Arc<machinery::Object>| {
+        let number = number_of(&Some(object.clone())).expect("an object");
+        (object.name().to_owned(), number)
+    };
+    snapshot.list("things", None).map(entry).collect()
+}
+
 fn random_operation(chance: &SimEntropy) -> (String, Option<u64>, Transaction) {
     let name = format!("o{}", chance.below(NAMES));
     let content = (chance.below(4) > 0).then(|| chance.below(100_000));
@@ -86,7 +151,12 @@ fn random_operation(chance: &SimEntropy) -> (String, Option<u64>, Transaction) {
 }
 
 /// Lets writers work on a store until the power fails at a random moment.
-fn live(seed: u64, round: u64, image: DiskImage, known: &Arc<Mutex<Known>>) -> DiskImage {
+fn live(
+    seed: u64,
+    round: u64,
+    image: DiskImage,
+    (known, watcher): (&Arc<Mutex<Known>>, &Arc<Mutex<Watcher>>),
+) -> DiskImage {
     let options = StoreOptions {
         segment_bytes: 16 << 10,
         checkpoint_bytes: 8 << 10,
@@ -95,6 +165,14 @@ fn live(seed: u64, round: u64, image: DiskImage, known: &Arc<Mutex<Known>>) -> D
     let life = Life::try_start(seed * 10 + round, image, options)
         .unwrap_or_else(|error| panic!("seed {seed} round {round}: {error}"));
     known.lock().unwrap().check(&life.store, seed);
+    let mut log = watcher.lock().unwrap().resume(&life.store);
+    let watching = watcher.clone();
+    life.sim.world().spawn("watcher", async move {
+        loop {
+            let changes = log.next().await.expect("it keeps up");
+            watching.lock().unwrap().take_in(&changes);
+        }
+    });
     let chance = SimEntropy::labelled(seed, &format!("power {round}"));
     for writer in 0..4 {
         let (store, known, world) = (life.store.clone(), known.clone(), life.sim.world());
@@ -122,16 +200,27 @@ fn live(seed: u64, round: u64, image: DiskImage, known: &Arc<Mutex<Known>>) -> D
 }
 
 #[test]
-fn power_failures_lose_nothing_acknowledged() {
+fn power_failures_lose_nothing_acknowledged_and_leave_no_gap() {
+    let (mut resumed, mut told_to_list) = (0, 0);
     for seed in 0..SEEDS {
         let known = Arc::new(Mutex::new(Known::default()));
+        let watcher = Arc::new(Mutex::new(Watcher::default()));
         let mut image = DiskImage::default();
-        for round in 0..4 {
-            image = live(seed, round, image, &known);
+        for round in 0..LIVES {
+            image = live(seed, round, image, (&known, &watcher));
         }
         let life = Life::start(seed, image);
         known.lock().unwrap().check(&life.store, seed);
+        let mut watcher = watcher.lock().unwrap();
+        watcher.resume(&life.store);
+        resumed += watcher.resumed;
+        told_to_list += watcher.told_to_list;
     }
+    assert!(told_to_list > 0, "lost revisions were never noticed");
+    assert!(
+        resumed > told_to_list,
+        "{resumed} resumed, {told_to_list} listed again"
+    );
 }
 
 /// Power may fail while the store is being opened, too.
@@ -139,7 +228,8 @@ fn power_failures_lose_nothing_acknowledged() {
 fn power_failures_while_opening_lose_nothing() {
     for seed in 0..100 {
         let known = Arc::new(Mutex::new(Known::default()));
-        let mut image = live(seed, 0, DiskImage::default(), &known);
+        let watcher = Arc::default();
+        let mut image = live(seed, 0, DiskImage::default(), (&known, &watcher));
         for attempt in 0..5 {
             let sim = Sim::new(
                 seed * 7 + attempt,
