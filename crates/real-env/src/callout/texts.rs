@@ -47,7 +47,10 @@ pub(super) fn tls(why: &io::Error, wanted: &str) -> String {
 
 fn certificate(wrong: &CertificateError, wanted: &str) -> String {
     let why = match wrong {
-        CertificateError::UnknownIssuer => return UNKNOWN_AUTHORITY.into(),
+        // Another authority of the same name is as unknown as any.
+        CertificateError::UnknownIssuer | CertificateError::BadSignature => {
+            return UNKNOWN_AUTHORITY.into();
+        }
         CertificateError::NotValidForNameContext { presented, .. } if !presented.is_empty() => {
             let names: Vec<_> = presented.iter().map(|name| bare(name)).collect();
             format!(
