@@ -288,7 +288,10 @@ mod tests {
         let json = Encoding::Json;
         let modified = printed.frame(&kind, &after, json, EventType::Modified, true);
         let deleted = printed.frame(&kind, &before, json, EventType::Deleted, true);
-        assert_ne!(modified.len(), deleted.len());
+        let framed =
+            |name: &str, object: &Object| codec::watch_frame(name, &codec::encode_json(object));
+        assert_eq!(modified, framed("MODIFIED", &after));
+        assert_eq!(deleted, framed("DELETED", &before));
         assert_eq!(
             printed.object(&kind, &after, json),
             codec::encode_json(&after)
