@@ -1,18 +1,55 @@
 //! Who sends a request: client certificate, bearer token, impersonation.
 //!
-//! Upstream counterpart: `authentication/request/{x509,bearertoken}` and `endpoints/filters/impersonation.go`.
+//! Upstream counterpart: `authentication/request/{x509,bearertoken,union}` and
+//! `endpoints/filters/impersonation`.
 
-use auth::{AUTHENTICATED, Attributes, User};
-use hyper::{HeaderMap, header};
+use crate::{
+    path,
+    pki::{LiveTls, Validity},
+};
+use auth::{AUTHENTICATED, Attributes, User, Wanted};
+use env::Time;
+use hyper::{HeaderMap, Method, Request, header};
 use machinery::Status;
 use registry::Door;
 use std::{collections::BTreeMap, sync::Arc};
+use tokio_rustls::rustls::pki_types::CertificateDer;
 use x509_parser::prelude::{FromDer, X509Certificate};
 
 /// Tokens with a fixed meaning, beside those of service accounts.
 pub type StaticTokens = BTreeMap<String, User>;
 
-/// The user a verified client certificate names: common name and organizations.
+/// Header that names a key of further attributes, before the key.
+const EXTRA: &str = "impersonate-extra-";
+
+/// The certificate a client showed when it connected.
+pub struct Presented {
+    /// Whom it names, if its chain leads to an authority we trust.
+    user: Option<User>,
+    /// When it holds: a connection may outlive it.
+    holds: Validity,
+}
+
+impl Presented {
+    /// Looks at a client's chain once, at the connection's beginning.
+    pub fn of(chain: &[CertificateDer<'_>], trust: &LiveTls, now: Time) -> Self {
+        let trusted = trust.verify(chain, now).is_ok();
+        let first = chain.first().filter(|_| trusted);
+        let holds = first.and_then(|first| Validity::of_der(first).ok());
+        Self {
+            user: first.and_then(|first| of_certificate(first)),
+            holds: holds.unwrap_or(Validity { from: 0, to: 0 }),
+        }
+    }
+
+    fn user(&self, now: Time) -> Option<&User> {
+        let now = now.unix_seconds();
+        let held = (self.holds.from..=self.holds.to).contains(&now);
+        self.user.as_ref().filter(|_| held)
+    }
+}
+
+/// The user a client certificate names: common name and organizations.
 pub fn of_certificate(der: &[u8]) -> Option<User> {
     let (_, certificate) = X509Certificate::from_der(der).ok()?;
     let subject = certificate.subject();
@@ -29,24 +66,32 @@ pub fn of_certificate(der: &[u8]) -> Option<User> {
     })
 }
 
-/// The user of a request, impersonation carried out; anonymous without credentials.
-pub fn of_request(
+/// The user of a request, impersonation carried out; anonymous without credentials. Credentials
+/// that do not hold are refused even where nobody in particular might ask.
+pub fn of_request<B>(
     door: &Door,
     tokens: &StaticTokens,
-    certificate: Option<&User>,
-    headers: &HeaderMap,
+    certificate: Option<&Presented>,
+    request: &Request<B>,
 ) -> Result<Arc<User>, Status> {
-    let user = match (bearer(headers), certificate) {
-        (_, Some(user)) => user.clone(),
-        (Some(token), None) => match tokens.get(token) {
+    let by_certificate = certificate.map(|shown| shown.user(door.now()).cloned());
+    let user = match (by_certificate, bearer(request.headers())) {
+        (Some(Some(user)), _) => user,
+        (_, Some(token)) => match tokens.get(token) {
             Some(user) => user.clone(),
             None => door
                 .authenticate_token(token)
                 .map_err(|_| Status::unauthorized())?,
         },
+        (Some(None), None) => return Err(Status::unauthorized()),
         (None, None) => User::anonymous(),
     };
-    impersonate(door, user, headers).map(Arc::new)
+    let wanted = wanted(request.headers());
+    if !wanted.is_anybody()? {
+        return Ok(Arc::new(user));
+    }
+    let require = |user: &User, asked: &Attributes| door.require(user, asked);
+    auth::impersonate(&require, &user, &wanted, &attributes(request)).map(Arc::new)
 }
 
 fn bearer(headers: &HeaderMap) -> Option<&str> {
@@ -58,59 +103,118 @@ fn bearer(headers: &HeaderMap) -> Option<&str> {
         .filter(|token| !token.is_empty())
 }
 
-fn impersonate(door: &Door, user: User, headers: &HeaderMap) -> Result<User, Status> {
-    let text = |value: &hyper::header::HeaderValue| value.to_str().unwrap_or_default().to_owned();
-    let name = headers.get("impersonate-user").map(text);
-    let groups: Vec<String> = headers
-        .get_all("impersonate-group")
-        .iter()
-        .map(text)
-        .collect();
-    let Some(name) = name else {
-        if groups.is_empty() {
-            return Ok(user);
-        }
-        return Err(Status::bad_request(
-            "requested impersonation of groups without impersonating a user",
-        ));
+/// Whom the headers name.
+fn wanted(headers: &HeaderMap) -> Wanted {
+    let text = |value: &header::HeaderValue| String::from_utf8_lossy(value.as_bytes()).into_owned();
+    let one = |name: &str| headers.get(name).map(text).unwrap_or_default();
+    let mut wanted = Wanted {
+        name: one("impersonate-user"),
+        uid: one("impersonate-uid"),
+        groups: headers
+            .get_all("impersonate-group")
+            .iter()
+            .map(text)
+            .collect(),
+        ..Wanted::default()
     };
-    let allowed = |resource: &str, namespace: &str, name: &str| {
-        let asked = Attributes {
-            verb: "impersonate".into(),
-            resource: resource.into(),
-            namespace: namespace.into(),
-            name: name.into(),
+    for (name, value) in headers {
+        if let Some(key) = name.as_str().strip_prefix(EXTRA) {
+            let values = wanted.extra.entry(path::decode(key)).or_default();
+            values.push(text(value));
+        }
+    }
+    wanted
+}
+
+/// What a request asks, as far as its line tells.
+fn attributes<B>(request: &Request<B>) -> Attributes {
+    let (method, uri) = (request.method(), request.uri());
+    let Some(place) = path::parse(uri.path()) else {
+        return Attributes {
+            verb: method.as_str().to_lowercase().into(),
+            path: uri.path().into(),
             ..Attributes::default()
         };
-        door.require(&user, &asked)
     };
-    match name
-        .strip_prefix("system:serviceaccount:")
-        .and_then(|rest| rest.split_once(':'))
-    {
-        Some((namespace, account)) => allowed("serviceaccounts", namespace, account)?,
-        None => allowed("users", "", &name)?,
-    }
-    groups
+    let query = path::query(uri.query().unwrap_or_default());
+    let flagged = query
         .iter()
-        .try_for_each(|group| allowed("groups", "", group))?;
-    let mut made = User {
-        name,
-        groups,
-        ..User::default()
+        .any(|(key, value)| key == "watch" && matches!(value.as_str(), "true" | "1" | ""));
+    let watches = place.watch || flagged && place.name.is_empty();
+    let verb = match (method, place.name.is_empty()) {
+        (&Method::GET | &Method::HEAD, _) if watches => "watch",
+        (&Method::GET | &Method::HEAD, false) => "get",
+        (&Method::GET | &Method::HEAD, true) => "list",
+        (&Method::POST, _) => "create",
+        (&Method::PUT, _) => "update",
+        (&Method::PATCH, _) => "patch",
+        (&Method::DELETE, false) => "delete",
+        (&Method::DELETE, true) => "deletecollection",
+        _ => "",
     };
-    let account = made.name.strip_prefix("system:serviceaccount:");
-    let namespace = account
-        .and_then(|rest| rest.split_once(':'))
-        .map(|(namespace, _)| namespace);
-    if let Some(namespace) = namespace.filter(|_| made.groups.is_empty()) {
-        made.groups = vec![
-            "system:serviceaccounts".into(),
-            format!("system:serviceaccounts:{namespace}"),
-        ];
+    let own = place.resource == "namespaces" && place.namespace.is_empty();
+    Attributes {
+        verb: verb.into(),
+        group: place.gv.group,
+        version: place.gv.version,
+        namespace: if own {
+            place.name.clone()
+        } else {
+            place.namespace
+        },
+        resource: place.resource,
+        subresource: place.subresource,
+        name: place.name,
+        ..Attributes::default()
     }
-    if made.name != "system:anonymous" && !made.in_group(AUTHENTICATED) {
-        made.groups.push(AUTHENTICATED.into());
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_request_line_tells_what_is_asked() {
+        for (method, uri, wanted) in [
+            ("GET", "/api/v1/pods?watch=true", "watch pods  "),
+            ("GET", "/api/v1/namespaces/a/pods", "list pods a "),
+            ("HEAD", "/api/v1/namespaces/a", "get namespaces a a"),
+            (
+                "POST",
+                "/api/v1/namespaces/a/pods/b/exec",
+                "create pods a b",
+            ),
+            (
+                "DELETE",
+                "/apis/apps/v1/namespaces/a/deployments",
+                "deletecollection deployments a ",
+            ),
+            ("GET", "/version", "get   "),
+        ] {
+            let request = Request::builder().method(method).uri(uri).body(()).unwrap();
+            let asked = attributes(&request);
+            let text = format!(
+                "{} {} {} {}",
+                asked.verb, asked.resource, asked.namespace, asked.name
+            );
+            assert_eq!(text, wanted, "{method} {uri}");
+        }
     }
-    Ok(made)
+
+    #[test]
+    fn headers_name_whom_to_be() {
+        let mut headers = HeaderMap::new();
+        for (name, value) in [
+            ("impersonate-user", "ann"),
+            ("impersonate-group", "a"),
+            ("impersonate-group", "b"),
+            ("impersonate-extra-acme.com%2fscope", "view"),
+        ] {
+            let name: header::HeaderName = name.parse().unwrap();
+            headers.append(name, value.parse().unwrap());
+        }
+        let wanted = wanted(&headers);
+        assert_eq!((wanted.name.as_str(), wanted.groups.len()), ("ann", 2));
+        assert_eq!(wanted.extra["acme.com/scope"], ["view"]);
+    }
 }

@@ -6,10 +6,11 @@ use crate::{
     body,
     discovery::Documents,
     health,
-    identity::{self, StaticTokens},
+    identity::{self, Presented, StaticTokens},
     metrics::{Asked, Metrics, Served},
     options::Query,
     path::{self, ResourcePath},
+    pki::LiveTls,
     printed::{Printed, SWEEP_PERIOD},
     stream, watch,
 };
@@ -25,7 +26,7 @@ use machinery::{GroupVersionResource, Object, Status};
 use registry::{Answer, Body, Call, Door, Reply, Verb};
 use std::{convert::Infallible, io, sync::Arc, time::Duration};
 use tokio::net::{TcpListener, TcpStream};
-use tokio_rustls::{TlsAcceptor, rustls::ServerConfig};
+use tokio_rustls::TlsAcceptor;
 
 /// A TLS handshake that takes longer is given up.
 const HANDSHAKE_MAX: Duration = Duration::from_secs(10);
@@ -46,7 +47,7 @@ pub struct ApiServerConfig {
     /// Tokens with a fixed meaning.
     pub tokens: StaticTokens,
     /// TLS.
-    pub tls: Arc<ServerConfig>,
+    pub tls: Arc<LiveTls>,
 }
 
 /// The HTTP front of a door. Cheap to clone.
@@ -58,6 +59,7 @@ pub(crate) struct Inner {
     pub nodes: Arc<dyn Nodes>,
     tokens: StaticTokens,
     tls: TlsAcceptor,
+    trust: Arc<LiveTls>,
     documents: Documents,
     pub metrics: Arc<Metrics>,
     pub printed: Arc<Printed>,
@@ -88,7 +90,8 @@ impl ApiServer {
             door: config.door,
             nodes: config.nodes,
             tokens: config.tokens,
-            tls: TlsAcceptor::from(config.tls),
+            tls: TlsAcceptor::from(config.tls.config()),
+            trust: config.tls,
             documents: Documents::default(),
             metrics: Arc::default(),
             printed: Arc::default(),
@@ -123,11 +126,9 @@ impl ApiServer {
         else {
             return self.0.metrics.handshake_failed();
         };
-        let certificate = stream
-            .get_ref()
-            .1
-            .peer_certificates()
-            .and_then(|chain| identity::of_certificate(chain.first()?));
+        let chain = stream.get_ref().1.peer_certificates();
+        let now = self.0.door.now();
+        let certificate = chain.map(|chain| Presented::of(chain, &self.0.trust, now));
         let certificate = certificate.map(Arc::new);
         let service = service_fn(|request| {
             let (server, certificate) = (self.clone(), certificate.clone());
@@ -141,7 +142,11 @@ impl ApiServer {
             .await;
     }
 
-    async fn answer(&self, request: Request<Incoming>, certificate: Option<&User>) -> HttpResponse {
+    async fn answer(
+        &self,
+        request: Request<Incoming>,
+        certificate: Option<&Presented>,
+    ) -> HttpResponse {
         let head = request.method() == Method::HEAD;
         let accepts_gzip = request
             .headers()
@@ -166,11 +171,10 @@ impl ApiServer {
     async fn route(
         &self,
         request: Request<Incoming>,
-        certificate: Option<&User>,
+        certificate: Option<&Presented>,
     ) -> Result<HttpResponse, Status> {
         let inner = &self.0;
-        let user =
-            identity::of_request(&inner.door, &inner.tokens, certificate, request.headers())?;
+        let user = identity::of_request(&inner.door, &inner.tokens, certificate, &request)?;
         if user.in_group(AUTHENTICATED) {
             inner.metrics.user(&user.name);
         }
@@ -179,11 +183,7 @@ impl ApiServer {
         let Some(place) = path::parse(&path) else {
             return self.special(&user, &path, &query, &request);
         };
-        if inner
-            .documents
-            .respond(&inner.door.catalogue(), &path, request.headers())
-            .is_some()
-        {
+        if Documents::knows(&path) {
             return self.special(&user, &path, &query, &request);
         }
         let parts = Parts {

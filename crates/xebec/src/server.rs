@@ -1,10 +1,10 @@
 //! The API server of a cluster, listening.
 
 use crate::{home::Home, nodes::CLUSTER_DOMAIN, pki::Pki, streams::Kubelets};
-use apiserver::{ApiServer, ApiServerConfig, listen};
+use apiserver::{ApiServer, ApiServerConfig, LiveTls, listen};
 use env::World;
 use platform::{Platform, PlatformConfig, assemble};
-use real_env::RealDisk;
+use real_env::{RealCallout, RealDisk};
 use std::{
     error::Error,
     fs, io,
@@ -24,7 +24,9 @@ pub struct Server {
     /// Its address as a URL.
     pub url: String,
     /// Certificates.
-    pub pki: Arc<Pki>,
+    pub pki: Pki,
+    /// What the front shows and believes; may be replaced while it serves.
+    pub tls: Arc<LiveTls>,
 }
 
 impl Server {
@@ -32,19 +34,13 @@ impl Server {
     pub async fn start(home: &Home, world: &World, port: u16) -> Result<Self, Box<dyn Error>> {
         fs::create_dir_all(home.root())?;
         let listener = bind(home, port).await?;
-        let pki = Pki::open(home, world.entropy.as_ref())?;
+        let pki = Pki::open(home, world.entropy.as_ref(), world.now())?;
         let disk = RealDisk::open(&home.store())?;
-        let tls = apiserver::server_config(&pki.authority.certificate, &pki.server)?;
-        let Pki {
-            authority,
-            server,
-            admin,
-            tokens,
-        } = pki;
-        let tokens = Arc::new(tokens);
+        let tls = LiveTls::new(&pki.trust, &pki.server)?;
+        let kubelets = Arc::new(Kubelets::default());
         let config = PlatformConfig {
-            tokens: tokens.clone(),
-            root_ca: authority.certificate.clone(),
+            tokens: pki.tokens.clone(),
+            root_ca: pki.trust.clone(),
             cluster_domain: CLUSTER_DOMAIN.into(),
             volume_directory: home.volumes().display().to_string(),
             admission: Default::default(),
@@ -54,10 +50,11 @@ impl Server {
                     node_linux::net::API_SERVER_ADDRESS,
                     node_linux::net::API_SERVER_PORT,
                 ),
-                client_ca: authority.certificate.clone(),
+                client_ca: pki.trust.clone(),
                 front_proxy_ca: String::new(),
             },
             store: Default::default(),
+            callout: RealCallout::new(kubelets.clone()),
         };
         let platform = assemble(world, disk, config).await?;
         if let Some(torn) = platform.store.torn_tail() {
@@ -66,27 +63,21 @@ impl Server {
                 torn.file, torn.offset
             );
         }
-        let kubelets = Arc::new(Kubelets::default());
         let api = ApiServer::new(ApiServerConfig {
             door: platform.door.clone(),
             nodes: kubelets.clone(),
             tokens: Default::default(),
-            tls,
+            tls: tls.clone(),
         });
         let url = format!("https://{}", listener.local_addr()?);
         serve(&api, listener);
-        let pki = Arc::new(Pki {
-            authority,
-            server,
-            admin,
-            tokens: auth::TokenKey::from_pem(&tokens.to_pem(), tokens.issuer())?,
-        });
         Ok(Self {
             platform,
             api,
             kubelets,
             url,
             pki,
+            tls,
         })
     }
 }

@@ -2,7 +2,7 @@
 
 use super::channels::Framing;
 use crate::{
-    ApiServer, ApiServerConfig, ContainerRef, Nodes, new_authority, new_server, server_config,
+    ApiServer, ApiServerConfig, ContainerRef, Nodes, LiveTls, new_authority, new_server,
     spdy::{Decoder, Encoder, SpdyFrame},
 };
 use auth::{TokenKey, User};
@@ -39,6 +39,11 @@ const POD: &str = "/api/v1/namespaces/default/pods/web";
 const ECHO_PORT: u16 = 7;
 const HTTP_PORT: u16 = 8000;
 const TLS_PORT: u16 = 8443;
+
+fn now() -> Time {
+    let since = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
+    Time::from_unix_seconds(since.unwrap().as_secs())
+}
 
 /// Nodes whose commands repeat their input and end with the code they were told.
 struct FakeNodes;
@@ -154,9 +159,9 @@ impl ByteStream for Inside {
 fn secured() -> Inside {
     let (near, far) = tokio::io::duplex(4096);
     tokio::spawn(async move {
-        let authority = new_authority("nobody").unwrap();
-        let own = new_server(&authority, &["elsewhere"], &[]).unwrap();
-        let tls = server_config(&authority.certificate, &own).unwrap();
+        let authority = new_authority("nobody", now()).unwrap();
+        let own = new_server(&authority, &["elsewhere"], &[], now()).unwrap();
+        let tls = LiveTls::new(&authority.certificate, &own).unwrap().config();
         let mut stream = tokio_rustls::TlsAcceptor::from(tls)
             .accept(far)
             .await
@@ -303,9 +308,9 @@ fn with_server<F: Future<Output = ()>>(test: impl FnOnce(Rig) -> F) {
         .build()
         .unwrap();
     runtime.block_on(async {
-        let authority = new_authority("test").unwrap();
-        let own = new_server(&authority, &["localhost"], &[]).unwrap();
-        let tls = server_config(&authority.certificate, &own).unwrap();
+        let authority = new_authority("test", now()).unwrap();
+        let own = new_server(&authority, &["localhost"], &[], now()).unwrap();
+        let tls = LiveTls::new(&authority.certificate, &own).unwrap();
         let mut admin = User::component("admin");
         admin.groups.push("system:masters".into());
         let tokens = BTreeMap::from([("secret".to_owned(), admin)]);

@@ -82,11 +82,6 @@ const SPELLED_IN_CORE: &[(&str, &str, &str)] = &[
     ),
     (
         "apiserver",
-        "serviceaccounts",
-        "the group names of the identities themselves",
-    ),
-    (
-        "apiserver",
         "Job",
         "one exec or attach in flight, not the kind",
     ),

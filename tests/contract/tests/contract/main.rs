@@ -3,6 +3,7 @@
 //! Cases share one cluster with simulated containers, each in a namespace of its own. Must not
 //! know the platform's code. Upstream counterpart: `test/integration/apiserver`.
 
+mod access;
 mod applying;
 mod forms;
 mod metrics;
@@ -17,6 +18,19 @@ use serde_json::{Value, json};
 use std::process::ExitCode;
 
 const CASES: &[Case] = &[
+    ("access::nodes_see_their_own", access::nodes_see_their_own),
+    (
+        "access::nobody_grants_more_than_they_hold",
+        access::nobody_grants_more_than_they_hold,
+    ),
+    (
+        "access::impersonation_needs_each_part",
+        access::impersonation_needs_each_part,
+    ),
+    (
+        "access::tokens_hold_as_long_as_their_pod",
+        access::tokens_hold_as_long_as_their_pod,
+    ),
     (
         "reading::a_list_and_its_watch_miss_nothing",
         reading::a_list_and_its_watch_miss_nothing,

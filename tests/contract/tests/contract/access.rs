@@ -1,0 +1,202 @@
+//! Who may do what: nodes, grants, impersonation, tokens, reviews. Each with upstream's words.
+
+use crate::place;
+use contract_tests::{Answer, Api};
+use e2e_tests::Cluster;
+use serde_json::{Value, json};
+
+const ROLES: &str = "/apis/rbac.authorization.k8s.io/v1";
+
+/// A request as somebody else.
+fn as_user(api: &Api, who: (&str, &[&str]), method: &str, path: &str, body: &Value) -> Answer {
+    let mut headers = vec![
+        ("Content-Type", "application/json"),
+        ("Impersonate-User", who.0),
+    ];
+    headers.extend(who.1.iter().map(|group| ("Impersonate-Group", *group)));
+    let bytes = match body {
+        Value::Null => Vec::new(),
+        body => body.to_string().into_bytes(),
+    };
+    api.call(method, path, &headers, &bytes)
+}
+
+#[track_caller]
+fn says(status: &Value, words: &str) {
+    let message = status["message"].as_str().unwrap_or_default();
+    assert!(message.contains(words), "{words:?} is not in {message:?}");
+}
+
+pub fn nodes_see_their_own(cluster: &mut Cluster) {
+    let (api, _) = place(cluster, "own");
+    let nodes = api.get("/api/v1/nodes").ok();
+    let name = nodes["items"][0]["metadata"]["name"]
+        .as_str()
+        .unwrap()
+        .to_owned();
+    let user = format!("system:node:{name}");
+    let node = (user.as_str(), &["system:nodes"][..]);
+    let get = |path: &str| as_user(&api, node, "GET", path, &Value::Null);
+    get(&format!("/api/v1/nodes/{name}")).ok();
+    says(
+        &get("/api/v1/nodes").refused(403, "Forbidden"),
+        &format!("node '{name}' cannot read all nodes, only its own Node object"),
+    );
+    get(&format!("/api/v1/pods?fieldSelector=spec.nodeName={name}")).ok();
+    says(
+        &get("/api/v1/pods").refused(403, "Forbidden"),
+        "can only list/watch pods with spec.nodeName field selector",
+    );
+    let secret = json!({"apiVersion": "v1", "kind": "Secret", "metadata": {"name": "s"}});
+    api.create("/api/v1/namespaces/own/secrets", &secret).ok();
+    says(
+        &get("/api/v1/namespaces/own/secrets/s").refused(403, "Forbidden"),
+        &format!("no relationship found between node '{name}' and this object"),
+    );
+    let label = json!({"metadata": {"labels": {"node-restriction.kubernetes.io/a": "b"}}});
+    let headers = [
+        ("Content-Type", "application/merge-patch+json"),
+        ("Impersonate-User", user.as_str()),
+        ("Impersonate-Group", "system:nodes"),
+    ];
+    let path = format!("/api/v1/nodes/{name}");
+    let patched = api.call("PATCH", &path, &headers, label.to_string().as_bytes());
+    says(
+        &patched.refused(403, "Forbidden"),
+        "is not allowed to modify labels: node-restriction.kubernetes.io/a",
+    );
+}
+
+pub fn nobody_grants_more_than_they_hold(cluster: &mut Cluster) {
+    let (api, _) = place(cluster, "grants");
+    let role = |name: &str, verbs: Value| {
+        json!({"apiVersion": "rbac.authorization.k8s.io/v1", "kind": "Role", "metadata": {"name": name},
+            "rules": [{"apiGroups": [""], "resources": ["pods"], "verbs": verbs}]})
+    };
+    let bind = |name: &str, kind: &str, role: &str, user: &str| {
+        json!({"apiVersion": "rbac.authorization.k8s.io/v1", "kind": "RoleBinding", "metadata": {"name": name},
+            "roleRef": {"apiGroup": "rbac.authorization.k8s.io", "kind": kind, "name": role},
+            "subjects": [{"kind": "User", "apiGroup": "rbac.authorization.k8s.io", "name": user}]})
+    };
+    let roles = format!("{ROLES}/namespaces/grants/roles");
+    let bindings = format!("{ROLES}/namespaces/grants/rolebindings");
+    let mut writer = role("writer", json!(["get"]));
+    writer["rules"]
+        .as_array_mut()
+        .unwrap()
+        .push(json!({"apiGroups": ["rbac.authorization.k8s.io"],
+        "resources": ["roles", "rolebindings"], "verbs": ["create"]}));
+    api.create(&roles, &writer).ok();
+    api.create(&bindings, &bind("writer", "Role", "writer", "ann"))
+        .ok();
+    let ann = ("ann", &[][..]);
+    as_user(&api, ann, "POST", &roles, &role("less", json!(["get"]))).ok();
+    let more = as_user(
+        &api,
+        ann,
+        "POST",
+        &roles,
+        &role("more", json!(["get", "delete"])),
+    );
+    says(
+        &more.refused(403, "Forbidden"),
+        "user \"ann\" (groups=[\"system:authenticated\"]) is attempting to grant RBAC permissions not currently held:\n{APIGroups:[\"\"], Resources:[\"pods\"], Verbs:[\"delete\"]}",
+    );
+    let admin = bind("b", "ClusterRole", "cluster-admin", "ann");
+    let bound = as_user(&api, ann, "POST", &bindings, &admin);
+    says(
+        &bound.refused(403, "Forbidden"),
+        "is attempting to grant RBAC permissions",
+    );
+    as_user(
+        &api,
+        ann,
+        "POST",
+        &bindings,
+        &bind("c", "Role", "less", "bob"),
+    )
+    .ok();
+    let review = json!({"apiVersion": "authorization.k8s.io/v1", "kind": "SubjectAccessReview",
+        "spec": {"user": "bob", "resourceAttributes": {"verb": "get", "resource": "pods", "namespace": "grants"}}});
+    let told = api
+        .create(
+            "/apis/authorization.k8s.io/v1/subjectaccessreviews",
+            &review,
+        )
+        .ok();
+    assert_eq!(told["status"]["allowed"], true);
+    assert_eq!(
+        told["status"]["reason"],
+        "RBAC: allowed by RoleBinding \"c/grants\" of Role \"less\" to User \"bob\""
+    );
+}
+
+pub fn impersonation_needs_each_part(cluster: &mut Cluster) {
+    let api = Api::of(cluster);
+    let path = "/apis/authentication.k8s.io/v1/selfsubjectreviews";
+    let body = json!({"apiVersion": "authentication.k8s.io/v1", "kind": "SelfSubjectReview"});
+    let headers = [
+        ("Content-Type", "application/json"),
+        ("Impersonate-User", "ann"),
+        ("Impersonate-Uid", "7"),
+        ("Impersonate-Group", "dev"),
+        ("Impersonate-Extra-acme.com%2Fscope", "view"),
+    ];
+    let bytes = body.to_string().into_bytes();
+    let made = api.call("POST", path, &headers, &bytes).ok();
+    assert_eq!(
+        made["status"]["userInfo"],
+        json!({"username": "ann", "uid": "7", "groups": ["dev", "system:authenticated"], "extra": {"acme.com/scope": ["view"]}})
+    );
+    let alone = api.call("POST", path, &headers[2..3], &bytes);
+    says(
+        &alone.refused(400, "BadRequest"),
+        "without impersonating a user name",
+    );
+}
+
+pub fn tokens_hold_as_long_as_their_pod(cluster: &mut Cluster) {
+    let (api, _) = place(cluster, "tokens");
+    let pods = "/api/v1/namespaces/tokens/pods";
+    let pod = json!({"apiVersion": "v1", "kind": "Pod", "metadata": {"name": "p"},
+        "spec": {"containers": [{"name": "c", "image": "xebec/demo"}], "terminationGracePeriodSeconds": 0, "nodeName": "nowhere"}});
+    api.create(
+        "/api/v1/namespaces/tokens/serviceaccounts",
+        &json!({"apiVersion": "v1", "kind": "ServiceAccount", "metadata": {"name": "default"}}),
+    );
+    let pod = api.create(pods, &pod).ok();
+    let request = |audience: Value| {
+        json!({"apiVersion": "authentication.k8s.io/v1", "kind": "TokenRequest", "spec": {"expirationSeconds": 600, "audiences": audience,
+            "boundObjectRef": {"apiVersion": "v1", "kind": "Pod", "name": "p", "uid": pod["metadata"]["uid"]}}})
+    };
+    let path = "/api/v1/namespaces/tokens/serviceaccounts/default/token";
+    let made = api.create(path, &request(json!([]))).ok();
+    let token = made["status"]["token"].as_str().unwrap().to_owned();
+    let review = |token: &str, audiences: Value| {
+        let body = json!({"apiVersion": "authentication.k8s.io/v1", "kind": "TokenReview", "spec": {"token": token, "audiences": audiences}});
+        api.create("/apis/authentication.k8s.io/v1/tokenreviews", &body)
+            .ok()["status"]
+            .clone()
+    };
+    let known = review(&token, json!([]));
+    assert_eq!(
+        known["user"]["username"],
+        "system:serviceaccount:tokens:default"
+    );
+    assert_eq!(
+        known["user"]["extra"]["authentication.kubernetes.io/pod-name"],
+        json!(["p"])
+    );
+    assert!(review(&token, json!(["vault"]))["authenticated"].is_null());
+    let other = api.create(path, &request(json!(["vault"]))).ok();
+    let other = other["status"]["token"].as_str().unwrap().to_owned();
+    assert_eq!(
+        review(&other, json!(["vault", "x"]))["audiences"],
+        json!(["vault"])
+    );
+    api.delete(&format!("{pods}/p?gracePeriodSeconds=0")).ok();
+    says(
+        &json!({"message": review(&token, json!([]))["error"]}),
+        "has been invalidated",
+    );
+}
