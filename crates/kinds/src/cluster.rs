@@ -5,9 +5,10 @@
 
 use crate::{
     Part, Strategy,
-    check::{self, Errors, immutable, one_of, present},
+    check::{self, Errors, immutable, present},
     crd,
     print::{age, created, is_true, joined, name, number, or_none, text},
+    webhooks,
 };
 use machinery::{FieldError, Object, Value, path_segment};
 
@@ -269,70 +270,12 @@ const COUNTED: Strategy = Strategy {
     ..Strategy::PLAIN
 };
 const HOOKS: Strategy = Strategy {
-    validate: webhooks,
+    validate: webhooks::validate,
     ..COUNTED
 };
 const HOOK_HEADS: &[&str] = &["Name", "Webhooks:integer", "Age"];
 const POLICY_HEADS: &[&str] = &["Name", "Validations:integer", "ParamKind", "Age"];
 const BINDING_HEADS: &[&str] = &["Name", "PolicyName", "ParamRef", "Age"];
-
-fn webhooks(o: &Value) -> Errors {
-    let mut errors = Errors::new();
-    let hooks = o["webhooks"].items();
-    for (at, hook) in hooks.iter().enumerate() {
-        let path = format!("webhooks[{at}]");
-        let named = hook["name"].str();
-        check::named(
-            &mut errors,
-            &format!("{path}.name"),
-            named,
-            machinery::dns1123_subdomain,
-        );
-        if !named.is_empty() && named.split('.').count() < 3 {
-            let why = "should be a domain with at least three segments separated by dots";
-            errors.push(FieldError::invalid(format!("{path}.name"), named, why));
-        }
-        if hook["admissionReviewVersions"].items().is_empty() {
-            let why = "must specify one of v1, v1beta1";
-            errors.push(FieldError::required(
-                format!("{path}.admissionReviewVersions"),
-                why,
-            ));
-        }
-        one_of(
-            &mut errors,
-            &format!("{path}.sideEffects"),
-            &hook["sideEffects"],
-            &["None", "NoneOnDryRun"],
-        );
-        one_of(
-            &mut errors,
-            &format!("{path}.failurePolicy"),
-            &hook["failurePolicy"],
-            &["Fail", "Ignore"],
-        );
-        let seconds = hook["timeoutSeconds"].as_i64().unwrap_or(10);
-        if !(1..=30).contains(&seconds) {
-            let why = "the timeout value must be between 1 and 30 seconds";
-            errors.push(FieldError::invalid(
-                format!("{path}.timeoutSeconds"),
-                seconds,
-                why,
-            ));
-        }
-        let client = &hook["clientConfig"];
-        if client["url"].is_null() == client["service"].is_null() {
-            let why = "exactly one of url or service is required";
-            errors.push(FieldError::required(format!("{path}.clientConfig"), why));
-        }
-    }
-    check::unique(
-        &mut errors,
-        hooks.iter().map(|hook| hook["name"].str()),
-        |at| format!("webhooks[{at}].name"),
-    );
-    errors
-}
 
 fn hook_row(o: &Object, now: u64) -> Vec<Value> {
     vec![

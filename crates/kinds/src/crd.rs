@@ -5,13 +5,10 @@
 
 use crate::{
     Cells, Column, Columns, Kind, Path, ScalePaths, Strategy, SubKind, Subresource, Verbs,
-    check::{self, Errors, immutable, named, one_of},
+    check::Errors, webhooks,
 };
-use machinery::{
-    FieldError, GroupVersionKind, Ref, SmolStr, Value, dns1035_label, dns1123_subdomain,
-    format_smolstr,
-};
-use schema::{TypeRef, compile_crd_schema};
+use machinery::{FieldError, GroupVersionKind, Ref, SmolStr, Value, format_smolstr};
+use schema::compile_stored_crd_schema;
 use std::sync::Arc;
 
 /// The kinds of a definition, one for each served version.
@@ -22,17 +19,16 @@ pub fn kinds_of_crd(crd: Ref<'_>) -> Result<Vec<Kind>, Vec<FieldError>> {
     let crd = crd.to_value();
     let spec = &crd["spec"];
     let mut kinds = Vec::new();
-    for (at, version) in spec["versions"].items().iter().enumerate() {
+    for version in spec["versions"].items() {
         if version["served"].as_bool() == Some(true) {
-            kinds.push(kind_of(spec, version, at)?);
+            kinds.push(kind_of(spec, version)?);
         }
     }
     Ok(kinds)
 }
 
-fn kind_of(spec: &Value, version: &Value, at: usize) -> Result<Kind, Vec<FieldError>> {
-    let path = format!("spec.versions[{at}].schema.openAPIV3Schema");
-    let type_ref = compile_crd_schema(version.at(&["schema", "openAPIV3Schema"]), &path)?;
+fn kind_of(spec: &Value, version: &Value) -> Result<Kind, Vec<FieldError>> {
+    let type_ref = compile_stored_crd_schema(version.at(&["schema", "openAPIV3Schema"]))?;
     let (group, names) = (spec["group"].str(), &spec["names"]);
     let gvk = GroupVersionKind::new(group, version["name"].str(), names["kind"].str());
     let storage = format_smolstr!("{}.{group}", names["plural"].str());
@@ -186,174 +182,23 @@ fn columns(version: &Value) -> Columns {
 }
 
 pub(crate) fn validate(crd: &Value) -> Errors {
-    let (mut errors, spec) = (Errors::new(), &crd["spec"]);
-    let wanted = format!(
-        "{}.{}",
-        spec.at(&["names", "plural"]).str(),
-        spec["group"].str()
-    );
-    if crd.name() != wanted {
-        let why = "must be spec.names.plural+\".\"+spec.group";
-        errors.push(FieldError::invalid("metadata.name", crd.name(), why));
+    let mut errors = schema::validate_definition(crd);
+    let conversion = crd.at(&["spec", "conversion"]);
+    if conversion["strategy"].str() == "Webhook" {
+        let (webhook, path) = (&conversion["webhook"], "spec.conversion");
+        if !webhook["clientConfig"].is_null() {
+            let path = format!("{path}.webhookClientConfig");
+            webhooks::client(&mut errors, &path, &webhook["clientConfig"]);
+        }
+        let (path, versions) = (
+            format!("{path}.conversionReviewVersions"),
+            &webhook["conversionReviewVersions"],
+        );
+        webhooks::review_versions(&mut errors, &path, versions);
     }
-    named(
-        &mut errors,
-        "spec.group",
-        spec["group"].str(),
-        dns1123_subdomain,
-    );
-    if !spec["group"].str().is_empty() && !spec["group"].str().contains('.') {
-        let why = "should be a domain with at least one dot";
-        errors.push(FieldError::invalid("spec.group", spec["group"].str(), why));
-    }
-    one_of(
-        &mut errors,
-        "spec.scope",
-        &spec["scope"],
-        &["Cluster", "Namespaced"],
-    );
-    names(&mut errors, &spec["names"]);
-    versions(&mut errors, spec["versions"].items());
-    conversion(&mut errors, &spec["conversion"]);
     errors
-}
-
-fn names(errors: &mut Errors, names: &Value) {
-    named(
-        errors,
-        "spec.names.plural",
-        names["plural"].str(),
-        dns1035_label,
-    );
-    if !names["singular"].str().is_empty() {
-        check::syntax(
-            errors,
-            "spec.names.singular",
-            names["singular"].str(),
-            dns1035_label,
-        );
-    }
-    let lower = |text: &str| dns1035_label(&text.to_ascii_lowercase());
-    named(errors, "spec.names.kind", names["kind"].str(), lower);
-    named(
-        errors,
-        "spec.names.listKind",
-        names["listKind"].str(),
-        lower,
-    );
-    for list in ["shortNames", "categories"] {
-        for (at, one) in names[list].items().iter().enumerate() {
-            check::syntax(
-                errors,
-                &format!("spec.names.{list}[{at}]"),
-                one.str(),
-                dns1035_label,
-            );
-        }
-    }
-    if !names["kind"].str().is_empty() && names["kind"] == names["listKind"] {
-        let why = "kind and listKind may not be the same";
-        errors.push(FieldError::invalid(
-            "spec.names.listKind",
-            names["listKind"].str(),
-            why,
-        ));
-    }
-}
-
-fn versions(errors: &mut Errors, versions: &[Value]) {
-    let stored = versions
-        .iter()
-        .filter(|one| one["storage"].as_bool() == Some(true))
-        .count();
-    if stored != 1 {
-        let why = "must have exactly one version marked as storage version";
-        errors.push(FieldError::invalid(
-            "spec.versions",
-            Value::Array(versions.to_vec()),
-            why,
-        ));
-    }
-    for (at, version) in versions.iter().enumerate() {
-        let path = format!("spec.versions[{at}]");
-        named(
-            errors,
-            &format!("{path}.name"),
-            version["name"].str(),
-            dns1035_label,
-        );
-        let schema = version.at(&["schema", "openAPIV3Schema"]);
-        let path = format!("{path}.schema.openAPIV3Schema");
-        if schema.is_null() {
-            errors.push(FieldError::required(path, "schemas are required"));
-        } else if let Err(wrong) = compiled(schema, &path) {
-            errors.extend(wrong);
-        }
-    }
-    check::unique(errors, versions.iter().map(|one| one["name"].str()), |at| {
-        format!("spec.versions[{at}].name")
-    });
-}
-
-fn compiled(schema: &Value, path: &str) -> Result<TypeRef, Vec<FieldError>> {
-    compile_crd_schema(schema, path)
-}
-
-fn conversion(errors: &mut Errors, conversion: &Value) {
-    one_of(
-        errors,
-        "spec.conversion.strategy",
-        &conversion["strategy"],
-        &["None", "Webhook"],
-    );
-    let webhook = &conversion["webhook"];
-    match conversion["strategy"].str() {
-        "Webhook" if webhook["clientConfig"].is_null() => {
-            let why = "required when strategy is set to Webhook";
-            errors.push(FieldError::required(
-                "spec.conversion.webhook.clientConfig",
-                why,
-            ));
-        }
-        "None" if !webhook.is_null() => {
-            let why = "should not be set when strategy is not set to Webhook";
-            errors.push(FieldError::forbidden("spec.conversion.webhook", why));
-        }
-        _ => {}
-    }
 }
 
 pub(crate) fn validate_update(new: &Value, old: &Value) -> Errors {
-    let mut errors = Errors::new();
-    for path in [
-        &["spec", "group"][..],
-        &["spec", "scope"],
-        &["spec", "names", "kind"],
-        &["spec", "names", "plural"],
-    ] {
-        immutable(&mut errors, &path.join("."), new.at(path), old.at(path));
-    }
-    let still = |name: &Value| {
-        new.at(&["spec", "versions"])
-            .items()
-            .iter()
-            .any(|version| version["name"] == *name)
-    };
-    for name in old
-        .at(&["status", "storedVersions"])
-        .items()
-        .iter()
-        .filter(|name| !still(name))
-    {
-        let why = format!(
-            "missing from spec.versions; {} was previously a storage version, and must remain in spec.versions until a storage migration ensures no data remains persisted in {0} and removes {0} from status.storedVersions",
-            name.str()
-        );
-        errors.push(FieldError::invalid(
-            "status.storedVersions[0]",
-            name.str(),
-            why,
-        ));
-    }
-    errors
+    schema::validate_definition_update(new, old)
 }

@@ -30,6 +30,7 @@ mod service;
 mod strategy;
 mod subresource;
 mod volume;
+mod webhooks;
 
 pub use catalogue::*;
 pub use columns::*;

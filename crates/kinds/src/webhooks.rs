@@ -392,7 +392,7 @@ mod tests {
             (
                 hook(set(
                     "clientConfig",
-                    json!({"service": {"name": "s", "namespace": "n", "path": "x"}}),
+                    json!({"service": {"name": "s", "namespace": "n", "path": "xy"}}),
                 )),
                 "webhooks[0].clientConfig.service.path: must start with a '/'",
             ),
