@@ -2,14 +2,21 @@
 //!
 //! Upstream counterpart: `trackJobStatusAndRemoveFinalizers`.
 
-use super::{BACKOFF, LONGEST_BACKOFF, TRACKING, pod, put, read, set_list, spell};
+use super::{
+    BACKOFF, LONGEST_BACKOFF, TRACKING, pod,
+    policy::{self, Fate, Past},
+    put, read, set_list, spell,
+};
 use crate::{
     common::{has_finalizer, time},
     pods,
 };
 use env::Time;
 use machinery::{Object, Value};
-use std::{collections::BTreeSet, sync::Arc};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+};
 
 /// Pods of a Job, counted.
 pub struct Counts<'a> {
@@ -21,19 +28,25 @@ pub struct Counts<'a> {
     pub succeeded: i64,
     /// Ended badly, noted ones included.
     pub failed: i64,
-    /// Ended, and noted in the stored status: their finalizer may go.
-    pub noted: Vec<&'a Arc<Object>>,
+    /// Ended, and noted in the stored status or not to be counted: their finalizer may go.
+    noted: Vec<&'a Arc<Object>>,
+    /// Why a failed pod fails the whole Job, by its failure policy.
+    pub lost: Option<String>,
+    /// Indexes that have failed for good; `None` unless the Job has a limit per index.
+    pub failed_indexes: Option<BTreeSet<i64>>,
     ready: i64,
     /// Counted for good: succeeded, failed.
     counted: (i64, i64),
     /// Noted or to be noted: succeeded, failed.
     pending: (Vec<Value>, Vec<Value>),
     indexes: Option<BTreeSet<i64>>,
+    /// What the failed pods of each index that is still open leave to the next one.
+    pasts: BTreeMap<i64, Past>,
     /// End of each failure since the last success.
     failures: Vec<Time>,
 }
 
-fn is_failed(pod: &Object) -> bool {
+pub fn is_failed(pod: &Object) -> bool {
     pods::phase(pod) == "Failed"
 }
 
@@ -49,6 +62,9 @@ impl<'a> Counts<'a> {
             succeeded: 0,
             failed: 0,
             noted: Vec::new(),
+            lost: None,
+            failed_indexes: policy::index_limit(job)
+                .map(|_| read(job.at("status.failedIndexes").str())),
             ready: 0,
             counted: (
                 job.at("status.succeeded").i64(),
@@ -56,6 +72,7 @@ impl<'a> Counts<'a> {
             ),
             pending: (Vec::new(), Vec::new()),
             indexes: is_indexed(job).then(|| read(job.at("status.completedIndexes").str())),
+            pasts: BTreeMap::new(),
             failures: Vec::new(),
         };
         counts.settle(job, all);
@@ -63,7 +80,8 @@ impl<'a> Counts<'a> {
             counts.look_at(job, pod);
         }
         counts.total();
-        counts.failures = failures(all);
+        counts.per_index(job, all);
+        counts.failures = failures(job, all);
         counts
     }
 
@@ -107,6 +125,23 @@ impl<'a> Counts<'a> {
                 indexes.insert(index);
             }
         }
+        if failed {
+            match policy::fate(job, pod) {
+                Fate::Ignored => {
+                    if has_finalizer(pod, TRACKING) {
+                        self.noted.push(pod);
+                    }
+                    return;
+                }
+                Fate::FailsJob(why) => self.lost = Some(why),
+                Fate::FailsIndex => {
+                    if let (Some(lost), Some(index)) = (&mut self.failed_indexes, pod::index(pod)) {
+                        lost.insert(index);
+                    }
+                }
+                Fate::Counted => {}
+            }
+        }
         let known = self.noted.iter().any(|one| one.uid() == pod.uid());
         if has_finalizer(pod, TRACKING) && !known {
             let list = if failed {
@@ -116,6 +151,63 @@ impl<'a> Counts<'a> {
             };
             list.push(pod.uid().into());
         }
+    }
+
+    /// Finds indexes that are lost, and what the others have behind them.
+    fn per_index(&mut self, job: &Object, all: &[&'a Arc<Object>]) {
+        let (Some(limit), Some(lost)) = (policy::index_limit(job), &mut self.failed_indexes) else {
+            return;
+        };
+        let failed = all.iter().filter(|pod| is_failed(pod));
+        let indexes: BTreeSet<i64> = failed.filter_map(|pod| pod::index(pod)).collect();
+        for index in indexes {
+            let past = policy::past(job, index, all);
+            if past.failures > limit {
+                lost.insert(index);
+            } else {
+                self.pasts.insert(index, past);
+            }
+        }
+        if let Some(done) = &self.indexes {
+            lost.retain(|index| !done.contains(index));
+        }
+    }
+
+    /// Ended pods whose finalizer may go. While the Job `goes_on`, the pod that failed last for
+    /// an index that waits for its next pod is held: its failures would be forgotten with it.
+    pub fn released(&self, goes_on: bool) -> Vec<&'a Arc<Object>> {
+        let waits = |index: &i64| {
+            let within =
+                |set: &Option<BTreeSet<i64>>| set.as_ref().is_some_and(|set| set.contains(index));
+            let running = |pod: &&Arc<Object>| pod::index(pod) == Some(*index);
+            !within(&self.indexes)
+                && !within(&self.failed_indexes)
+                && !self.active.iter().any(running)
+        };
+        let is_record = |pod: &Object| {
+            let index = pod::index(pod).filter(waits);
+            let past = index.and_then(|index| self.pasts.get(&index));
+            let (failures, ignored) = pod::failures(pod);
+            past.is_some_and(|past| past.failures + past.ignored == failures + ignored + 1)
+        };
+        let held = |pod: &Object| goes_on && is_failed(pod) && is_record(pod);
+        let noted = self.noted.iter().copied();
+        noted.filter(|pod| !held(pod)).collect()
+    }
+
+    /// Indexes that ended well.
+    pub fn completed(&self) -> Option<&BTreeSet<i64>> {
+        self.indexes.as_ref()
+    }
+
+    /// How many indexes are lost.
+    pub fn lost_indexes(&self) -> i64 {
+        self.failed_indexes.as_ref().map_or(0, BTreeSet::len) as i64
+    }
+
+    /// What the failures of an index leave to its next pod.
+    pub fn past(&self, index: i64) -> Past {
+        self.pasts.get(&index).copied().unwrap_or_default()
     }
 
     fn total(&mut self) {
@@ -147,7 +239,7 @@ impl<'a> Counts<'a> {
         Some(*last + delay)
     }
 
-    /// Indexes that want a pod, lowest first; `None` if the Job has no indexes.
+    /// Indexes that want a pod, lowest first, `limit` beside those with failures behind them; `None` if the Job has no indexes.
     pub fn free_indexes(&self, job: &Object, limit: usize) -> Option<Vec<i64>> {
         let done = self.indexes.as_ref()?;
         let running: BTreeSet<i64> = self
@@ -156,8 +248,12 @@ impl<'a> Counts<'a> {
             .filter_map(|pod| pod::index(pod))
             .collect();
         let all = 0..job.at("spec.completions").i64();
-        let free = all.filter(|index| !done.contains(index) && !running.contains(index));
-        Some(free.take(limit).collect())
+        let lost = self.failed_indexes.clone().unwrap_or_default();
+        let free = all.filter(|index| {
+            !done.contains(index) && !running.contains(index) && !lost.contains(index)
+        });
+        // One that waits keeps no other from its turn.
+        Some(free.take(limit.saturating_add(self.pasts.len())).collect())
     }
 
     /// Writes the counts into a status.
@@ -179,17 +275,26 @@ impl<'a> Counts<'a> {
         if let Some(indexes) = self.indexes.as_ref().filter(|indexes| !indexes.is_empty()) {
             status["completedIndexes"] = spell(indexes).into();
         }
+        if let Some(lost) = &self.failed_indexes {
+            status["failedIndexes"] = spell(lost).into();
+        }
     }
 }
 
-fn failures(all: &[&Arc<Object>]) -> Vec<Time> {
-    let ended = |pod: &Object| {
-        pod.at("status.containerStatuses")
-            .items()
-            .filter_map(|one| time(one.at("state.terminated.finishedAt")))
-            .max()
-            .unwrap_or_else(|| crate::common::created(pod))
-    };
+/// When a pod ended, as far as its containers tell.
+pub fn ended(pod: &Object) -> Time {
+    pod.at("status.containerStatuses")
+        .items()
+        .filter_map(|one| time(one.at("state.terminated.finishedAt")))
+        .max()
+        .unwrap_or_else(|| crate::common::created(pod))
+}
+
+fn failures(job: &Object, all: &[&Arc<Object>]) -> Vec<Time> {
+    if policy::index_limit(job).is_some() {
+        // Each index waits for itself.
+        return Vec::new();
+    }
     let succeeded = all
         .iter()
         .filter(|pod| pods::phase(pod) == "Succeeded")
@@ -197,7 +302,7 @@ fn failures(all: &[&Arc<Object>]) -> Vec<Time> {
         .max()
         .unwrap_or_default();
     all.iter()
-        .filter(|pod| is_failed(pod))
+        .filter(|pod| is_failed(pod) && policy::fate(job, pod) != Fate::Ignored)
         .map(|pod| ended(pod))
         .filter(|at| *at >= succeeded)
         .collect()

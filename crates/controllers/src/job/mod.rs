@@ -5,6 +5,7 @@
 
 mod count;
 mod pod;
+mod policy;
 
 #[cfg(test)]
 mod tests;
@@ -25,7 +26,7 @@ use reconcile::{
     Action, BY_OWNER, Controller, Index, Plan, Preconditions, Propagation, Target, View, Watch,
     itself,
 };
-use std::{collections::BTreeSet, sync::Arc, time::Duration};
+use std::{borrow::Cow, collections::BTreeSet, sync::Arc, time::Duration};
 
 const TRACKING: &str = "batch.kubernetes.io/job-tracking";
 /// Failed pods a Job survives when `backoffLimit` is absent.
@@ -152,9 +153,9 @@ fn sync(view: &View, job: &Arc<Object>, counts: &Counts<'_>, now: Time, plan: &m
         }
     }
     plan.actions.extend(write_status(JOBS, job, status));
-    let settled = counts.noted.iter();
+    let released = counts.released(goes_on).into_iter();
     plan.actions
-        .extend(settled.map(|pod| remove_finalizer(PODS, pod, TRACKING)));
+        .extend(released.map(|pod| remove_finalizer(PODS, pod, TRACKING)));
     plan.actions.extend(actions);
 }
 
@@ -184,8 +185,56 @@ fn note_suspension(job: &Object, status: &mut Value, now: Time, plan: &mut Plan)
 /// How a Job ends.
 struct Verdict {
     success: bool,
-    reason: &'static str,
-    message: &'static str,
+    reason: Cow<'static, str>,
+    message: Cow<'static, str>,
+}
+
+impl Verdict {
+    fn failure(reason: &'static str, message: impl Into<Cow<'static, str>>) -> Self {
+        Self {
+            success: false,
+            reason: reason.into(),
+            message: message.into(),
+        }
+    }
+
+    /// The end that was announced before: a verdict stands, whatever becomes of the pods.
+    fn announced(job: &Object) -> Option<Self> {
+        let (success, kind) = [(true, "SuccessCriteriaMet"), (false, "FailureTarget")]
+            .into_iter()
+            .find(|(_, kind)| is_true(job, kind))?;
+        let condition = crate::common::condition(job, kind);
+        let word = |key| Cow::Owned(condition.get(key).str().to_owned());
+        Some(Self {
+            success,
+            reason: word("reason"),
+            message: word("message"),
+        })
+    }
+
+    /// By the policies of failure and success and the limits per index.
+    fn by_policy(job: &Object, counts: &Counts<'_>) -> Option<Self> {
+        if let Some(why) = &counts.lost {
+            return Some(Self::failure("PodFailurePolicy", why.clone()));
+        }
+        if let Some(lost) = &counts.failed_indexes {
+            let most = job.at("spec.maxFailedIndexes").as_i64();
+            if most.is_some_and(|most| lost.len() as i64 > most) {
+                let message = "Job has exceeded the specified maximal number of failed indexes";
+                return Some(Self::failure("MaxFailedIndexesExceeded", message));
+            }
+            let all = job.at("spec.completions").i64();
+            if !lost.is_empty() && counts.succeeded + lost.len() as i64 >= all {
+                return Some(Self::failure("FailedIndexes", "Job has failed indexes"));
+            }
+        }
+        let message = policy::success(job, counts.completed()?)?;
+        Some(Self {
+            success: true,
+            reason: "SuccessPolicy".into(),
+            message: message.into(),
+        })
+    }
 }
 
 fn verdict(
@@ -195,17 +244,13 @@ fn verdict(
     now: Time,
     plan: &mut Plan,
 ) -> Option<Verdict> {
-    let failure = |reason, message| {
-        Some(Verdict {
-            success: false,
-            reason,
-            message,
-        })
-    };
+    if let Some(verdict) = Verdict::announced(job).or_else(|| Verdict::by_policy(job, counts)) {
+        return Some(verdict);
+    }
     let limit = job.at("spec.backoffLimit").as_i64();
     if counts.failed > limit.unwrap_or(BACKOFF_LIMIT) {
         let message = "Job has reached the specified backoff limit";
-        return failure("BackoffLimitExceeded", message);
+        return Some(Verdict::failure("BackoffLimitExceeded", message));
     }
     if let Some(seconds) = job.at("spec.activeDeadlineSeconds").as_i64()
         && let Some(start) = machinery::parse_time(status["startTime"].str())
@@ -214,7 +259,7 @@ fn verdict(
         let due = Time(start) + Duration::from_secs(seconds.max(0) as u64);
         if now >= due {
             let message = "Job was active longer than specified deadline";
-            return failure("DeadlineExceeded", message);
+            return Some(Verdict::failure("DeadlineExceeded", message));
         }
         plan.look_again(due);
     }
@@ -224,8 +269,8 @@ fn verdict(
     };
     done.then_some(Verdict {
         success: true,
-        reason: "CompletionsReached",
-        message: "Reached expected number of succeeded pods",
+        reason: "CompletionsReached".into(),
+        message: "Reached expected number of succeeded pods".into(),
     })
 }
 
@@ -245,8 +290,8 @@ fn conclude(
     let condition = |kind| Condition {
         kind,
         status: "True",
-        reason: verdict.reason,
-        message: verdict.message,
+        reason: &verdict.reason,
+        message: &verdict.message,
     };
     set_condition(status, condition(announced), now);
     if !counts.active.is_empty() || counts.terminating > 0 || !counts.is_settled() {
@@ -257,7 +302,7 @@ fn conclude(
         status["completionTime"] = text(now).into();
         plan.push(event(job, "Completed", "Job completed"));
     } else {
-        plan.push(warning(job, verdict.reason, verdict.message));
+        plan.push(warning(job, &verdict.reason, verdict.message.as_ref()));
     }
 }
 
@@ -272,7 +317,9 @@ fn size(
     let parallelism = job.at("spec.parallelism").as_i64().unwrap_or(1);
     let active = counts.active.len() as i64;
     let wanted = match job.at("spec.completions").as_i64() {
-        Some(completions) => parallelism.min(completions - counts.succeeded),
+        Some(completions) => {
+            parallelism.min(completions - counts.succeeded - counts.lost_indexes())
+        }
         None if counts.succeeded > 0 => active.min(parallelism),
         None => parallelism,
     };
@@ -296,21 +343,41 @@ fn size(
         return actions;
     }
     let missing = missing.min(ACTIONS_PER_PLAN / 2);
-    let indexes = counts.free_indexes(job, missing);
-    for turn in 0..missing {
-        let index = match &indexes {
-            Some(free) => match free.get(turn) {
-                Some(index) => Some(*index),
-                None => break,
-            },
-            None => None,
-        };
-        let made = pod::make(view, job, index, turn);
+    for (turn, index) in starters(job, counts, missing, now, plan)
+        .into_iter()
+        .enumerate()
+    {
+        let mut made = pod::make(view, job, index, turn);
+        if let (Some(index), Some(_)) = (index, policy::index_limit(job)) {
+            pod::remember(&mut made, counts.past(index));
+        }
         let words = format!("Created pod: {}", made.name());
         actions.push(create(PODS, made, false));
         actions.push(event(job, "SuccessfulCreate", words));
     }
     actions
+}
+
+/// The pods to start, at most `missing`: by index where there are indexes. One that has to wait
+/// after a failure keeps no other from starting.
+fn starters(
+    job: &Object,
+    counts: &Counts<'_>,
+    missing: usize,
+    now: Time,
+    plan: &mut Plan,
+) -> Vec<Option<i64>> {
+    let Some(free) = counts.free_indexes(job, missing) else {
+        return vec![None; missing];
+    };
+    let (waiting, ready): (Vec<_>, Vec<_>) = free
+        .into_iter()
+        .partition(|index| counts.past(*index).due.is_some_and(|due| due > now));
+    let dues = waiting.iter().filter_map(|index| counts.past(*index).due);
+    if let Some(due) = dues.min() {
+        plan.look_again(due);
+    }
+    ready.into_iter().take(missing).map(Some).collect()
 }
 
 /// Spells indexes as ranges: `0-2,4`.

@@ -2,17 +2,39 @@
 //!
 //! Upstream counterpart: `pkg/controller/job/indexed_job_utils.go`.
 
-use super::TRACKING;
+use super::{TRACKING, policy::Past};
 use crate::pods;
 use machinery::{Object, Value, json};
 use reconcile::View;
 
 const INDEX: &str = "batch.kubernetes.io/job-completion-index";
+const FAILURES: &str = "batch.kubernetes.io/job-index-failure-count";
+const IGNORED: &str = "batch.kubernetes.io/job-index-ignored-failure-count";
 const INDEX_VARIABLE: &str = "JOB_COMPLETION_INDEX";
 
 /// The completion index of a pod.
 pub fn index(pod: &Object) -> Option<i64> {
     pod.annotation(INDEX)?.parse().ok()
+}
+
+/// Failures of a pod's index before it: those that count, those that do not.
+pub fn failures(pod: &Object) -> (i64, i64) {
+    let count = |key| pod.annotation(key).and_then(|text| text.parse().ok());
+    (
+        count(FAILURES).unwrap_or_default(),
+        count(IGNORED).unwrap_or_default(),
+    )
+}
+
+/// Tells a new pod what its index has behind it.
+pub fn remember(pod: &mut Value, past: Past) {
+    let mut note = |key, count: i64| {
+        pod.set_at(&["metadata", "annotations", key], count.to_string());
+    };
+    note(FAILURES, past.failures);
+    if past.ignored > 0 {
+        note(IGNORED, past.ignored);
+    }
 }
 
 /// A new pod, for an index if given.

@@ -14,6 +14,11 @@ fn job(extra: Value) -> Value {
 
 /// Runs until nothing is left to do; every pod ends as `phase`.
 fn run(job: Value, phase: &str) -> (Value, usize) {
+    run_with(job, phase, |_| i64::from(phase == "Failed"))
+}
+
+/// The same, and the pod of each turn ends with the code `code` gives it.
+fn run_with(job: Value, phase: &str, code: impl Fn(usize) -> i64) -> (Value, usize) {
     let mut now = Time::from_unix_seconds(1_800_000_000);
     let (mut job, mut pods): (Value, Vec<Value>) = (job, Vec::new());
     let mut made = 0;
@@ -27,9 +32,10 @@ fn run(job: Value, phase: &str) -> (Value, usize) {
         for action in plan.actions {
             match action {
                 Action::Create { mut object, .. } => {
+                    let exit = code(made);
                     made += 1;
                     object.metadata_mut().insert("uid", format!("p{made}"));
-                    object["status"] = json!({"phase": phase, "containerStatuses": [{"state": {"terminated": {"finishedAt": text(now)}}}]});
+                    object["status"] = json!({"phase": phase, "containerStatuses": [{"name": "c", "state": {"terminated": {"exitCode": exit, "finishedAt": text(now)}}}]});
                     pods.push(object);
                 }
                 Action::Update { mut object, .. } => {
@@ -86,6 +92,67 @@ fn gives_up_beyond_the_backoff_limit() {
         "BackoffLimitExceeded"
     );
     assert_eq!(job["status"]["failed"].as_i64(), Some(3));
+}
+
+#[test]
+fn a_failure_policy_ends_the_job_or_looks_away() {
+    let policy = |action: &str| {
+        let rule = json!({"action": action, "onExitCodes": {"operator": "In", "values": [5]}});
+        job(json!({"podFailurePolicy": {"rules": [rule]}, "parallelism": 1, "backoffLimit": 1}))
+    };
+    let (job, made) = run_with(policy("FailJob"), "Failed", |_| 5);
+    assert_eq!(made, 1);
+    let failed = &job["status"]["conditions"][1];
+    assert_eq!(failed["reason"].str(), "PodFailurePolicy");
+    let words = failed["message"].str();
+    assert!(words.starts_with("Container c for pod n/j-"), "{words}");
+    assert!(
+        words.ends_with(" failed with exit code 5 matching FailJob rule at index 0"),
+        "{words}"
+    );
+    // Four are looked away from, then two count, which is one too many.
+    let (job, made) = run_with(
+        policy("Ignore"),
+        "Failed",
+        |pod| if pod < 4 { 5 } else { 1 },
+    );
+    assert_eq!(made, 6, "{job:?}");
+    assert_eq!(job["status"]["failed"].as_i64(), Some(2));
+}
+
+#[test]
+fn an_index_fails_alone() {
+    let spec = json!({"completionMode": "Indexed", "completions": 2, "backoffLimitPerIndex": 1, "backoffLimit": 1000});
+    let (job, made) = run_with(job(spec.clone()), "Failed", |_| 1);
+    assert_eq!(made, 4, "each index is tried twice");
+    assert_eq!(job["status"]["failedIndexes"].str(), "0,1");
+    assert_eq!(job["status"]["failed"].as_i64(), Some(4));
+    assert_eq!(
+        job["status"]["conditions"][1]["reason"].str(),
+        "FailedIndexes"
+    );
+    let mut most = self::job(spec);
+    most.set_at(&["spec", "maxFailedIndexes"], 0);
+    most.set_at(&["spec", "parallelism"], 1);
+    let (job, made) = run_with(most, "Failed", |_| 1);
+    assert_eq!(made, 3, "the second index starts while the first waits");
+    assert_eq!(
+        job["status"]["conditions"][1]["reason"].str(),
+        "MaxFailedIndexesExceeded"
+    );
+}
+
+#[test]
+fn a_success_policy_ends_the_job_early() {
+    let rules = json!({"rules": [{"succeededIndexes": "0"}]});
+    let spec = json!({"completionMode": "Indexed", "completions": 4, "parallelism": 1, "successPolicy": rules});
+    let (job, made) = run(job(spec), "Succeeded");
+    assert_eq!(made, 1);
+    assert_eq!(job["status"]["conditions"][1]["type"].str(), "Complete");
+    assert_eq!(
+        job["status"]["conditions"][1]["reason"].str(),
+        "SuccessPolicy"
+    );
 }
 
 #[test]

@@ -261,11 +261,24 @@ impl Work<'_> {
         if pod.is_deleting() {
             return proceed;
         }
+        let sick = !(pods::phase(pod) == "Running" && pods::is_ready(pod));
+        if self.is_ordered() && sick && self.first_unhealthy() != Some(ordinal) {
+            return false;
+        }
         if self.retention("whenScaled") == "Delete" {
             self.doom_claims(ordinal, pod, plan);
         }
         self.remove(pod, plan);
         proceed
+    }
+
+    /// The first replica that is not healthy: a wanted one, or else one too many.
+    fn first_unhealthy(&self) -> Option<i64> {
+        let (start, replicas) = range(self.set);
+        let wanted = |ordinal: &i64| (start..start + replicas).contains(ordinal);
+        let sick = self.pods.iter().filter(|(_, pod)| !is_healthy(pod));
+        sick.map(|(ordinal, _)| *ordinal)
+            .min_by_key(|ordinal| (!wanted(ordinal), *ordinal))
     }
 
     /// Claims of a pod scaled away go when the pod does.

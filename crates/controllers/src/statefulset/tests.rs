@@ -118,3 +118,27 @@ fn a_partition_keeps_the_lower_numbers() {
         .unwrap();
     assert_eq!(again.1["spec"]["containers"][0]["image"].str(), "one");
 }
+
+#[test]
+fn scaling_down_halts_at_an_unhealthy_pod() {
+    let mut world = vec![(STATEFUL_SETS, set(3, "a", "OrderedReady"))];
+    settle(&mut world);
+    world[0].1.set_at(&["spec", "replicas"], 0);
+    let break_pods = |world: &mut Vec<(&'static str, Value)>, names: &[&str]| {
+        for (_, pod) in world
+            .iter_mut()
+            .filter(|(_, one)| names.contains(&one.name()))
+        {
+            pod["status"]["conditions"] = json!([{"type": "Ready", "status": "False"}]);
+        }
+    };
+    let mut all_sick = world.clone();
+    break_pods(&mut all_sick, &["db-0", "db-1", "db-2"]);
+    assert_eq!(
+        pods_of(&run(&all_sick)),
+        [""; 0],
+        "the first to be sick is not the last"
+    );
+    break_pods(&mut world, &["db-2"]);
+    assert_eq!(pods_of(&run(&world)), ["-db-2"], "it is the only sick one");
+}
