@@ -35,6 +35,10 @@ pub fn compile_crd_schema(schema: &Value, path: &str) -> Result<TypeRef, Vec<Fie
         errors = default_errors(&compiled);
     }
     errors.extend(keywords::keyword_errors(schema, path));
+    if errors.is_empty() && keywords::names_a_dialect(schema) {
+        let why = "OpenAPIV3Schema 'schema' is not supported";
+        errors.push(FieldError::invalid(path, "", why));
+    }
     if errors.is_empty() {
         Ok(compiled.of)
     } else {
@@ -73,10 +77,17 @@ fn default_errors(compiled: &Compiled) -> Vec<FieldError> {
             errors.push(FieldError::invalid(path.as_str(), default, why));
         }
         let wrong = embedded::embedded_errors(default, &of, path);
-        if wrong.is_empty() {
-            errors.extend(validate::value_errors(default, None, &of, path));
-        } else {
+        if !wrong.is_empty() {
             errors.extend(wrong);
+            continue;
+        }
+        // The messages name what is wrong from the default on, the fields from the definition.
+        for mut error in validate::value_errors(default, None, &of, "") {
+            error.field = match error.field.as_str() {
+                "" | "<nil>" => path.clone(),
+                inner => format!("{path}.{inner}"),
+            };
+            errors.push(error);
         }
     }
     errors

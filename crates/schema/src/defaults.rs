@@ -20,8 +20,12 @@ fn visit(value: &mut Value, at: At) {
     match (at.shape(), value) {
         (Shape::Struct(known), Value::Object(map)) => fields(map, known, at),
         (Shape::Map { value: inner, .. }, Value::Object(map)) => {
+            let inner = at.to(*inner);
+            if at.node().typed {
+                map.retain(|_, value| !is_forbidden_null(value, inner));
+            }
             for (_, value) in map.iter_mut() {
-                element(value, at.to(*inner));
+                element(value, inner);
             }
         }
         (Shape::List { item, .. }, Value::Array(items)) => {
@@ -43,6 +47,11 @@ fn element(value: &mut Value, at: At) {
     visit(value, at);
 }
 
+/// A null that is no value of its type and that no default replaces.
+fn is_forbidden_null(value: &Value, at: At) -> bool {
+    value.is_null() && !at.node().nullable && at.node().default.is_none()
+}
+
 fn fields(map: &mut Map, known: &Struct, at: At) {
     for field in &known.fields {
         let node = at.schema.node(field.node);
@@ -56,11 +65,8 @@ fn fields(map: &mut Map, known: &Struct, at: At) {
         }
     }
     if known.custom {
-        let forbidden = |key: &str| {
-            at.member(key)
-                .is_some_and(|inner| !inner.node().nullable && !matches!(inner.shape(), Shape::Any))
-        };
-        map.retain(|key, value| !value.is_null() || !forbidden(key));
+        let member = |key: &str| at.member(key);
+        map.retain(|key, value| !member(key).is_some_and(|inner| is_forbidden_null(value, inner)));
     }
     for (key, value) in map.iter_mut() {
         if let Some(inner) = at.member(key) {

@@ -4,7 +4,7 @@
 //! form. Upstream counterparts: `structured-merge-diff/schema`, `kube-openapi`, the generated
 //! protobuf and defaulting code, taken together.
 
-use machinery::{SmolStr, Value};
+use machinery::{Object, SmolStr, Value};
 use std::{collections::BTreeMap, sync::Arc};
 
 /// A node's place in its [`Schema`].
@@ -18,10 +18,35 @@ pub struct Schema {
     pub nodes: Vec<Node>,
     /// Named types: `io.k8s.api.core.v1.Pod`.
     pub names: BTreeMap<SmolStr, NodeId>,
+    /// What a CRD's types were compiled from: its texts are read there when asked for.
+    pub source: Option<Source>,
     /// Whether any type of a CRD's is an embedded object.
     pub has_embedded: bool,
     /// Whether any list of a CRD's is a set or a map.
     pub has_identities: bool,
+}
+
+/// A version of a stored definition.
+#[derive(Clone, Debug)]
+pub struct Source {
+    /// The definition, shared with the store.
+    pub definition: Arc<Object>,
+    /// Name of the version.
+    pub version: SmolStr,
+}
+
+impl Source {
+    /// The schema as the definition writes it.
+    pub fn schema(&self) -> Value {
+        let versions = self.definition.root().get("spec").get("versions");
+        let mut version = versions
+            .items()
+            .filter(|one| one.get("name").str() == self.version);
+        let schema = version
+            .next()
+            .map(|one| one.get("schema").get("openAPIV3Schema"));
+        schema.map_or(Value::object(), |schema| schema.to_value())
+    }
 }
 
 /// One type.
@@ -256,7 +281,12 @@ impl Node {
             _ => &[],
         };
         // Custom values also lose nulls that their schema does not allow, in the same walk.
-        let custom = matches!(&self.shape, Shape::Struct(known) if known.custom);
+        // A CRD's maps state their type, built-in ones do not.
+        let custom = match &self.shape {
+            Shape::Struct(known) => known.custom,
+            Shape::Map { .. } => self.typed,
+            _ => false,
+        };
         custom || self.default.is_some() || fields.iter().any(|field| field.default.is_some())
     }
 }

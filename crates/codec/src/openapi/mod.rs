@@ -3,6 +3,7 @@
 //! Making one takes milliseconds; the caller keeps them until the resources change.
 //! Knows no kind by name. Upstream counterparts: `kube-openapi`, `apiserver/pkg/server/routes/openapi.go`.
 
+mod custom;
 mod gnostic;
 mod paths;
 mod types;
@@ -77,7 +78,7 @@ fn build<'a>(
         definitions.kind(&resource.type_ref, &names.kind);
         add_kind(&mut kinds, &names.kind, &resource.gvk, &resource.gvk.kind);
         if resource.can("list") {
-            definitions.list(&names.kind, &names.list);
+            definitions.list(&names.kind, &names.list, &resource.plural);
             add_kind(&mut kinds, &names.list, &resource.gvk, &resource.list_kind);
         }
         add_kind(&mut kinds, DELETE_OPTIONS, &resource.gvk, "DeleteOptions");

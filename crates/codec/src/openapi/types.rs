@@ -2,6 +2,7 @@
 //!
 //! Knows no kind by name. Upstream counterparts: `kube-openapi/pkg/builder`, `builder3`.
 
+use super::custom::{METADATA, published};
 use crate::description;
 use machinery::{GroupVersionKind, Map, SmolStr, Value, format_smolstr, json};
 use schema::{Checks, Field, ListKind, Node, NodeId, Schema, Shape, Struct, TypeRef};
@@ -33,6 +34,9 @@ const OBJECT_META: &str = "io.k8s.apimachinery.pkg.apis.meta.v1.ObjectMeta";
 const LIST_META: &str = "io.k8s.apimachinery.pkg.apis.meta.v1.ListMeta";
 /// Descriptions shared by all kinds are those of this type's fields.
 const TYPE_META_HOLDER: &str = "io.k8s.apimachinery.pkg.apis.meta.v1.Status";
+
+/// Where texts of custom kinds' lists send readers.
+const MORE: &str = "More info: https://git.k8s.io/community/contributors/devel/sig-architecture/api-conventions.md";
 
 /// Definitions collected so far, and those still to be made.
 pub(super) struct Definitions {
@@ -81,17 +85,21 @@ impl Definitions {
             self.wanted.push((kind.schema.clone(), kind.id));
             return;
         }
-        let mut definition = self.inline(&kind.schema, kind.id, "");
         let meta = self.shared(OBJECT_META);
-        type_meta(
-            definition.object_at(&["properties"]),
-            self.described(meta, OBJECT_META),
-        );
+        let meta = with_description(self.dialect, meta, METADATA);
+        let mut definition = match &kind.schema.source {
+            Some(source) => published(source.schema(), self.dialect, &meta),
+            None => self.inline(&kind.schema, kind.id, ""),
+        };
+        // What v2 leaves open has no properties to complete.
+        if definition.get("type").is_some() {
+            type_meta(definition.object_at(&["properties"]), meta);
+        }
         self.made.insert(name.into(), definition);
     }
 
     /// Defines the list of a kind: its own type where there is one, else the usual frame.
-    pub(super) fn list(&mut self, item: &str, list: &str) {
+    pub(super) fn list(&mut self, item: &str, list: &str, plural: &str) {
         if let Some(id) = self.shared.named(list) {
             self.wanted.push((self.shared.clone(), id));
             return;
@@ -99,19 +107,19 @@ impl Definitions {
         let meta = self.shared(LIST_META);
         let short = item.rsplit('.').next().unwrap_or(item);
         let mut properties = json!({
-            "items": {"type": "array", "items": self.dialect.reference(item), "description": format!("List of {short} objects")},
+            "items": {"type": "array", "items": self.dialect.reference(item), "description": format!("List of {plural}. {MORE}")},
         });
-        type_meta(properties.make_object(), self.described(meta, LIST_META));
+        let meta = with_description(
+            self.dialect,
+            meta,
+            &format!("Standard list metadata. {MORE}#types-kinds"),
+        );
+        type_meta(properties.make_object(), meta);
         let definition = json!({
             "type": "object", "required": ["items"], "properties": properties,
             "description": format!("{short}List is a list of {short}"),
         });
         self.made.insert(list.into(), definition);
-    }
-
-    /// A reference with the text of what it refers to.
-    fn described(&self, reference: Value, name: &str) -> Value {
-        with_description(self.dialect, reference, description(name, ""))
     }
 
     fn define(&mut self, schema: &Arc<Schema>, id: NodeId) {

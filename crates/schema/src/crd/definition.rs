@@ -202,6 +202,12 @@ impl Check {
             let why = "must have exactly one version marked as storage version";
             self.invalid("spec.versions", &spec["versions"], why);
         }
+        if let Some(first) = versions.first().map(|first| first["name"].str()) {
+            let wrong = dns1035_label(first);
+            if !wrong.is_empty() {
+                self.invalid("spec.version", first, &wrong.join(","));
+            }
+        }
     }
 
     /// What all versions say alike.
@@ -472,6 +478,23 @@ impl Check {
     fn stored(&mut self, definition: &Value) {
         let stored = definition.at(&["status", "storedVersions"]);
         let versions = definition.at(&["spec", "versions"]).items();
+        let storage = |one: &&Value| one["storage"] == Value::Bool(true);
+        let mut stores = versions.iter().filter(storage).map(|one| &one["name"]);
+        // The first is noted by itself.
+        match (stores.next(), stored.items()) {
+            (None, []) => {
+                let why = "must have at least one stored version";
+                self.invalid("status.storedVersions", stored, why);
+            }
+            (first, known) => {
+                let mut known = known.to_vec();
+                known.extend(first.filter(|first| !known.contains(first)).cloned());
+                for name in stores.filter(|name| !known.contains(name)) {
+                    let why = format!("must have the storage version {}", name.str());
+                    self.invalid("status.storedVersions", known.clone(), &why);
+                }
+            }
+        }
         for (position, name) in stored.items().iter().enumerate() {
             if versions.iter().any(|version| version["name"] == *name) {
                 continue;

@@ -22,6 +22,27 @@ pub(super) fn keyword_errors(schema: &Value, path: &str) -> Vec<FieldError> {
     walk.errors
 }
 
+/// Whether any schema says of which dialect it is.
+pub(super) fn names_a_dialect(schema: &Value) -> bool {
+    let below = |key: &str| match &schema[key] {
+        Value::Array(items) => items.iter().any(names_a_dialect),
+        one @ Value::Object(_) => names_a_dialect(one),
+        _ => false,
+    };
+    let parts = [
+        "items",
+        "additionalProperties",
+        "not",
+        "allOf",
+        "anyOf",
+        "oneOf",
+    ];
+    let mut properties = schema["properties"].entries();
+    !schema["$schema"].str().is_empty()
+        || properties.any(|(_, property)| names_a_dialect(property))
+        || parts.into_iter().any(below)
+}
+
 /// Types a schema may state.
 const TYPES: [&str; 6] = ["array", "boolean", "integer", "number", "object", "string"];
 /// Keywords of JSON schema that are refused, wherever they say anything.

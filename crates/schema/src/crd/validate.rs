@@ -85,7 +85,10 @@ impl Walk {
         }
         match &node.checks {
             Some(checks) => self.checked(value, old, checks, at),
-            None => self.inside(value, old, at),
+            None => {
+                self.range(value, "", at);
+                self.inside(value, old, at);
+            }
         }
         // What did not change may stay wrong.
         if self.errors.len() > mark && old == Some(value) {
@@ -235,13 +238,7 @@ impl Walk {
     fn number(&mut self, value: &Value, checks: &Checks, at: At) {
         self.met += 2;
         let number = value.as_f64().unwrap_or_default();
-        let narrow = matches!(at.shape(), Shape::Int { narrow: true });
-        if narrow && !(f64::from(i32::MIN)..=f64::from(i32::MAX)).contains(&number) {
-            let here = self.path.as_str();
-            let detail =
-                format!("Checked value must be of type integer with format int32 in {here}");
-            self.errors.push(FieldError::invalid("<nil>", "", detail));
-        }
+        self.range(value, &checks.format, at);
         if let Some(step) = checks
             .multiple_of
             .filter(|step| (number / step).fract() != 0.0)
@@ -261,6 +258,23 @@ impl Walk {
             let or_equal = if exclusive { "" } else { " or equal to" };
             let bound = format_args!("should be less than{or_equal} {limit}");
             self.invalid(value, bound);
+        }
+    }
+
+    /// Whole numbers must be whole and fit.
+    fn range(&mut self, value: &Value, format: &str, at: At) {
+        let (Shape::Int { narrow }, Some(number)) = (at.shape(), value.as_f64()) else {
+            return;
+        };
+        let fits = !narrow || (f64::from(i32::MIN)..=f64::from(i32::MAX)).contains(&number);
+        if number.fract() != 0.0 || !fits {
+            let how = match formats::known(format, at.shape()) {
+                "" => "(default format)".to_owned(),
+                format => format!("with format {format}"),
+            };
+            let here = self.path.as_str();
+            let detail = format!("Checked value must be of type integer {how} in {here}");
+            self.errors.push(FieldError::invalid("<nil>", "", detail));
         }
     }
 
