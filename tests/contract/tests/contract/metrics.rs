@@ -28,7 +28,7 @@ fn labels(scope: &str, verb: &str) -> String {
 }
 
 /// Requests, durations, sizes, open watches, their events and what is stored.
-pub fn requests_are_counted(cluster: &Cluster) {
+pub fn requests_are_counted(cluster: &mut Cluster) {
     let (api, maps) = place(cluster, "metrics-count");
     let before = read(&api);
     for name in ["a", "b"] {
@@ -96,7 +96,7 @@ pub fn requests_are_counted(cluster: &Cluster) {
 }
 
 /// A large list is compressed for those who ask, and reads the same.
-pub fn long_lists_are_compressed(cluster: &Cluster) {
+pub fn long_lists_are_compressed(cluster: &mut Cluster) {
     let (api, maps) = place(cluster, "metrics-gzip");
     for number in 0..4 {
         let text = format!("{number} and so on; ").repeat(4_000);
@@ -114,7 +114,7 @@ pub fn long_lists_are_compressed(cluster: &Cluster) {
 }
 
 /// Counters are for those whose roles let them read the path.
-pub fn monitoring_may_read(cluster: &Cluster) {
+pub fn monitoring_may_read(cluster: &mut Cluster) {
     Api::anonymous(cluster)
         .get("/metrics")
         .refused(403, "Forbidden");
