@@ -139,7 +139,7 @@ fn binding(o: &Value) -> Errors {
     let kinds: &[&str] = if cluster {
         &["ClusterRole"]
     } else {
-        &["ClusterRole", "Role"]
+        &["Role", "ClusterRole"]
     };
     if role["apiGroup"].str() != "rbac.authorization.k8s.io" {
         let supported = &["rbac.authorization.k8s.io"];

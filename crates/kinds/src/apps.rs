@@ -15,14 +15,15 @@ pub(crate) const PARTS: &[Part] = &[
     Part {
         strategy: Strategy {
             validate: deployment,
+            is_checked: true,
             validate_update: selector_is_fixed,
             ..Strategy::MANAGED
         },
         heads: &[
             "Name",
             "Ready",
-            "Up-to-date:integer",
-            "Available:integer",
+            "Up-to-date",
+            "Available",
             "Age",
             "+Containers",
             "+Images",
@@ -50,6 +51,7 @@ pub(crate) const PARTS: &[Part] = &[
     Part {
         strategy: Strategy {
             validate: replica_set,
+            is_checked: true,
             validate_update: selector_is_fixed,
             ..Strategy::MANAGED
         },
@@ -69,7 +71,7 @@ pub(crate) const PARTS: &[Part] = &[
                     &["replicas", "minReadySeconds"],
                 );
                 plain_selector(&mut errors, o);
-                pod_template(&mut errors, &o["spec"], &["Always"]);
+                pod_template(&mut errors, &o["spec"], "ReplicationController");
                 errors
             },
             default_propagation: crate::Propagation::Orphan,
@@ -83,6 +85,7 @@ pub(crate) const PARTS: &[Part] = &[
     Part {
         strategy: Strategy {
             validate: stateful_set,
+            is_checked: true,
             validate_update: stateful_set_update,
             ..Strategy::MANAGED
         },
@@ -96,6 +99,7 @@ pub(crate) const PARTS: &[Part] = &[
     Part {
         strategy: Strategy {
             validate: daemon_set,
+            is_checked: true,
             validate_update: selector_is_fixed,
             ..Strategy::MANAGED
         },
@@ -134,6 +138,9 @@ pub(crate) const PARTS: &[Part] = &[
         strategy: Strategy {
             validate: |o| {
                 let mut errors = Errors::new();
+                if o["data"].is_null() {
+                    errors.push(FieldError::required("data", "data is mandatory"));
+                }
                 check::not_negative(&mut errors, "revision", &o["revision"]);
                 errors
             },
@@ -238,32 +245,35 @@ fn selector_is_fixed(new: &Value, old: &Value) -> Errors {
 
 /// The selector, and that it finds the template's labels.
 fn selects_template(errors: &mut Errors, spec: &Value, kind: &str) {
-    let chosen = &spec["selector"];
+    let (chosen, labels) = (
+        &spec["selector"],
+        spec.at(&["template", "metadata", "labels"]),
+    );
+    let before = errors.len();
+    let empty = ["matchLabels", "matchExpressions"]
+        .iter()
+        .all(|part| check::is_empty(&chosen[*part]));
     if chosen.is_null() {
         errors.push(FieldError::required("spec.selector", ""));
-        return;
+    } else {
+        label_selector(errors, "spec.selector", chosen);
+        if empty {
+            let why = format!("empty selector is invalid for {kind}");
+            errors.push(FieldError::invalid("spec.selector", chosen, why));
+        }
     }
-    label_selector(errors, "spec.selector", chosen);
-    if check::is_empty(&chosen["matchLabels"]) && check::is_empty(&chosen["matchExpressions"]) {
-        let why = format!("empty selector is invalid for {kind}");
-        errors.push(FieldError::invalid("spec.selector", chosen, why));
-        return;
+    if errors.len() > before && !chosen.is_null() && !empty {
+        let why = "invalid label selector";
+        return errors.push(FieldError::invalid("spec.selector", chosen, why));
     }
     let bytes = flat::encode(chosen);
     let selector = LabelSelector::from_ref(machinery::Ref::new(&bytes));
-    let labels = spec.at(&["template", "metadata", "labels"]);
-    if !selector.matches(|key| labels.get(key).and_then(Value::as_str)) {
+    // No selector finds nothing, an empty one everything.
+    let found = selector.matches(|key| labels.get(key).and_then(Value::as_str));
+    if chosen.is_null() || !empty && !found {
         let why = "`selector` does not match template `labels`";
-        let shown = if labels.is_null() {
-            Value::object()
-        } else {
-            labels.clone()
-        };
-        errors.push(FieldError::invalid(
-            "spec.template.metadata.labels",
-            shown,
-            why,
-        ));
+        let field = "spec.template.metadata.labels";
+        errors.push(FieldError::invalid(field, labels, why));
     }
 }
 
@@ -287,19 +297,21 @@ fn plain_selector(errors: &mut Errors, o: &Value) {
     }
 }
 
-fn pod_template(errors: &mut Errors, spec: &Value, policies: &[&str]) {
+/// A template whose pods are replaced: they always restart and never end by themselves.
+fn pod_template(errors: &mut Errors, spec: &Value, kind: &str) {
     pod::template(errors, "spec.template", &spec["template"]);
     let policy = spec.at(&["template", "spec", "restartPolicy"]);
-    check::one_of_if_set(errors, "spec.template.spec.restartPolicy", policy, policies);
-    if !spec
-        .at(&["template", "spec", "activeDeadlineSeconds"])
-        .is_null()
-    {
-        let why = "activeDeadlineSeconds in ReplicaSet is not Supported";
-        errors.push(FieldError::forbidden(
-            "spec.template.spec.activeDeadlineSeconds",
-            why,
-        ));
+    check::one_of_if_set(
+        errors,
+        "spec.template.spec.restartPolicy",
+        policy,
+        &["Always"],
+    );
+    let deadline = spec.at(&["template", "spec", "activeDeadlineSeconds"]);
+    if !deadline.is_null() {
+        let why = format!("activeDeadlineSeconds in {kind} is not Supported");
+        let field = "spec.template.spec.activeDeadlineSeconds";
+        errors.push(FieldError::forbidden(field, why));
     }
 }
 
@@ -307,7 +319,7 @@ fn deployment(o: &Value) -> Errors {
     let (mut errors, spec) = (Errors::new(), &o["spec"]);
     none_negative(&mut errors, "spec", spec, &["replicas"]);
     selects_template(&mut errors, spec, "deployment");
-    pod_template(&mut errors, spec, &["Always"]);
+    pod_template(&mut errors, spec, "ReplicaSet");
     let strategy = &spec["strategy"];
     match strategy["type"].str() {
         "Recreate" if !strategy["rollingUpdate"].is_null() => {
@@ -322,12 +334,10 @@ fn deployment(o: &Value) -> Errors {
                 &strategy["rollingUpdate"],
             );
         }
-        _ => one_of(
-            &mut errors,
-            "spec.strategy.type",
-            &strategy["type"],
-            &["Recreate", "RollingUpdate"],
-        ),
+        _ => {
+            let known = &["Recreate", "RollingUpdate"];
+            errors.push(FieldError::not_supported("spec.strategy", strategy, known));
+        }
     }
     none_negative(
         &mut errors,
@@ -375,26 +385,35 @@ fn rolling(errors: &mut Errors, path: &str, rolling: &Value) {
 fn replica_set(o: &Value) -> Errors {
     let (mut errors, spec) = (Errors::new(), &o["spec"]);
     none_negative(&mut errors, "spec", spec, &["replicas", "minReadySeconds"]);
-    selects_template(&mut errors, spec, "replica set");
-    pod_template(&mut errors, spec, &["Always"]);
+    selects_template(&mut errors, spec, "deployment");
+    pod_template(&mut errors, spec, "ReplicaSet");
     errors
 }
 
 fn stateful_set(o: &Value) -> Errors {
     let (mut errors, spec) = (Errors::new(), &o["spec"]);
-    one_of(
-        &mut errors,
-        "spec.podManagementPolicy",
-        &spec["podManagementPolicy"],
-        &["OrderedReady", "Parallel"],
-    );
-    let strategy = &spec["updateStrategy"];
-    one_of(
-        &mut errors,
-        "spec.updateStrategy.type",
-        &strategy["type"],
-        &["RollingUpdate", "OnDelete"],
-    );
+    let (policy, strategy) = (spec["podManagementPolicy"].str(), &spec["updateStrategy"]);
+    if !matches!(policy, "OrderedReady" | "Parallel") {
+        let why = "must be 'OrderedReady' or 'Parallel'";
+        errors.push(FieldError::invalid("spec.podManagementPolicy", policy, why));
+    }
+    match strategy["type"].str() {
+        "RollingUpdate" => {}
+        "OnDelete" if strategy["rollingUpdate"].is_null() => {}
+        "OnDelete" => {
+            let (field, shown) = (
+                "spec.updateStrategy.rollingUpdate",
+                &strategy["rollingUpdate"],
+            );
+            let why = "only allowed for updateStrategy 'RollingUpdate'";
+            errors.push(FieldError::invalid(field, shown, why));
+        }
+        _ => {
+            let why = "must be 'RollingUpdate' or 'OnDelete'";
+            errors.push(FieldError::invalid("spec.updateStrategy", strategy, why));
+        }
+    }
+    claims_and_service(&mut errors, spec);
     check::not_negative(
         &mut errors,
         "spec.updateStrategy.rollingUpdate.partition",
@@ -405,12 +424,7 @@ fn stateful_set(o: &Value) -> Errors {
         let path = format!("spec.persistentVolumeClaimRetentionPolicy.{field}");
         one_of(&mut errors, &path, &retention[field], &["Retain", "Delete"]);
     }
-    none_negative(
-        &mut errors,
-        "spec",
-        spec,
-        &["replicas", "minReadySeconds", "revisionHistoryLimit"],
-    );
+    none_negative(&mut errors, "spec", spec, &["replicas", "minReadySeconds"]);
     check::not_negative(
         &mut errors,
         "spec.ordinals.start",
@@ -432,8 +446,25 @@ fn stateful_set(o: &Value) -> Errors {
         .into_iter()
         .filter(|volume| !names.contains(&volume["name"]));
     whole["template"]["spec"]["volumes"] = Value::Array(kept.chain(volumes.clone()).collect());
-    pod_template(&mut errors, &whole, &["Always"]);
+    pod_template(&mut errors, &whole, "StatefulSet");
     errors
+}
+
+/// The claims made for each replica, and the service that names them.
+fn claims_and_service(errors: &mut Errors, spec: &Value) {
+    let service = spec["serviceName"].str();
+    if !service.is_empty() {
+        check::syntax(
+            errors,
+            "spec.serviceName",
+            service,
+            machinery::dns1123_label,
+        );
+    }
+    for (at, claim) in spec["volumeClaimTemplates"].items().iter().enumerate() {
+        let path = format!("spec.volumeClaimTemplates[{at}].spec");
+        crate::volume::claim_spec(errors, &path, &claim["spec"]);
+    }
 }
 
 const STATEFUL_FROZEN: &str = "updates to statefulset spec for fields other than 'replicas', 'ordinals', 'template', 'updateStrategy', 'revisionHistoryLimit', 'persistentVolumeClaimRetentionPolicy' and 'minReadySeconds' are forbidden";
@@ -463,7 +494,7 @@ fn stateful_set_update(new: &Value, old: &Value) -> Errors {
 fn daemon_set(o: &Value) -> Errors {
     let (mut errors, spec) = (Errors::new(), &o["spec"]);
     selects_template(&mut errors, spec, "daemonset");
-    pod_template(&mut errors, spec, &["Always"]);
+    pod_template(&mut errors, spec, "DaemonSet");
     none_negative(
         &mut errors,
         "spec",
@@ -471,18 +502,33 @@ fn daemon_set(o: &Value) -> Errors {
         &["minReadySeconds", "revisionHistoryLimit"],
     );
     let strategy = &spec["updateStrategy"];
-    one_of(
-        &mut errors,
-        "spec.updateStrategy.type",
-        &strategy["type"],
-        &["RollingUpdate", "OnDelete"],
-    );
-    if strategy["type"].str() == "RollingUpdate" {
-        rolling(
-            &mut errors,
-            "spec.updateStrategy.rollingUpdate",
-            &strategy["rollingUpdate"],
-        );
+    match strategy["type"].str() {
+        "OnDelete" => {}
+        "RollingUpdate" => daemon_rolling(&mut errors, &strategy["rollingUpdate"]),
+        _ => {
+            let known = &["RollingUpdate", "OnDelete"];
+            errors.push(FieldError::not_supported(
+                "spec.updateStrategy",
+                strategy,
+                known,
+            ));
+        }
     }
     errors
+}
+
+fn daemon_rolling(errors: &mut Errors, update: &Value) {
+    const PATH: &str = "spec.updateStrategy.rollingUpdate";
+    let zero = |value: &Value| value.as_i64() == Some(0) || matches!(value.str(), "0%" | "0");
+    let (unavailable, surge) = (&update["maxUnavailable"], &update["maxSurge"]);
+    count_or_percent(errors, &format!("{PATH}.maxUnavailable"), unavailable);
+    count_or_percent(errors, &format!("{PATH}.maxSurge"), surge);
+    if !zero(unavailable) && !zero(surge) && !surge.is_null() {
+        let why = "may not be set when maxUnavailable is non-zero";
+        errors.push(FieldError::invalid(format!("{PATH}.maxSurge"), surge, why));
+    }
+    if zero(unavailable) && zero(surge) {
+        let why = "cannot be 0 when maxSurge is 0";
+        errors.push(FieldError::required(format!("{PATH}.maxUnavailable"), why));
+    }
 }

@@ -47,7 +47,7 @@ pub(crate) const PARTS: &[Part] = &[
             "Name",
             "Schedule",
             "Timezone",
-            "Suspend",
+            "Suspend:boolean",
             "Active:integer",
             "Last Schedule",
             "Age",
@@ -88,6 +88,162 @@ fn cron_name(name: &str) -> Vec<String> {
     errors
 }
 
+/// Pods at a time that have an index.
+const INDEXED_MAX: i64 = 100_000;
+
+/// What only makes sense where pods have an index.
+fn indexed(errors: &mut Errors, path: &str, spec: &Value) {
+    const WHY: &str = "requires indexed completion mode";
+    if spec["completionMode"].str() != "Indexed" {
+        for field in ["backoffLimitPerIndex", "maxFailedIndexes", "successPolicy"] {
+            if !spec[field].is_null() {
+                let field_path = format!("{path}.{field}");
+                errors.push(FieldError::invalid(field_path, &spec[field], WHY));
+            }
+        }
+        return;
+    }
+    let number = |field: &str| spec[field].as_i64();
+    if let Some(count) = number("parallelism").filter(|count| *count > INDEXED_MAX) {
+        let why =
+            format!("must be less than or equal to {INDEXED_MAX} when completion mode is Indexed");
+        errors.push(FieldError::invalid(
+            format!("{path}.parallelism"),
+            count,
+            why,
+        ));
+    }
+    if let Some((most, all)) = number("maxFailedIndexes").zip(number("completions"))
+        && most > all
+    {
+        let field = format!("{path}.maxFailedIndexes");
+        let why = "must be less than or equal to completions";
+        errors.push(FieldError::invalid(field, most, why));
+    }
+    let rules = spec.at(&["successPolicy", "rules"]).items();
+    for (at, rule) in rules.iter().enumerate() {
+        success_rule(
+            errors,
+            &format!("{path}.successPolicy.rules[{at}]"),
+            rule,
+            spec,
+        );
+    }
+}
+
+fn success_rule(errors: &mut Errors, path: &str, rule: &Value, spec: &Value) {
+    let completions = spec["completions"].as_i64().unwrap_or(0);
+    let (count, indexes) = (rule["succeededCount"].as_i64(), &rule["succeededIndexes"]);
+    if count.is_none() && indexes.is_null() {
+        let why = "at least one of succeededCount or succeededIndexes must be specified";
+        errors.push(FieldError::required(path, why));
+    }
+    if let Some(text) = indexes.as_str()
+        && let Some(why) = index_error(text, completions)
+    {
+        let why = format!("error parsing succeededIndexes: {why}");
+        errors.push(FieldError::invalid(
+            format!("{path}.succeededIndexes"),
+            text,
+            why,
+        ));
+    }
+    let field = format!("{path}.succeededCount");
+    check::not_negative(errors, &field, &rule["succeededCount"]);
+    if let Some(count) = count.filter(|count| *count > completions) {
+        let why = format!(
+            "must be less than or equal to {completions} (the number of specified completions)"
+        );
+        errors.push(FieldError::invalid(field, count, why));
+    }
+}
+
+/// What keeps a text from being a list of indexes such as `1,3-5`.
+fn index_error(text: &str, completions: i64) -> Option<String> {
+    text.split([',', '-'])
+        .find_map(|part| match part.parse::<i64>() {
+            Err(_) => Some(format!(
+                "cannot convert string to integer for index: {part:?}"
+            )),
+            Ok(index) if index >= completions => Some(format!("too large index: {part:?}")),
+            Ok(_) => None,
+        })
+}
+
+fn failure_rule(errors: &mut Errors, path: &str, rule: &Value, spec: &Value) {
+    let actions = &["Count", "FailIndex", "FailJob", "Ignore"];
+    one_of(errors, &format!("{path}.action"), &rule["action"], actions);
+    if rule["action"].str() == "FailIndex" && spec["backoffLimitPerIndex"].is_null() {
+        let why = "requires the backoffLimitPerIndex to be set";
+        errors.push(FieldError::invalid(
+            format!("{path}.action"),
+            "FailIndex",
+            why,
+        ));
+    }
+    let (codes, conditions) = (&rule["onExitCodes"], rule["onPodConditions"].items());
+    if !codes.is_null() {
+        exit_codes(errors, &format!("{path}.onExitCodes"), codes, spec);
+    }
+    for (at, one) in conditions.iter().enumerate() {
+        let path = format!("{path}.onPodConditions[{at}]");
+        let kind = one["type"].str();
+        check::syntax(
+            errors,
+            &format!("{path}.type"),
+            kind,
+            machinery::qualified_name,
+        );
+        let known = &["False", "True", "Unknown"];
+        one_of(errors, &format!("{path}.status"), &one["status"], known);
+    }
+    let why = match (codes.is_null(), conditions.is_empty()) {
+        (true, true) => "specifying one of OnExitCodes and OnPodConditions is required",
+        (false, false) => "specifying both OnExitCodes and OnPodConditions is not supported",
+        _ => return,
+    };
+    errors.push(FieldError::invalid(path, Value::Null, why));
+}
+
+fn exit_codes(errors: &mut Errors, path: &str, codes: &Value, spec: &Value) {
+    let operator = codes["operator"].str();
+    let known = &["In", "NotIn"];
+    one_of(
+        errors,
+        &format!("{path}.operator"),
+        &codes["operator"],
+        known,
+    );
+    if let Some(name) = codes["containerName"].as_str() {
+        let pod = spec.at(&["template", "spec"]);
+        let lists = ["containers", "initContainers"];
+        let mut all = lists.iter().flat_map(|list| pod[*list].items());
+        if all.all(|one| one["name"].str() != name) {
+            let why = "must be one of the container or initContainer names in the pod template";
+            errors.push(FieldError::invalid(
+                format!("{path}.containerName"),
+                name,
+                why,
+            ));
+        }
+    }
+    let (values, path) = (codes["values"].items(), format!("{path}.values"));
+    if values.is_empty() {
+        let why = "at least one value is required";
+        errors.push(FieldError::invalid(&path, &codes["values"], why));
+    }
+    for (at, value) in values.iter().enumerate() {
+        let field = format!("{path}[{at}]");
+        if operator == "In" && value.as_i64() == Some(0) {
+            let why = "must not be 0 for the In operator";
+            errors.push(FieldError::invalid(&field, 0_i64, why));
+        }
+        if values[..at].contains(value) {
+            errors.push(FieldError::duplicate(field, value));
+        }
+    }
+}
+
 fn job_spec(errors: &mut Errors, path: &str, spec: &Value, whole: bool) {
     let numbers = [
         "parallelism",
@@ -126,21 +282,33 @@ fn job_spec(errors: &mut Errors, path: &str, spec: &Value, whole: bool) {
     }
     let failure = &spec["podFailurePolicy"];
     if !failure.is_null() && policy.str() != "Never" {
-        let why = format!(
-            "only \"Never\" is supported when podFailurePolicy is specified, got {:?}",
-            policy.str()
-        );
-        errors.push(FieldError::invalid(
-            format!("{path}.podFailurePolicy"),
-            failure,
-            why,
-        ));
+        let field = format!("{path}.template.spec.restartPolicy");
+        let why = "only \"Never\" is supported when podFailurePolicy is specified";
+        errors.push(FieldError::invalid(field, policy, why));
     }
     for (at, rule) in failure["rules"].items().iter().enumerate() {
-        let path = format!("{path}.podFailurePolicy.rules[{at}]");
-        let actions = &["Count", "FailIndex", "FailJob", "Ignore"];
-        one_of(errors, &format!("{path}.action"), &rule["action"], actions);
+        failure_rule(
+            errors,
+            &format!("{path}.podFailurePolicy.rules[{at}]"),
+            rule,
+            spec,
+        );
     }
+    let (replace, field) = (
+        &spec["podReplacementPolicy"],
+        format!("{path}.podReplacementPolicy"),
+    );
+    let ways = &["Failed", "TerminatingOrFailed"];
+    let ways = if failure.is_null() {
+        &ways[..]
+    } else {
+        &ways[..1]
+    };
+    one_of_if_set(errors, &field, replace, ways);
+    if let Some(manager) = spec["managedBy"].as_str() {
+        check::domain_path(errors, &format!("{path}.managedBy"), manager);
+    }
+    indexed(errors, path, spec);
 }
 
 fn job_update(new: &Value, old: &Value) -> Errors {
@@ -220,6 +388,21 @@ fn cron_job(o: &Value) -> Errors {
         let why = "timeZone must be nil or non-empty string";
         errors.push(FieldError::invalid("spec.timeZone", "", why));
     }
+    let (template, path) = (spec.at(&["jobTemplate", "spec"]), "spec.jobTemplate.spec");
+    if !template["selector"].is_null() {
+        let why = "`selector` will be auto-generated";
+        let field = format!("{path}.selector");
+        errors.push(FieldError::invalid(field, &template["selector"], why));
+    }
+    if template["manualSelector"].as_bool() == Some(true) {
+        let field = format!("{path}.manualSelector");
+        errors.push(FieldError::not_supported(field, true, &["nil", "false"]));
+    }
+    if spec["timeZone"].str().eq_ignore_ascii_case("local") {
+        let why =
+            "timeZone must be an explicit time zone as defined in https://www.iana.org/time-zones";
+        errors.push(FieldError::invalid("spec.timeZone", &spec["timeZone"], why));
+    }
     job_spec(
         &mut errors,
         "spec.jobTemplate.spec",
@@ -231,6 +414,9 @@ fn cron_job(o: &Value) -> Errors {
 
 /// What keeps a text from being a schedule: five fields, or `@daily` and the like.
 fn schedule_error(schedule: &str) -> Option<String> {
+    if schedule.contains("TZ") {
+        return Some("cannot use TZ or CRON_TZ in schedule, use timeZone field instead".into());
+    }
     if let Some(word) = schedule.strip_prefix('@') {
         let known = [
             "yearly", "annually", "monthly", "weekly", "daily", "midnight", "hourly",

@@ -48,9 +48,7 @@ pub(crate) fn one_of(errors: &mut Errors, path: &str, value: &Value, allowed: &[
 /// A text, if there is one, must be one of a list.
 pub(crate) fn one_of_if_set(errors: &mut Errors, path: &str, value: &Value, allowed: &[&str]) {
     if !value.str().is_empty() && !allowed.contains(&value.str()) {
-        let mut sorted = allowed.to_vec();
-        sorted.sort_unstable();
-        errors.push(FieldError::not_supported(path, value.str(), &sorted));
+        errors.push(FieldError::not_supported(path, value.str(), allowed));
     }
 }
 
@@ -126,9 +124,17 @@ pub(crate) fn is_empty(value: &Value) -> bool {
 /// Keys and values of a label map.
 pub(crate) fn labels(errors: &mut Errors, path: &str, labels: &Value) {
     for (key, value) in labels.entries() {
-        syntax(errors, path, key, qualified_name);
+        syntax(errors, path, key, label_key);
         syntax(errors, path, value.str(), label_value);
     }
+}
+
+/// As a qualified name, in words about labels.
+fn label_key(key: &str) -> Vec<String> {
+    let complaints = qualified_name(key).into_iter();
+    complaints
+        .map(|why| why.replacen("a qualified name must", "a valid label key must", 1))
+        .collect()
 }
 
 /// A `metav1.LabelSelector`.
@@ -252,4 +258,80 @@ pub(crate) fn config_key(key: &str) -> Vec<String> {
         _ => {}
     }
     errors
+}
+
+/// As a subdomain, where underscores are borne too.
+pub(crate) fn underscored(name: &str) -> Vec<String> {
+    let complaints = machinery::dns1123_subdomain(&name.replace('_', "a"));
+    if complaints.is_empty() {
+        return complaints;
+    }
+    vec!["a lowercase RFC 1123 subdomain must consist of lower case alphanumeric characters, '-', '_' or '.', and must start and end with an alphanumeric character (e.g. 'example.com', regex used for validation is '[a-z0-9_]([-_a-z0-9]*[a-z0-9_])?(\\.[a-z0-9_]([-_a-z0-9]*[a-z0-9_])?)*')".into()]
+}
+
+/// An address block.
+pub(crate) fn block(errors: &mut Errors, path: &str, text: &str) {
+    if !is_cidr(text) {
+        let why = "must be a valid CIDR value, (e.g. 10.9.8.0/24 or 2001:db8::/64)";
+        errors.push(FieldError::invalid(path, text, why));
+    }
+}
+
+/// Addresses that are nobody's to serve: of this host, of this link, of groups.
+pub(crate) fn special_address(errors: &mut Errors, path: &str, text: &str) {
+    let Ok(address) = text.parse::<std::net::IpAddr>() else {
+        return;
+    };
+    let link = match address {
+        std::net::IpAddr::V4(address) => [
+            address.is_link_local(),
+            address.octets()[..3] == [224, 0, 0],
+        ],
+        std::net::IpAddr::V6(address) => [
+            address.is_unicast_link_local(),
+            address.segments()[0] == 0xff02,
+        ],
+    };
+    let mut refuse = |why: String| errors.push(FieldError::invalid(path, text, why));
+    if address.is_unspecified() {
+        refuse(format!("may not be unspecified ({text})"));
+    }
+    if address.is_loopback() {
+        refuse("may not be in the loopback range (127.0.0.0/8, ::1/128)".into());
+    }
+    if link[0] {
+        refuse("may not be in the link-local range (169.254.0.0/16, fe80::/10)".into());
+    }
+    if link[1] {
+        refuse("may not be in the link-local multicast range (224.0.0.0/24, ff02::/10)".into());
+    }
+}
+
+/// A name below a domain, such as a controller's: `acme.io/foo`.
+pub(crate) fn domain_path(errors: &mut Errors, path: &str, text: &str) {
+    let why = "must be a domain-prefixed path (such as \"acme.io/foo\")";
+    let Some((domain, rest)) = text.split_once('/').filter(|(_, rest)| !rest.is_empty()) else {
+        return errors.push(FieldError::invalid(path, text, why));
+    };
+    syntax(errors, path, domain, machinery::dns1123_subdomain);
+    if rest.contains([' ', '?', '#']) {
+        errors.push(FieldError::invalid(path, text, why));
+    }
+}
+
+/// Whether an address block lies within another and is not all of it.
+pub(crate) fn is_within(inner: &str, outer: &str) -> bool {
+    let parsed = |text: &str| {
+        let (address, length) = text.split_once('/')?;
+        let length: u32 = length.parse().ok()?;
+        Some(match address.parse::<std::net::IpAddr>().ok()? {
+            std::net::IpAddr::V4(address) => (u128::from(address.to_bits()) << 96, length, true),
+            std::net::IpAddr::V6(address) => (address.to_bits(), length, false),
+        })
+    };
+    let Some((inner, outer)) = parsed(inner).zip(parsed(outer)) else {
+        return false;
+    };
+    let same = |bits: u32| bits == 0 || (inner.0 ^ outer.0) >> (128 - bits) == 0;
+    inner.2 == outer.2 && inner.1 > outer.1 && same(outer.1)
 }

@@ -7,7 +7,7 @@ use crate::{
     Part, Strategy,
     check::{self, Errors, immutable, present},
     crd,
-    print::{age, created, is_true, joined, name, number, or_none, text},
+    print::{age, created, is_true, joined, name, or_none, text},
     webhooks,
 };
 use machinery::{FieldError, Object, Value, path_segment};
@@ -187,48 +187,6 @@ pub(crate) const PARTS: &[Part] = &[
         ..Part::plain(crate::RUNTIME_CLASSES)
     },
     Part {
-        strategy: Strategy::MANAGED,
-        heads: &[
-            "Name",
-            "PriorityLevel",
-            "MatchingPrecedence:integer",
-            "DistinguisherMethod",
-            "Age",
-        ],
-        row: Some(|o, now| {
-            let level = text(o, "spec.priorityLevelConfiguration.name");
-            let method = text(o, "spec.distinguisherMethod.type");
-            vec![
-                name(o),
-                level,
-                number(o, "spec.matchingPrecedence"),
-                method,
-                age(o, now),
-            ]
-        }),
-        ..Part::plain(crate::FLOW_SCHEMAS)
-    },
-    Part {
-        strategy: Strategy::MANAGED,
-        ..Part::plain(crate::PRIORITY_LEVEL_CONFIGURATIONS)
-    },
-    Part {
-        strategy: Strategy {
-            has_status: true,
-            ..Strategy::PLAIN
-        },
-        ..Part::plain(crate::RESOURCE_CLAIMS)
-    },
-    Part {
-        strategy: COUNTED,
-        selectable: &["spec.nodeName", "spec.driver"],
-        ..Part::plain(crate::RESOURCE_SLICES)
-    },
-    Part {
-        strategy: COUNTED,
-        ..Part::plain(crate::DEVICE_CLASSES)
-    },
-    Part {
         strategy: Strategy {
             has_status: true,
             ..Strategy::PLAIN
@@ -244,22 +202,15 @@ pub(crate) const PARTS: &[Part] = &[
         ..Part::plain(crate::SERVICE_CIDRS)
     },
     Part {
-        strategy: Strategy {
-            has_generation: true,
-            ..Strategy::PLAIN
-        },
-        heads: &["Name", "ParentRef", "Age"],
-        row: Some(|o, now| {
+        heads: &["Name", "ParentRef"],
+        row: Some(|o, _| {
             let parent = o.at("spec.parentRef");
-            let group = parent.get("group").str();
+            let words = ["resource", "group", "namespace", "name"].map(|key| parent.get(key).str());
+            let [resource, group, namespace, parent] = words;
             let dot = if group.is_empty() { "" } else { "." };
-            let shown = format!(
-                "{}{dot}{group}/{}/{}",
-                parent.get("resource").str(),
-                parent.get("namespace").str(),
-                parent.get("name").str()
-            );
-            vec![name(o), shown.into(), age(o, now)]
+            let slash = if namespace.is_empty() { "" } else { "/" };
+            let shown = format!("{resource}{dot}{group}{slash}{namespace}/{parent}");
+            vec![name(o), shown.into()]
         }),
         ..Part::plain(crate::IP_ADDRESSES)
     },

@@ -5,7 +5,7 @@
 
 use crate::{
     Part, Strategy,
-    check::{self, Errors, config_key, is_empty, one_of, present, quantity, syntax, text_of},
+    check::{self, Errors, config_key, is_empty, one_of, present, syntax, text_of},
     convert,
     print::{age, created, name, or_none, scalar, text},
 };
@@ -76,6 +76,7 @@ pub(crate) const PARTS: &[Part] = &[
             prepare_update: |new, old| crate::keep(new, old, "status"),
             prepare_status_update: |_, _| (),
             validate: node,
+            is_checked: true,
             validate_update: node_update,
             ..Strategy::PLAIN
         },
@@ -96,8 +97,12 @@ pub(crate) const PARTS: &[Part] = &[
         ..Part::plain(crate::NODES)
     },
     Part {
-        heads: &["Name", "Secrets", "Age"],
-        row: Some(|o, now| vec![name(o), o.at("secrets").items().count().into(), age(o, now)]),
+        strategy: Strategy {
+            shows_deleted: true,
+            ..Strategy::PLAIN
+        },
+        heads: &["Name", "Age"],
+        row: Some(|o, now| vec![name(o), age(o, now)]),
         ..Part::plain(crate::SERVICE_ACCOUNTS)
     },
     Part {
@@ -105,6 +110,8 @@ pub(crate) const PARTS: &[Part] = &[
             allow_create_on_update: true,
             name_check: |_| Vec::new(),
             validate: event,
+            validate_update: event_update,
+            is_checked: true,
             ..Strategy::PLAIN
         },
         heads: &[
@@ -116,7 +123,7 @@ pub(crate) const PARTS: &[Part] = &[
             "+Source",
             "Message",
             "+First Seen",
-            "+Count:integer",
+            "+Count",
             "+Name",
         ],
         row: Some(event_row),
@@ -138,14 +145,16 @@ pub(crate) const PARTS: &[Part] = &[
     },
     Part {
         strategy: Strategy {
+            shows_deleted: true,
             has_status: true,
             validate: |o| {
                 let mut errors = Errors::new();
                 for (resource, amount) in o.at(&["spec", "hard"]).entries() {
                     let path = format!("spec.hard[{resource}]");
-                    syntax(&mut errors, &path, resource, qualified_name);
-                    quantity(&mut errors, &path, amount);
+                    quota_name(&mut errors, &path, resource);
+                    crate::pod::resource_value(&mut errors, &path, resource, amount);
                 }
+                scopes(&mut errors, &o["spec"]);
                 errors
             },
             validate_update: |new, old| {
@@ -199,8 +208,8 @@ fn config_map(o: &Value) -> Errors {
     let size = keys(&mut errors, o, "data") + keys(&mut errors, o, "binaryData");
     for (key, _) in o["binaryData"].entries() {
         if o["data"].get(key).is_some() {
-            let why = format!("duplicate of key present in data: {key}");
-            errors.push(FieldError::invalid(format!("binaryData[{key}]"), key, why));
+            let why = "duplicate of key present in binaryData";
+            errors.push(FieldError::invalid(format!("data[{key}]"), key, why));
         }
     }
     if size > DATA_MAX {
@@ -271,6 +280,14 @@ fn secret(o: &Value) -> Errors {
         "kubernetes.io/ssh-auth" => &["ssh-privatekey"],
         _ => &[],
     };
+    if o["type"].str() == "kubernetes.io/basic-auth" {
+        let fields = ["username", "password"];
+        if fields.iter().all(|field| o["data"].get(field).is_none()) {
+            let missing = fields.map(|field| FieldError::required(format!("data[{field}]"), ""));
+            errors.extend(missing);
+        }
+    }
+    docker_config(&mut errors, o);
     for key in wanted {
         if o["data"].get(key).is_none() {
             errors.push(FieldError::required(format!("data[{key}]"), ""));
@@ -286,6 +303,58 @@ fn secret(o: &Value) -> Errors {
     errors
 }
 
+/// The bytes that base64 stands for; what is none of its digits is left out.
+fn decoded(text: &str) -> Vec<u8> {
+    let digit = |byte: u8| match byte {
+        b'A'..=b'Z' => Some(byte - b'A'),
+        b'a'..=b'z' => Some(byte - b'a' + 26),
+        b'0'..=b'9' => Some(byte - b'0' + 52),
+        b'+' => Some(62),
+        b'/' => Some(63),
+        _ => None,
+    };
+    let digits: Vec<u8> = text.bytes().filter_map(digit).collect();
+    let mut bytes = Vec::with_capacity(digits.len() / 4 * 3);
+    for chunk in digits.chunks(4) {
+        let all = chunk.iter().enumerate().fold(0u32, |sum, (at, digit)| {
+            sum | u32::from(*digit) << (18 - 6 * at)
+        });
+        let count = chunk.len().saturating_sub(1);
+        bytes.extend(all.to_be_bytes()[1..].iter().take(count));
+    }
+    bytes
+}
+
+/// Credentials for registries must at least be JSON. What is wrong shows no secret.
+fn docker_config(errors: &mut Errors, o: &Value) {
+    let key = match o["type"].str() {
+        "kubernetes.io/dockerconfigjson" => ".dockerconfigjson",
+        "kubernetes.io/dockercfg" => ".dockercfg",
+        _ => return,
+    };
+    let Some(bytes) = o["data"].get(key).map(|text| decoded(text.str())) else {
+        return;
+    };
+    let Err(why) = serde_json::from_slice::<serde_json::Map<String, serde_json::Value>>(&bytes)
+    else {
+        return;
+    };
+    let text = match bytes.first() {
+        None => "unexpected end of JSON input".to_owned(),
+        Some(first) if why.column() <= 1 => {
+            let shown = char::from(*first);
+            let shown = match shown {
+                '\0'..='\x1f' => format!("\\x{:02x}", u32::from(shown)),
+                _ => shown.to_string(),
+            };
+            format!("invalid character '{shown}' looking for beginning of value")
+        }
+        Some(_) => why.to_string(),
+    };
+    let hidden = "<secret contents redacted>";
+    errors.push(FieldError::invalid(format!("data[{key}]"), hidden, text));
+}
+
 fn secret_update(new: &Value, old: &Value) -> Errors {
     let mut errors = data_update(new, old);
     check::immutable(&mut errors, "type", &new["type"], &old["type"]);
@@ -296,19 +365,12 @@ fn node(o: &Value) -> Errors {
     let mut errors = Errors::new();
     let mut seen = std::collections::BTreeSet::new();
     for (at, taint) in o.at(&["spec", "taints"]).items().iter().enumerate() {
-        let path = format!("spec.taints[{at}]");
-        syntax(
-            &mut errors,
-            &format!("{path}.key"),
-            taint["key"].str(),
-            qualified_name,
-        );
-        syntax(
-            &mut errors,
-            &format!("{path}.value"),
-            taint["value"].str(),
-            machinery::label_value,
-        );
+        // Upstream's path, though taints are not there.
+        let path = format!("metadata.taints[{at}]");
+        let (key, value) = (taint["key"].str(), taint["value"].str());
+        syntax(&mut errors, &format!("{path}.key"), key, qualified_name);
+        let place = format!("{path}.value");
+        syntax(&mut errors, &place, value, machinery::label_value);
         let effects = &["NoSchedule", "PreferNoSchedule", "NoExecute"];
         one_of(
             &mut errors,
@@ -316,7 +378,7 @@ fn node(o: &Value) -> Errors {
             &taint["effect"],
             effects,
         );
-        if !seen.insert((taint["key"].str(), taint["effect"].str())) {
+        if !seen.insert((key, taint["effect"].str())) {
             let mut error = FieldError::duplicate(path, taint);
             error.detail = "taints must be unique by key and effect pair".into();
             errors.push(error);
@@ -324,10 +386,28 @@ fn node(o: &Value) -> Errors {
     }
     for field in ["capacity", "allocatable"] {
         for (resource, amount) in o.at(&["status", field]).entries() {
-            quantity(&mut errors, &format!("status.{field}[{resource}]"), amount);
+            let path = format!("status.{field}.{resource}");
+            crate::pod::resource_value(&mut errors, &path, resource, amount);
         }
     }
+    node_blocks(&mut errors, o.at(&["spec", "podCIDRs"]));
     errors
+}
+
+fn node_blocks(errors: &mut Errors, blocks: &Value) {
+    const PATH: &str = "spec.podCIDRs";
+    for (at, block) in blocks.items().iter().enumerate() {
+        check::block(errors, &format!("{PATH}[{at}]"), block.str());
+    }
+    let sixes = blocks
+        .items()
+        .iter()
+        .filter(|one| one.str().contains(':'))
+        .count();
+    if sixes > 1 || blocks.items().len() - sixes > 1 {
+        let why = "may specify no more than one CIDR for each IP family";
+        errors.push(FieldError::invalid(PATH, blocks, why));
+    }
 }
 
 fn node_update(new: &Value, old: &Value) -> Errors {
@@ -407,28 +487,128 @@ fn node_roles(o: &Object) -> Value {
     or_none(roles.join(","))
 }
 
+/// Longest texts of an event's parts, bytes.
+const EVENT_LIMITS: [(&str, usize); 4] = [
+    ("reportingInstance", 128),
+    ("action", 128),
+    ("reason", 128),
+    ("message", 1024),
+];
+
+/// Both versions are stored as one kind, and named in the words of core.
 fn event(o: &Value) -> Errors {
-    let mut errors = Errors::new();
-    // Both versions are stored as one kind; only the name of the field differs.
-    let field = if o["apiVersion"].str() == "v1" {
+    let (mut errors, is_core) = (Errors::new(), o["apiVersion"].str() == "v1");
+    let field = if is_core {
         "involvedObject"
     } else {
         "regarding"
     };
     let (namespace, involved) = (o.namespace(), o.at(&[field, "namespace"]).str());
+    let timed = !is_empty(&o["eventTime"]);
     // Events of cluster-scoped objects are kept in the default namespace.
-    let fits = if involved.is_empty() {
-        matches!(namespace, "default" | "kube-system")
-    } else {
-        involved == namespace
+    let fits = match (involved.is_empty(), timed) {
+        (true, true) => matches!(namespace, "default" | "kube-system"),
+        (true, false) => namespace == "default",
+        (false, true) => true,
+        (false, false) => involved == namespace,
     };
     if !fits {
         let why = "does not match event.namespace";
-        errors.push(FieldError::invalid(
-            format!("{field}.namespace"),
-            involved,
-            why,
-        ));
+        let field = "involvedObject.namespace";
+        errors.push(FieldError::invalid(field, involved, why));
+    }
+    if timed {
+        timed_event(&mut errors, o, is_core);
+    }
+    if !is_core {
+        new_event(&mut errors, o);
+    }
+    errors
+}
+
+fn timed_event(errors: &mut Errors, o: &Value, is_core: bool) {
+    let reporter = match is_core {
+        true => "reportingComponent",
+        false => "reportingController",
+    };
+    present(errors, reporter, &o[reporter]);
+    syntax(errors, reporter, o[reporter].str(), qualified_name);
+    for field in ["reportingInstance", "action", "reason"] {
+        present(errors, field, &o[field]);
+    }
+    for (field, limit) in EVENT_LIMITS {
+        let own = if field == "message" && !is_core {
+            "note"
+        } else {
+            field
+        };
+        if o[own].str().len() > limit {
+            let why = format!("can have at most {limit} characters");
+            errors.push(FieldError::invalid(field, "", why));
+        }
+    }
+}
+
+/// What holds for events written as `events.k8s.io/v1`.
+fn new_event(errors: &mut Errors, o: &Value) {
+    let series = &o["series"];
+    if !series.is_null() {
+        if series["count"].as_i64().unwrap_or(0) < 2 {
+            errors.push(FieldError::invalid(
+                "series.count",
+                "",
+                "should be at least 2",
+            ));
+        }
+        present(
+            errors,
+            "series.lastObservedTime",
+            &series["lastObservedTime"],
+        );
+    }
+    present(errors, "eventTime", &o["eventTime"]);
+    let kind = o["type"].str();
+    if !matches!(kind, "Normal" | "Warning") {
+        let why = format!("has invalid value: {kind}");
+        errors.push(FieldError::invalid("type", "", why));
+    }
+    let old = [
+        ("firstTimestamp", "deprecatedFirstTimestamp"),
+        ("lastTimestamp", "deprecatedLastTimestamp"),
+        ("count", "deprecatedCount"),
+        ("source", "deprecatedSource"),
+    ];
+    for (shown, field) in old {
+        let empty = is_empty(&o[field]) || o[field].as_i64() == Some(0);
+        if !empty {
+            errors.push(FieldError::invalid(shown, "", "needs to be unset"));
+        }
+    }
+}
+
+/// An event of the new group is said once; only its series goes on.
+fn event_update(new: &Value, old: &Value) -> Errors {
+    const FROZEN: [(&str, &str); 13] = [
+        ("involvedObject", "regarding"),
+        ("reason", "reason"),
+        ("message", "note"),
+        ("source", "deprecatedSource"),
+        ("firstTimestamp", "deprecatedFirstTimestamp"),
+        ("lastTimestamp", "deprecatedLastTimestamp"),
+        ("count", "deprecatedCount"),
+        ("reason", "reason"),
+        ("type", "type"),
+        ("eventTime", "eventTime"),
+        ("action", "action"),
+        ("reportingController", "reportingController"),
+        ("reportingInstance", "reportingInstance"),
+    ];
+    let mut errors = Errors::new();
+    if new["apiVersion"].str() == "v1" {
+        return errors;
+    }
+    for (shown, field) in FROZEN {
+        check::immutable(&mut errors, shown, &new[field], &old[field]);
     }
     errors
 }
@@ -499,26 +679,138 @@ fn quota_row(o: &Object, now: u64) -> Vec<Value> {
     ]
 }
 
+fn quota_name(errors: &mut Errors, path: &str, name: &str) {
+    crate::pod::resource_name(errors, path, name);
+    let counted = matches!(name, "cpu" | "memory" | "ephemeral-storage");
+    if !name.contains('/') && !counted && !crate::pod::is_quota(name) {
+        let why = "must be a standard resource for quota";
+        errors.push(FieldError::invalid(path, name, why));
+    }
+}
+
+const SCOPES: [&str; 7] = [
+    "Terminating",
+    "NotTerminating",
+    "BestEffort",
+    "NotBestEffort",
+    "PriorityClass",
+    "CrossNamespacePodAffinity",
+    "VolumeAttributesClass",
+];
+
+/// Whether a scope can hold a resource: classless pods have no amounts to count.
+fn scope_fits(scope: &str, resource: &str) -> bool {
+    let amount = matches!(resource, "cpu" | "memory" | "ephemeral-storage")
+        || ["requests.", "limits."].iter().any(|prefix| {
+            let rest = resource.strip_prefix(prefix);
+            rest.is_some_and(|rest| matches!(rest, "cpu" | "memory" | "ephemeral-storage"))
+        });
+    match scope {
+        "BestEffort" => resource == "pods",
+        "VolumeAttributesClass" => {
+            matches!(resource, "persistentvolumeclaims" | "requests.storage")
+        }
+        _ => resource == "pods" || amount,
+    }
+}
+
+fn scopes(errors: &mut Errors, spec: &Value) {
+    const PATH: &str = "spec.scopes";
+    let (list, mut seen) = (&spec["scopes"], std::collections::BTreeSet::new());
+    for scope in list.items().iter().map(Value::str) {
+        if !SCOPES.contains(&scope) {
+            errors.push(FieldError::invalid(PATH, list, "unsupported scope"));
+        }
+        let mut hard = spec["hard"].entries();
+        if SCOPES.contains(&scope)
+            && hard.any(|(name, _)| is_plain(name) && !scope_fits(scope, name))
+        {
+            errors.push(FieldError::invalid(
+                PATH,
+                list,
+                "unsupported scope applied to resource",
+            ));
+        }
+        seen.insert(scope);
+    }
+    for pair in [
+        ["BestEffort", "NotBestEffort"],
+        ["Terminating", "NotTerminating"],
+    ] {
+        if pair.iter().all(|scope| seen.contains(scope)) {
+            errors.push(FieldError::invalid(PATH, list, "conflicting scopes"));
+        }
+    }
+    for term in spec.at(&["scopeSelector", "matchExpressions"]).items() {
+        scope_term(errors, spec, term);
+    }
+}
+
+/// Names without a domain are those that scopes speak of.
+fn is_plain(name: &str) -> bool {
+    !name.contains('/')
+}
+
+fn scope_term(errors: &mut Errors, spec: &Value, term: &Value) {
+    const PATH: &str = "spec.scopeSelector.matchExpressions";
+    let (scope, operator) = (term["scopeName"].str(), term["operator"].str());
+    let (values, all) = (&term["values"], &spec["scopeSelector"]);
+    if !SCOPES.contains(&scope) {
+        let field = format!("{PATH}.scopeName");
+        errors.push(FieldError::invalid(field, scope, "unsupported scope"));
+    } else if spec["hard"]
+        .entries()
+        .any(|(name, _)| is_plain(name) && !scope_fits(scope, name))
+    {
+        errors.push(FieldError::invalid(
+            PATH,
+            all,
+            "unsupported scope applied to resource",
+        ));
+    }
+    let plain =
+        !matches!(scope, "PriorityClass" | "VolumeAttributesClass") && SCOPES.contains(&scope);
+    if plain && operator != "Exists" {
+        let why = "must be 'Exists' when scope is any of ResourceQuotaScopeTerminating, ResourceQuotaScopeNotTerminating, ResourceQuotaScopeBestEffort, ResourceQuotaScopeNotBestEffort or ResourceQuotaScopeCrossNamespacePodAffinity";
+        errors.push(FieldError::invalid(
+            format!("{PATH}.operator"),
+            operator,
+            why,
+        ));
+    }
+    match operator {
+        "In" | "NotIn" if values.items().is_empty() => {
+            let why =
+                "must be at least one value when `operator` is 'In' or 'NotIn' for scope selector";
+            errors.push(FieldError::required(format!("{PATH}.values"), why));
+        }
+        "Exists" | "DoesNotExist" if !values.items().is_empty() => {
+            let why =
+                "must be no value when `operator` is 'Exist' or 'DoesNotExist' for scope selector";
+            errors.push(FieldError::invalid(format!("{PATH}.values"), values, why));
+        }
+        "In" | "NotIn" | "Exists" | "DoesNotExist" => {}
+        other => {
+            let why = "not a valid selector operator";
+            errors.push(FieldError::invalid(format!("{PATH}.operator"), other, why));
+        }
+    }
+}
+
 fn limit_range(o: &Value) -> Errors {
     let mut errors = Errors::new();
     let items = o.at(&["spec", "limits"]).items();
     for (at, item) in items.iter().enumerate() {
         let path = format!("spec.limits[{at}]");
-        present(&mut errors, &format!("{path}.type"), &item["type"]);
-        for field in ["min", "max", "default", "defaultRequest"] {
-            for (resource, amount) in item[field].entries() {
-                quantity(&mut errors, &format!("{path}.{field}[{resource}]"), amount);
-            }
+        let (kind, before) = (item["type"].str(), errors.len());
+        let place = format!("{path}.type");
+        syntax(&mut errors, &place, kind, qualified_name);
+        let standard = matches!(kind, "Pod" | "Container" | "PersistentVolumeClaim");
+        if errors.len() == before && !kind.contains('/') && !standard {
+            let why = "must be a standard limit type or fully qualified";
+            errors.push(FieldError::invalid(place, kind, why));
         }
-        for (low, high) in [
-            ("min", "max"),
-            ("min", "default"),
-            ("min", "defaultRequest"),
-            ("defaultRequest", "default"),
-            ("default", "max"),
-        ] {
-            ordered(&mut errors, &path, item, (low, high));
-        }
+        limits(&mut errors, &path, item);
     }
     check::unique(
         &mut errors,
@@ -528,18 +820,110 @@ fn limit_range(o: &Value) -> Errors {
     errors
 }
 
-fn ordered(errors: &mut Errors, path: &str, item: &Value, (low, high): (&str, &str)) {
-    let amount = |field: &str, name: &str| text_of(&item[field][name]).parse::<Quantity>().ok();
-    for (name, _) in item[low].entries() {
-        if let (Some(least), Some(most)) = (amount(low, name), amount(high, name))
-            && least > most
+const LIMITS: [&str; 5] = [
+    "max",
+    "min",
+    "default",
+    "defaultRequest",
+    "maxLimitRequestRatio",
+];
+
+fn limits(errors: &mut Errors, path: &str, item: &Value) {
+    let (kind, mut names) = (item["type"].str(), std::collections::BTreeSet::new());
+    for field in LIMITS {
+        let own = matches!(field, "default" | "defaultRequest");
+        if own && kind == "Pod" && !is_empty(&item[field]) {
+            let why = "may not be specified when `type` is 'Pod'";
+            errors.push(FieldError::forbidden(format!("{path}.{field}"), why));
+        }
+        for (name, _) in item[field].entries() {
+            limited_name(errors, &format!("{path}.{field}[{name}]"), name, kind);
+            names.insert(name.as_str());
+        }
+    }
+    let storage = |field: &str| item[field].get("storage").is_some();
+    if kind == "PersistentVolumeClaim" && !storage("min") && !storage("max") {
+        let why = "either minimum or maximum storage value is required, but neither was provided";
+        errors.push(FieldError::required(format!("{path}.limits"), why));
+    }
+    for name in names {
+        one_limit(errors, path, item, name);
+    }
+}
+
+fn limited_name(errors: &mut Errors, path: &str, name: &str, kind: &str) {
+    crate::pod::resource_name(errors, path, name);
+    let counted = matches!(name, "cpu" | "memory" | "ephemeral-storage");
+    if matches!(kind, "Pod" | "Container")
+        && !name.contains('/')
+        && !counted
+        && !name.starts_with("hugepages-")
+    {
+        let why = "must be a standard resource for containers";
+        errors.push(FieldError::invalid(path, name, why));
+    }
+}
+
+fn one_limit(errors: &mut Errors, path: &str, item: &Value, name: &str) {
+    let amount = |field: &str| text_of(&item[field][name]).parse::<Quantity>().ok();
+    let [max, min, default, request, ratio] = LIMITS.map(amount);
+    let words = [
+        ("min", "min", min, max, "max"),
+        ("defaultRequest", "default request", request, max, "max"),
+        (
+            "defaultRequest",
+            "default request",
+            request,
+            default,
+            "default limit",
+        ),
+        ("default", "default", default, max, "max"),
+    ];
+    let mut wrong = |field: &str, value: Quantity, why: String| {
+        let field = format!("{path}.{field}[{name}]");
+        errors.push(FieldError::invalid(field, value.to_string(), why));
+    };
+    for (field, shown) in [
+        ("defaultRequest", "default request"),
+        ("default", "default"),
+    ] {
+        if let Some((least, value)) = min
+            .zip(amount(field))
+            .filter(|(least, value)| least > value)
         {
-            let why = format!("{low} value {least} is greater than {high} value {most}");
-            errors.push(FieldError::invalid(
-                format!("{path}.{low}[{name}]"),
-                least.to_string(),
-                why,
-            ));
+            wrong(
+                field,
+                value,
+                format!("min value {least} is greater than {shown} value {value}"),
+            );
+        }
+    }
+    for (field, shown, low, high, other) in words {
+        if let Some((low, high)) = low.zip(high).filter(|(low, high)| low > high) {
+            // Upstream shows the limit here and not the value.
+            let value = if field == "default" { high } else { low };
+            wrong(
+                field,
+                value,
+                format!("{shown} value {low} is greater than {other} value {high}"),
+            );
+        }
+    }
+    let Some(ratio) = ratio else {
+        return;
+    };
+    if ratio.milli() < 1_000 {
+        wrong(
+            "maxLimitRequestRatio",
+            ratio,
+            format!("ratio {ratio} is less than 1"),
+        );
+    }
+    if let Some((least, most)) = min.zip(max).filter(|(least, _)| !least.is_zero()) {
+        let widest = most.as_f64() / least.as_f64();
+        if ratio.as_f64() > widest {
+            let why = format!("ratio {ratio} is greater than max/min = {widest:.6}");
+            wrong("maxLimitRequestRatio", ratio, why);
         }
     }
 }

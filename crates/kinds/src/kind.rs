@@ -218,8 +218,12 @@ impl Kind {
             }
         }
         (self.strategy.prepare_create)(object);
-        if self.strategy.has_generation {
-            object.set_at(&["metadata", "generation"], 1_i64);
+        match self.strategy.has_generation {
+            // Upstream counts a driver's changes and not its making.
+            true if self.storage != crate::CSI_DRIVERS => {
+                object.set_at(&["metadata", "generation"], 1_i64);
+            }
+            _ => drop(object.metadata_mut().remove("generation")),
         }
     }
 
@@ -262,7 +266,8 @@ impl Kind {
 
     pub(crate) fn count_generation(&self, new: &mut Value, old: &Value) {
         let generation = old.at(&["metadata", "generation"]).as_i64();
-        if !self.strategy.has_generation {
+        // Nothing of a priority class counts, though it starts at one.
+        if !self.strategy.has_generation || self.storage == crate::PRIORITY_CLASSES {
             keep(new.object_value("metadata"), &old["metadata"], "generation");
             return;
         }
@@ -284,6 +289,7 @@ impl Kind {
     /// Everything wrong with an object that is to be created.
     pub fn validate(&self, object: &Value) -> Vec<FieldError> {
         let mut errors = meta::validate(object, self);
+        errors.extend((self.strategy.validate_create)(object));
         errors.extend(self.validate_body(object));
         errors
     }
@@ -292,7 +298,12 @@ impl Kind {
     pub fn validate_update(&self, new: &Value, old: &Value) -> Vec<FieldError> {
         let mut errors = meta::validate_update(new, old, self);
         errors.extend((self.strategy.validate_update)(new, old));
-        errors.extend(self.validate_body(new));
+        if self.custom {
+            errors.extend((self.strategy.validate)(new));
+            errors.extend(schema::validate_update(new, old, &self.type_ref));
+        } else {
+            errors.extend(self.validate_body(new));
+        }
         errors
     }
 
@@ -301,7 +312,7 @@ impl Kind {
         let mut errors = meta::validate_update(new, old, self);
         errors.extend((self.strategy.validate_status_update)(new, old));
         if self.custom {
-            errors.extend(schema::validate(new, &self.type_ref));
+            errors.extend(schema::validate_update(new, old, &self.type_ref));
         }
         errors
     }
@@ -310,7 +321,7 @@ impl Kind {
         let mut errors = (self.strategy.validate)(object);
         if self.custom {
             errors.extend(schema::validate(object, &self.type_ref));
-        } else {
+        } else if !self.strategy.is_checked {
             required::validate(object, &self.type_ref, &mut errors);
         }
         errors

@@ -16,7 +16,10 @@ mod convert;
 mod core;
 mod crd;
 mod defaults;
+mod devices;
+mod diff;
 mod fields;
+mod flow;
 mod kind;
 mod meta;
 mod network;
@@ -34,7 +37,7 @@ mod webhooks;
 
 pub use catalogue::*;
 pub use columns::*;
-pub use crd::kinds_of_crd;
+pub use crd::{kinds_of_crd, kinds_of_definition};
 pub use defaults::apply_builtin;
 pub use kind::*;
 pub use path::Path;
@@ -45,7 +48,7 @@ pub use subresource::body_type;
 
 use std::{collections::BTreeMap, sync::OnceLock};
 
-const FILES: [&[Part]; 10] = [
+const FILES: [&[Part]; 12] = [
     &[pod::PART],
     core::PARTS,
     service::PARTS,
@@ -56,6 +59,8 @@ const FILES: [&[Part]; 10] = [
     access::PARTS,
     network::PARTS,
     cluster::PARTS,
+    flow::PARTS,
+    devices::PARTS,
 ];
 
 /// The parts of built-in kinds by resource in the store.

@@ -59,25 +59,25 @@ fn names(errors: &mut Errors, metadata: &Value, kind: &Kind) {
 
 fn common(errors: &mut Errors, metadata: &Value) {
     labels(errors, "metadata.labels", &metadata["labels"]);
-    annotations(errors, &metadata["annotations"]);
+    annotations(errors, "metadata.annotations", &metadata["annotations"]);
     owners(errors, metadata["ownerReferences"].items());
     finalizers(errors, metadata["finalizers"].items());
 }
 
-fn annotations(errors: &mut Errors, annotations: &Value) {
-    const PATH: &str = "metadata.annotations";
+/// Keys of annotations, and their size together.
+pub(crate) fn annotations(errors: &mut Errors, path: &str, annotations: &Value) {
     let mut total = 0;
     for (key, value) in annotations.entries() {
         let complaints = qualified_name(&key.to_ascii_lowercase());
         errors.extend(
             complaints
                 .into_iter()
-                .map(|why| FieldError::invalid(PATH, key, why)),
+                .map(|why| FieldError::invalid(path, key, why)),
         );
         total += key.len() + value.str().len();
     }
     if total > ANNOTATIONS_MAX {
-        errors.push(FieldError::too_long(PATH, ANNOTATIONS_MAX));
+        errors.push(FieldError::too_long(path, ANNOTATIONS_MAX));
     }
 }
 
@@ -104,8 +104,10 @@ fn owners(errors: &mut Errors, owners: &[Value]) {
         .filter(|owner| owner["controller"].as_bool() == Some(true));
     if let (Some(first), Some(second)) = (controllers.next(), controllers.next()) {
         let why = format!(
-            "Only one reference can have Controller set to true. Found \"true\" in references for {} and {}",
+            "Only one reference can have Controller set to true. Found \"true\" in references for {}/{} and {}/{}",
+            first["kind"].str(),
             first["name"].str(),
+            second["kind"].str(),
             second["name"].str()
         );
         errors.push(FieldError::invalid(
@@ -118,8 +120,14 @@ fn owners(errors: &mut Errors, owners: &[Value]) {
 
 fn finalizers(errors: &mut Errors, finalizers: &[Value]) {
     const PATH: &str = "metadata.finalizers";
-    for finalizer in finalizers {
-        syntax(errors, PATH, finalizer.str(), qualified_name);
+    for (at, finalizer) in finalizers.iter().enumerate() {
+        let (name, before) = (finalizer.str(), errors.len());
+        syntax(errors, PATH, name, qualified_name);
+        let standard = matches!(name, "kubernetes" | "orphan" | "foregroundDeletion");
+        if errors.len() > before || !name.contains('/') && !standard {
+            let why = "name is neither a standard finalizer name nor is it fully qualified";
+            errors.push(FieldError::invalid(format!("{PATH}[{at}]"), name, why));
+        }
     }
     let has = |name: &str| finalizers.iter().any(|one| one.str() == name);
     if has("orphan") && has("foregroundDeletion") {

@@ -4,7 +4,7 @@
 
 use crate::{
     Part, Strategy,
-    check::{self, Errors, is_cidr, label_selector, one_of, port_or_name},
+    check::{self, Errors, is_cidr, label_selector, port_or_name},
     print::{age, joined, name, or_none, selector},
 };
 use machinery::{FieldError, Object, Value};
@@ -13,6 +13,8 @@ pub(crate) const PARTS: &[Part] = &[
     Part {
         strategy: Strategy {
             validate: ingress,
+            validate_create: ingress_create,
+            is_checked: true,
             ..Strategy::MANAGED
         },
         heads: &["Name", "Class", "Hosts", "Address", "Ports", "Age"],
@@ -22,6 +24,14 @@ pub(crate) const PARTS: &[Part] = &[
     Part {
         strategy: Strategy {
             has_generation: true,
+            validate: class,
+            validate_update: |new, old| {
+                let (new, old) = (&new["spec"]["controller"], &old["spec"]["controller"]);
+                let mut errors = Errors::new();
+                check::immutable(&mut errors, "spec.controller", new, old);
+                errors
+            },
+            is_checked: true,
             ..Strategy::PLAIN
         },
         heads: &["Name", "Controller", "Parameters", "Age"],
@@ -51,6 +61,7 @@ pub(crate) const PARTS: &[Part] = &[
         strategy: Strategy {
             has_generation: true,
             validate: network_policy,
+            is_checked: true,
             ..Strategy::PLAIN
         },
         heads: &["Name", "Pod-Selector", "Age"],
@@ -71,6 +82,11 @@ fn ingress(o: &Value) -> Errors {
     if !spec["defaultBackend"].is_null() {
         backend(&mut errors, "spec.defaultBackend", &spec["defaultBackend"]);
     }
+    certificates(&mut errors, spec);
+    if let Some(class) = spec["ingressClassName"].as_str() {
+        let field = "spec.ingressClassName";
+        check::syntax(&mut errors, field, class, machinery::dns1123_subdomain);
+    }
     for (at, rule) in spec["rules"].items().iter().enumerate() {
         let path = format!("spec.rules[{at}]");
         host(&mut errors, &format!("{path}.host"), rule["host"].str());
@@ -89,16 +105,46 @@ fn ingress(o: &Value) -> Errors {
 }
 
 fn host(errors: &mut Errors, path: &str, host: &str) {
-    let plain = host.strip_prefix("*.").unwrap_or(host);
     if host.parse::<std::net::IpAddr>().is_ok() {
-        errors.push(FieldError::invalid(
-            path,
-            host,
-            "must be a DNS name, not an IP address",
-        ));
+        let why = "must be a DNS name, not an IP address";
+        return errors.push(FieldError::invalid(path, host, why));
+    }
+    let plain = host.strip_prefix("*.").unwrap_or(host);
+    let complaints = machinery::dns1123_subdomain(plain);
+    if host.contains('*') && !complaints.is_empty() {
+        let why = "a wildcard DNS-1123 subdomain must start with '*.', followed by a valid DNS subdomain, which must consist of lower case alphanumeric characters, '-' or '.' and end with an alphanumeric character (e.g. '*.example.com', regex used for validation is '\\*\\.[a-z0-9]([-a-z0-9]*[a-z0-9])?(\\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*')";
+        errors.push(FieldError::invalid(path, host, why));
     } else if !host.is_empty() {
         check::syntax(errors, path, plain, machinery::dns1123_subdomain);
     }
+}
+
+fn certificates(errors: &mut Errors, spec: &Value) {
+    for (at, one) in spec["tls"].items().iter().enumerate() {
+        let path = format!("spec.tls[{at}]");
+        for (at, name) in one["hosts"].items().iter().enumerate() {
+            host(errors, &format!("{path}.hosts[{at}]"), name.str());
+        }
+        let secret = one["secretName"].str();
+        if !secret.is_empty() {
+            let field = format!("{path}.secretName");
+            check::syntax(errors, &field, secret, machinery::dns1123_subdomain);
+        }
+    }
+}
+
+/// The class is named once: by the field or, as of old, by the annotation.
+fn ingress_create(o: &Value) -> Errors {
+    const ANNOTATION: &str = "kubernetes.io/ingress.class";
+    let mut errors = Errors::new();
+    let old = o.at(&["metadata", "annotations", ANNOTATION]);
+    let class = &o["spec"]["ingressClassName"];
+    if !old.is_null() && !class.is_null() && old != class {
+        let why = "must match `ingressClassName` when both are specified";
+        let field = format!("annotations.{ANNOTATION}");
+        errors.push(FieldError::invalid(field, old, why));
+    }
+    errors
 }
 
 fn ingress_path(errors: &mut Errors, path: &str, one: &Value) {
@@ -151,8 +197,9 @@ fn backend(errors: &mut Errors, path: &str, backend: &Value) {
             let why = "cannot set both resource and service backends";
             errors.push(FieldError::invalid(path, "", why));
         }
-        (true, true) => errors.push(FieldError::required(
+        (true, true) => errors.push(FieldError::invalid(
             path,
+            "",
             "resource or service backend is required",
         )),
         (true, false) => {}
@@ -162,13 +209,13 @@ fn backend(errors: &mut Errors, path: &str, backend: &Value) {
                 errors,
                 &format!("{field}.name"),
                 service["name"].str(),
-                machinery::dns1035_label,
+                machinery::dns1123_label,
             );
             let (named, number) = (port["name"].str(), port["number"].as_i64().unwrap_or(0));
             match (named.is_empty(), number) {
                 (true, 0) => {
                     errors.push(FieldError::required(
-                        field,
+                        path,
                         "port name or number is required",
                     ));
                 }
@@ -181,7 +228,7 @@ fn backend(errors: &mut Errors, path: &str, backend: &Value) {
                 (true, _) => check::port(errors, &format!("{field}.port.number"), number),
                 (false, _) => {
                     errors.push(FieldError::invalid(
-                        field,
+                        path,
                         "",
                         "cannot set both port name & port number",
                     ));
@@ -245,13 +292,17 @@ fn network_policy(o: &Value) -> Errors {
             }
         }
     }
-    for (at, kind) in spec["policyTypes"].items().iter().enumerate() {
-        one_of(
-            &mut errors,
-            &format!("spec.policyTypes[{at}]"),
-            kind,
-            &["Egress", "Ingress"],
-        );
+    let (kinds, known) = (&spec["policyTypes"], ["Ingress", "Egress"]);
+    if kinds.items().len() > known.len() {
+        let why = "may not specify more than two policyTypes";
+        errors.push(FieldError::invalid("spec.policyTypes", kinds, why));
+        return errors;
+    }
+    for (at, kind) in kinds.items().iter().enumerate() {
+        if !known.contains(&kind.str()) {
+            let field = format!("spec.policyTypes[{at}]");
+            errors.push(FieldError::not_supported(field, kind, &known));
+        }
     }
     errors
 }
@@ -261,33 +312,27 @@ fn policy_port(errors: &mut Errors, path: &str, port: &Value) {
         errors,
         &format!("{path}.protocol"),
         &port["protocol"],
-        &["SCTP", "TCP", "UDP"],
+        &["TCP", "UDP", "SCTP"],
     );
     if !port["port"].is_null() {
         port_or_name(errors, &format!("{path}.port"), &port["port"]);
     }
     if let Some(end) = port["endPort"].as_i64() {
         let field = format!("{path}.endPort");
-        match port["port"].as_i64() {
+        let why = match port["port"].as_i64() {
             Some(start) if end < start => {
-                errors.push(FieldError::invalid(
-                    field,
-                    end,
-                    "must be greater than or equal to `port`",
-                ));
+                let why = "must be greater than or equal to `port`";
+                errors.push(FieldError::invalid(&field, start, why));
+                ""
             }
-            Some(_) => {}
-            None if port["port"].is_null() => {
-                errors.push(FieldError::required(
-                    field,
-                    "endPort may not be specified when `port` is not specified",
-                ));
-            }
-            None => {
-                let why = "endPort may not be specified when `port` is non-numeric";
-                errors.push(FieldError::required(field, why));
-            }
+            Some(_) => "",
+            None if port["port"].is_null() => "may not be specified when `port` is not specified",
+            None => "may not be specified when `port` is non-numeric",
+        };
+        if !why.is_empty() {
+            errors.push(FieldError::invalid(&field, end, why));
         }
+        check::port(errors, &field, end);
     }
 }
 
@@ -310,21 +355,75 @@ fn policy_peer(errors: &mut Errors, path: &str, peer: &Value) {
             "may not specify both ipBlock and another peer",
         ));
     }
-    let why = "must be a valid CIDR value, (e.g. 10.9.8.0/24 or 2001:db8::/64)";
-    if !is_cidr(block["cidr"].str()) {
-        errors.push(FieldError::invalid(
-            format!("{path}.ipBlock.cidr"),
-            block["cidr"].str(),
-            why,
-        ));
+    let (whole, path) = (block["cidr"].str(), format!("{path}.ipBlock"));
+    let place = format!("{path}.cidr");
+    if whole.is_empty() {
+        return errors.push(FieldError::required(place, ""));
+    }
+    check::block(errors, &place, whole);
+    if !is_cidr(whole) {
+        return;
     }
     for (at, except) in block["except"].items().iter().enumerate() {
-        if !is_cidr(except.str()) {
-            errors.push(FieldError::invalid(
-                format!("{path}.ipBlock.except[{at}]"),
-                except,
-                why,
+        let field = format!("{path}.except[{at}]");
+        check::block(errors, &field, except.str());
+        if is_cidr(except.str()) && !check::is_within(except.str(), whole) {
+            let why = "must be a strict subset of `cidr`";
+            errors.push(FieldError::invalid(field, except, why));
+        }
+    }
+}
+
+fn class(o: &Value) -> Errors {
+    let (mut errors, spec) = (Errors::new(), &o["spec"]);
+    let (controller, parameters) = (spec["controller"].str(), &spec["parameters"]);
+    if controller.is_empty() {
+        errors.push(FieldError::required("spec.controller", ""));
+    } else {
+        check::domain_path(&mut errors, "spec.controller", controller);
+    }
+    if parameters.is_null() {
+        return errors;
+    }
+    const PATH: &str = "spec.parameters";
+    let group = parameters["apiGroup"].str();
+    if !group.is_empty() {
+        let field = format!("{PATH}.apiGroup");
+        check::syntax(&mut errors, &field, group, machinery::dns1123_subdomain);
+    }
+    for key in ["kind", "name"] {
+        let field = format!("{PATH}.{key}");
+        let check = machinery::path_segment;
+        check::named(&mut errors, &field, parameters[key].str(), check);
+    }
+    let (scope, namespace) = (parameters["scope"].str(), &parameters["namespace"]);
+    let field = format!("{PATH}.namespace");
+    match scope {
+        "Namespace" if namespace.is_null() => {
+            let why = "`parameters.scope` is set to 'Namespace'";
+            errors.push(FieldError::required(field, why));
+        }
+        "Namespace" => {
+            check::syntax(
+                &mut errors,
+                &field,
+                namespace.str(),
+                machinery::dns1123_label,
+            );
+        }
+        "Cluster" if !namespace.is_null() => {
+            let why = "`parameters.scope` is set to 'Cluster'";
+            errors.push(FieldError::forbidden(field, why));
+        }
+        "Cluster" => {}
+        other => {
+            let known = &["Cluster", "Namespace"];
+            errors.push(FieldError::not_supported(
+                format!("{PATH}.scope"),
+                other,
+                known,
             ));
         }
     }
+    errors
 }

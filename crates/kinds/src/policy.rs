@@ -4,7 +4,7 @@
 
 use crate::{
     Part, Strategy,
-    check::{self, Errors, count_or_percent, label_selector, one_of},
+    check::{self, Errors, count_or_percent, label_selector},
     convert,
     print::{age, name, number, scalar},
 };
@@ -15,6 +15,7 @@ pub(crate) const PARTS: &[Part] = &[
         strategy: Strategy {
             has_status: true,
             validate: autoscaler,
+            is_checked: true,
             ..Strategy::PLAIN
         },
         heads: &[
@@ -22,8 +23,8 @@ pub(crate) const PARTS: &[Part] = &[
             "Reference",
             "Targets",
             "MinPods",
-            "MaxPods:integer",
-            "Replicas:integer",
+            "MaxPods",
+            "Replicas",
             "Age",
         ],
         row: Some(autoscaler_row),
@@ -87,64 +88,252 @@ pub(crate) const PARTS: &[Part] = &[
 ];
 
 fn autoscaler(o: &Value) -> Errors {
-    let mut errors = Errors::new();
-    let spec = &o["spec"];
+    let (mut errors, spec) = (Errors::new(), &o["spec"]);
     let least = spec["minReplicas"].as_i64().unwrap_or(1);
     let most = spec["maxReplicas"].as_i64().unwrap_or(0);
+    let metrics = spec["metrics"].items();
     if least < 1 {
         let why = "must be greater than or equal to 1";
         errors.push(FieldError::invalid("spec.minReplicas", least, why));
     }
     if most < 1 {
-        errors.push(FieldError::invalid(
-            "spec.maxReplicas",
-            most,
-            "must be greater than 0",
-        ));
+        let why = "must be set and greater than 0";
+        errors.push(FieldError::required("spec.maxReplicas", why));
     }
     if most < least {
         let why = "must be greater than or equal to `minReplicas`";
         errors.push(FieldError::invalid("spec.maxReplicas", most, why));
     }
-    check::named(
-        &mut errors,
-        "spec.scaleTargetRef.kind",
-        spec.at(&["scaleTargetRef", "kind"]).str(),
-        path_segment,
-    );
-    check::named(
-        &mut errors,
-        "spec.scaleTargetRef.name",
-        spec.at(&["scaleTargetRef", "name"]).str(),
-        path_segment,
-    );
-    for (at, metric) in spec["metrics"].items().iter().enumerate() {
-        let path = format!("spec.metrics[{at}]");
-        let kinds = &[
-            "ContainerResource",
-            "External",
-            "Object",
-            "Pods",
-            "Resource",
-        ];
-        one_of(&mut errors, &format!("{path}.type"), &metric["type"], kinds);
-        let field = match metric["type"].str() {
-            "ContainerResource" => "containerResource",
-            "External" => "external",
-            "Object" => "object",
-            "Pods" => "pods",
-            "Resource" => "resource",
-            _ => continue,
-        };
-        if metric[field].is_null() {
-            let why = "must populate information for the given metric source";
-            errors.push(FieldError::required(format!("{path}.{field}"), why));
-        } else if check::is_empty(&metric[field]["target"]) {
-            let why = "must specify either a target raw value or a target utilization";
-            errors.push(FieldError::required(format!("{path}.{field}.target"), why));
+    reference(&mut errors, "spec.scaleTargetRef", &spec["scaleTargetRef"]);
+    let outside = |one: &Value| matches!(one["type"].str(), "Object" | "External");
+    if least == 0 && !metrics.iter().any(outside) {
+        let why = "must specify at least one Object or External metric to support scaling to zero replicas";
+        errors.push(FieldError::forbidden("spec.metrics", why));
+    }
+    for (at, one) in metrics.iter().enumerate() {
+        metric(&mut errors, &format!("spec.metrics[{at}]"), one);
+    }
+    for direction in ["scaleUp", "scaleDown"] {
+        let rules = spec.at(&["behavior", direction]);
+        if !rules.is_null() {
+            behavior(&mut errors, &format!("spec.behavior.{direction}"), rules);
         }
     }
     errors
+}
+
+fn reference(errors: &mut Errors, path: &str, target: &Value) {
+    for field in ["kind", "name"] {
+        let place = format!("{path}.{field}");
+        check::named(errors, &place, target[field].str(), path_segment);
+    }
+    if target["apiVersion"].str().is_empty() {
+        let why = "apiVersion must specify API group";
+        errors.push(FieldError::invalid(format!("{path}.apiVersion"), "", why));
+    }
+}
+
+/// Types of metrics and where each says what it is, in the order upstream looks at them.
+const METRICS: [(&str, &str); 5] = [
+    ("Object", "object"),
+    ("External", "external"),
+    ("Pods", "pods"),
+    ("Resource", "resource"),
+    ("ContainerResource", "containerResource"),
+];
+
+fn metric(errors: &mut Errors, path: &str, metric: &Value) {
+    let kind = metric["type"].str();
+    let given = || {
+        METRICS
+            .iter()
+            .filter(|(_, field)| !metric[*field].is_null())
+    };
+    if let Some((_, field)) = given().next() {
+        source(errors, &format!("{path}.{field}"), field, &metric[*field]);
+    }
+    let own = METRICS.iter().find(|(name, _)| *name == kind);
+    match own {
+        Some((_, field)) if metric[*field].is_null() => {
+            let why = "must populate information for the given metric source";
+            errors.push(FieldError::required(format!("{path}.{field}"), why));
+        }
+        Some(_) => {}
+        None => {
+            let mut known = METRICS.map(|(name, _)| name);
+            known.sort_unstable();
+            // Upstream says it twice.
+            for _ in 0..2 {
+                let field = format!("{path}.type");
+                errors.push(FieldError::not_supported(field, kind, &known));
+            }
+        }
+    }
+    if given().count() > 1 {
+        for (_, field) in given().filter(|(name, _)| *name != kind) {
+            let why = "must populate the given metric source only";
+            errors.push(FieldError::forbidden(format!("{path}.{field}"), why));
+        }
+    }
+}
+
+fn source(errors: &mut Errors, path: &str, field: &str, source: &Value) {
+    let target = &source["target"];
+    let given = |name: &str| !target[name].is_null();
+    let (raw, whole, share) = (
+        given("averageValue"),
+        given("value"),
+        given("averageUtilization"),
+    );
+    match field {
+        "resource" | "containerResource" => {
+            if source["name"].str().is_empty() {
+                let why = "must specify a resource name";
+                errors.push(FieldError::required(format!("{path}.name"), why));
+            }
+            if field == "containerResource" && source["container"].str().is_empty() {
+                let why = "must specify a container";
+                errors.push(FieldError::required(format!("{path}.container"), why));
+            }
+        }
+        _ => identifier(errors, &format!("{path}.metric"), &source["metric"]),
+    }
+    if field == "object" {
+        let path = format!("{path}.describedObject");
+        for key in ["kind", "name"] {
+            let place = format!("{path}.{key}");
+            check::named(
+                errors,
+                &place,
+                source["describedObject"][key].str(),
+                path_segment,
+            );
+        }
+    }
+    amounts(errors, &format!("{path}.target"), target);
+    let (missing, why) = match field {
+        "object" => (
+            !whole && !raw,
+            "must set either a target value or averageValue",
+        ),
+        "external" => (
+            !whole && !raw,
+            "must set either a target value for metric or a per-pod target",
+        ),
+        "pods" => (!raw, "must specify a positive target averageValue"),
+        _ => (
+            !share && !raw,
+            "must set either a target raw value or a target utilization",
+        ),
+    };
+    let resource = matches!(field, "resource" | "containerResource");
+    if missing {
+        let name = if resource {
+            "averageUtilization"
+        } else {
+            "averageValue"
+        };
+        errors.push(FieldError::required(format!("{path}.target.{name}"), why));
+    }
+    if resource && share && raw {
+        let why = "may not set both a target raw value and a target utilization";
+        errors.push(FieldError::forbidden(
+            format!("{path}.target.averageValue"),
+            why,
+        ));
+    }
+    if field == "external" && whole && raw {
+        let why = "may not set both a target value for metric and a per-pod target";
+        errors.push(FieldError::forbidden(format!("{path}.target.value"), why));
+    }
+}
+
+fn identifier(errors: &mut Errors, path: &str, metric: &Value) {
+    let (name, field) = (metric["name"].str(), format!("{path}.name"));
+    if name.is_empty() {
+        errors.push(FieldError::required(field, "must specify a metric name"));
+    } else {
+        check::syntax(errors, &field, name, path_segment);
+    }
+}
+
+fn amounts(errors: &mut Errors, path: &str, target: &Value) {
+    let kind = target["type"].str();
+    if kind.is_empty() {
+        let why = "must specify a metric target type";
+        errors.push(FieldError::required(format!("{path}.type"), why));
+    }
+    if !matches!(kind, "Utilization" | "Value" | "AverageValue") {
+        let why = "must be either Utilization, Value, or AverageValue";
+        errors.push(FieldError::invalid(format!("{path}.type"), kind, why));
+    }
+    for field in ["value", "averageValue"] {
+        let text = check::text_of(&target[field]);
+        let amount = text.parse::<machinery::Quantity>();
+        if amount.is_ok_and(|amount| amount.is_zero() || amount.is_negative()) {
+            let field = format!("{path}.{field}");
+            errors.push(FieldError::invalid(field, text, "must be positive"));
+        }
+    }
+    if let Some(share) = target["averageUtilization"]
+        .as_i64()
+        .filter(|share| *share < 1)
+    {
+        let field = format!("{path}.averageUtilization");
+        errors.push(FieldError::invalid(field, share, "must be greater than 0"));
+    }
+}
+
+/// An hour to look back, half an hour for one policy, in seconds.
+const WINDOW_MAX: i64 = 3_600;
+const PERIOD_MAX: i64 = 1_800;
+
+fn behavior(errors: &mut Errors, path: &str, rules: &Value) {
+    let window = rules["stabilizationWindowSeconds"].as_i64().unwrap_or(0);
+    let place = format!("{path}.stabilizationWindowSeconds");
+    ranged(errors, &place, window, (0, WINDOW_MAX));
+    let known = ["Disabled", "Max", "Min"];
+    let (choice, field) = (&rules["selectPolicy"], format!("{path}.selectPolicy"));
+    check::one_of_if_set(errors, &field, choice, &known);
+    let policies = rules["policies"].items();
+    if policies.is_empty() {
+        let why = "must specify at least one Policy";
+        errors.push(FieldError::required(format!("{path}.policies"), why));
+    }
+    for (at, policy) in policies.iter().enumerate() {
+        let path = format!("{path}.policies[{at}]");
+        let kinds = ["Percent", "Pods"];
+        let kind = policy["type"].str();
+        if !kinds.contains(&kind) {
+            errors.push(FieldError::not_supported(
+                format!("{path}.type"),
+                kind,
+                &kinds,
+            ));
+        }
+        let number = |field: &str| policy[field].as_i64().unwrap_or(0);
+        ranged(
+            errors,
+            &format!("{path}.value"),
+            number("value"),
+            (1, i64::MAX),
+        );
+        let period = format!("{path}.periodSeconds");
+        ranged(errors, &period, number("periodSeconds"), (1, PERIOD_MAX));
+    }
+    if !rules["tolerance"].is_null() {
+        check::quantity(errors, &format!("{path}.tolerance"), &rules["tolerance"]);
+    }
+}
+
+fn ranged(errors: &mut Errors, path: &str, number: i64, (low, high): (i64, i64)) {
+    let why = match number {
+        _ if number < low && low == 0 => "must be greater than or equal to zero".to_owned(),
+        _ if number < low => "must be greater than zero".to_owned(),
+        _ if number > high => format!("must be less than or equal to {high}"),
+        _ => return,
+    };
+    errors.push(FieldError::invalid(path, number, why));
 }
 
 fn autoscaler_row(o: &Object, now: u64) -> Vec<Value> {
@@ -245,8 +434,24 @@ fn priority(o: &Value) -> Errors {
         o["value"].as_i64().unwrap_or(0),
         o.name().starts_with("system-"),
     );
-    if system && !matches!(o.name(), "system-node-critical" | "system-cluster-critical") {
-        let why = "priority class names with 'system-' prefix are reserved for system use only";
+    let reserved = match o.name() {
+        "system-node-critical" => Some(2_000_001_000_i64),
+        "system-cluster-critical" => Some(2_000_000_000_i64),
+        _ => None,
+    };
+    let wrong = match reserved {
+        _ if !system => None,
+        None => Some(format!("{} is not a known system priority class", o.name())),
+        Some(known) if known == value => None,
+        Some(known) => Some(format!(
+            "value of {} PriorityClass must be {known}",
+            o.name()
+        )),
+    };
+    if let Some(why) = wrong {
+        let why = format!(
+            "priority class names with 'system-' prefix are reserved for system use only. error: {why}"
+        );
         errors.push(FieldError::forbidden("metadata.name", why));
     }
     if !system && value > PRIORITY_MAX {
@@ -257,7 +462,7 @@ fn priority(o: &Value) -> Errors {
         &mut errors,
         "preemptionPolicy",
         &o["preemptionPolicy"],
-        &["Never", "PreemptLowerPriority"],
+        &["PreemptLowerPriority", "Never"],
     );
     errors
 }

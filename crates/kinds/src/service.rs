@@ -7,14 +7,15 @@ use crate::{
     check::{self, Errors, is_empty, named, one_of, port, port_or_name, syntax},
     print::{NONE, age, joined, labels, name},
 };
-use machinery::{FieldError, Object, Ref, Value, dns1035_label, dns1123_label, dns1123_subdomain};
+use machinery::{FieldError, Object, Ref, Value, dns1123_label, dns1123_subdomain};
 use std::collections::BTreeSet;
 
 pub(crate) const PARTS: &[Part] = &[
     Part {
         strategy: Strategy {
-            name_check: dns1035_label,
+            name_check: dns1123_label,
             has_status: true,
+            shows_deleted: true,
             prepare_create: |o| o["status"] = machinery::json!({"loadBalancer": {}}),
             validate: service,
             validate_update: service_update,
@@ -34,6 +35,11 @@ pub(crate) const PARTS: &[Part] = &[
         ..Part::plain(crate::SERVICES)
     },
     Part {
+        strategy: Strategy {
+            is_checked: true,
+            validate: endpoints,
+            ..Strategy::PLAIN
+        },
         heads: &["Name", "Endpoints", "Age"],
         row: Some(|o, now| vec![name(o), endpoints_text(o).into(), age(o, now)]),
         ..Part::plain(crate::ENDPOINTS)
@@ -239,6 +245,10 @@ fn ports(errors: &mut Errors, ports: &[Value], kind: &str) {
             &["SCTP", "TCP", "UDP"],
         );
         port_or_name(errors, &format!("{path}.targetPort"), &one["targetPort"]);
+        if let Some(application) = one["appProtocol"].as_str() {
+            let field = format!("{path}.appProtocol");
+            syntax(errors, &field, application, machinery::qualified_name);
+        }
         let node_port = one["nodePort"].as_i64().unwrap_or(0);
         if kind == "ClusterIP" && node_port != 0 {
             let why = "may not be used when `type` is 'ClusterIP'";
@@ -256,22 +266,76 @@ fn ports(errors: &mut Errors, ports: &[Value], kind: &str) {
 
 fn addresses(errors: &mut Errors, spec: &Value) {
     for (at, address) in spec["externalIPs"].items().iter().enumerate() {
-        check::ip(errors, &format!("spec.externalIPs[{at}]"), address.str());
+        let path = format!("spec.externalIPs[{at}]");
+        check::ip(errors, &path, address.str());
+        check::special_address(errors, &path, address.str());
     }
     for (at, address) in spec["clusterIPs"].items().iter().enumerate() {
         if address.str() != "None" {
             check::ip(errors, &format!("spec.clusterIPs[{at}]"), address.str());
         }
     }
-    for (at, range) in spec["loadBalancerSourceRanges"].items().iter().enumerate() {
-        if !check::is_cidr(range.str().trim()) {
-            let why = "must be a valid CIDR value, (e.g. 10.9.8.0/24 or 2001:db8::/64)";
-            errors.push(FieldError::invalid(
-                format!("spec.loadBalancerSourceRanges[{at}]"),
-                range,
-                why,
-            ));
+    balanced(errors, spec);
+    families(errors, spec);
+}
+
+fn balanced(errors: &mut Errors, spec: &Value) {
+    const ONLY: &str = "may only be used when `type` is 'LoadBalancer'";
+    // Upstream spells this path with a capital.
+    const RANGES: &str = "spec.LoadBalancerSourceRanges";
+    let balanced = spec["type"].str() == "LoadBalancer";
+    let (ranges, class) = (
+        spec["loadBalancerSourceRanges"].items(),
+        &spec["loadBalancerClass"],
+    );
+    if !balanced && !ranges.is_empty() {
+        errors.push(FieldError::forbidden(RANGES, ONLY));
+    }
+    for (at, range) in ranges.iter().enumerate().filter(|_| balanced) {
+        check::block(errors, &format!("{RANGES}[{at}]"), range.str().trim());
+    }
+    if !class.is_null() {
+        match balanced {
+            true => syntax(
+                errors,
+                "spec.loadBalancerClass",
+                class.str(),
+                machinery::qualified_name,
+            ),
+            false => errors.push(FieldError::forbidden("spec.loadBalancerClass", ONLY)),
         }
+    }
+    let probe = spec["healthCheckNodePort"].as_i64().unwrap_or(0);
+    if probe != 0 && !(balanced && spec["externalTrafficPolicy"].str() == "Local") {
+        let why =
+            "may only be set when `type` is 'LoadBalancer' and `externalTrafficPolicy` is 'Local'";
+        errors.push(FieldError::invalid("spec.healthCheckNodePort", probe, why));
+    }
+}
+
+fn families(errors: &mut Errors, spec: &Value) {
+    let mut seen = BTreeSet::new();
+    for (at, family) in spec["ipFamilies"].items().iter().enumerate() {
+        let (path, family) = (format!("spec.ipFamilies[{at}]"), family.str());
+        if !matches!(family, "IPv4" | "IPv6") {
+            errors.push(FieldError::not_supported(&path, family, &["IPv4", "IPv6"]));
+        }
+        if !seen.insert(family) {
+            errors.push(FieldError::duplicate(path, family));
+        }
+    }
+    let policies = &["PreferDualStack", "RequireDualStack", "SingleStack"];
+    let policy = &spec["ipFamilyPolicy"];
+    check::one_of_if_set(errors, "spec.ipFamilyPolicy", policy, policies);
+    let ways = &["PreferClose", "PreferSameZone", "PreferSameNode"];
+    let way = &spec["trafficDistribution"];
+    check::one_of_if_set(errors, "spec.trafficDistribution", way, ways);
+    let (first, all) = (spec["clusterIP"].str(), &spec["clusterIPs"]);
+    if all.items().first().is_some_and(|one| one.str() != first) {
+        let why = "first value must match `clusterIP`";
+        errors.push(FieldError::invalid("spec.clusterIPs", all, why));
+    } else if all.items().is_empty() && !matches!(first, "" | "None") {
+        check::ip(errors, "spec.clusterIPs[0]", first);
     }
 }
 
@@ -430,5 +494,76 @@ fn external(o: &Object, kind: &str) -> String {
         "ExternalName" => o.at("spec.externalName").str().to_owned(),
         _ if extra.is_empty() => NONE.into(),
         _ => extra,
+    }
+}
+
+fn endpoints(o: &Value) -> Errors {
+    let mut errors = Errors::new();
+    for (at, subset) in o["subsets"].items().iter().enumerate() {
+        let path = format!("subsets[{at}]");
+        let lists = ["addresses", "notReadyAddresses"];
+        if lists.iter().all(|list| subset[*list].items().is_empty()) {
+            let why = "must specify `addresses` or `notReadyAddresses`";
+            errors.push(FieldError::required(&path, why));
+        }
+        for list in lists {
+            for (at, one) in subset[list].items().iter().enumerate() {
+                endpoint_address(&mut errors, &format!("{path}.{list}[{at}]"), one);
+            }
+        }
+        let ports = subset["ports"].items();
+        for (at, one) in ports.iter().enumerate() {
+            endpoint_port(
+                &mut errors,
+                &format!("{path}.ports[{at}]"),
+                one,
+                ports.len() > 1,
+            );
+        }
+    }
+    errors
+}
+
+fn endpoint_address(errors: &mut Errors, path: &str, one: &Value) {
+    let (address, field) = (one["ip"].str(), format!("{path}.ip"));
+    check::ip(errors, &field, address);
+    if address.parse::<std::net::IpAddr>().is_err() {
+        errors.push(FieldError::invalid(
+            &field,
+            address,
+            "must be a valid IP address",
+        ));
+    }
+    check::special_address(errors, &field, address);
+    if !one["hostname"].str().is_empty() {
+        syntax(
+            errors,
+            &format!("{path}.hostname"),
+            one["hostname"].str(),
+            dns1123_label,
+        );
+    }
+    if let Some(node) = one["nodeName"].as_str() {
+        syntax(errors, &format!("{path}.nodeName"), node, dns1123_subdomain);
+    }
+}
+
+fn endpoint_port(errors: &mut Errors, path: &str, one: &Value, named: bool) {
+    let (name, field) = (one["name"].str(), format!("{path}.name"));
+    if !name.is_empty() {
+        syntax(errors, &field, name, dns1123_label);
+    } else if named {
+        errors.push(FieldError::required(field, ""));
+    }
+    port(
+        errors,
+        &format!("{path}.port"),
+        one["port"].as_i64().unwrap_or(0),
+    );
+    let known = &["SCTP", "TCP", "UDP"];
+    one_of(errors, &format!("{path}.protocol"), &one["protocol"], known);
+    if let Some(application) = one["appProtocol"].as_str() {
+        let field = format!("{path}.appProtocol");
+        syntax(errors, &field, application, machinery::qualified_name);
     }
 }

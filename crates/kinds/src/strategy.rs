@@ -26,17 +26,23 @@ pub struct Strategy {
     pub prepare_status_update: fn(&mut Value, &Value),
     /// What is wrong with an object.
     pub validate: fn(&Value) -> Vec<FieldError>,
+    /// Whether `validate` says all there is to say, also of what is missing.
+    pub is_checked: bool,
+    /// What is wrong with a new object beside that.
+    pub validate_create: fn(&Value) -> Vec<FieldError>,
     /// What is wrong with the transition from the stored object (second argument).
     pub validate_update: fn(&Value, &Value) -> Vec<FieldError>,
     /// What is wrong with a status update (first argument) of the stored object.
     pub validate_status_update: fn(&Value, &Value) -> Vec<FieldError>,
-    /// Warnings for the client.
+    /// Warnings for the client about an object it writes.
     pub warnings: fn(&Value) -> Vec<String>,
     /// Seconds of grace a deletion gives if the request names none; `None`: removed at once.
     pub default_deletion_grace: fn(&Value) -> Option<i64>,
     /// Marks an object for deletion in a way of its own (a namespace's phase) and says whether
     /// something beside `metadata` still holds it.
     pub prepare_delete: fn(&mut Value) -> bool,
+    /// Whether a deletion answers with the object even when it is gone at once.
+    pub shows_deleted: bool,
     /// What happens to dependents if the request does not say.
     pub default_propagation: Propagation,
 }
@@ -65,11 +71,14 @@ impl Strategy {
         prepare_update: |_, _| (),
         prepare_status_update: |_, _| (),
         validate: |_| Vec::new(),
+        is_checked: false,
+        validate_create: |_| Vec::new(),
         validate_update: |_, _| Vec::new(),
         validate_status_update: |_, _| Vec::new(),
         warnings: |_| Vec::new(),
         default_deletion_grace: |_| None,
         prepare_delete: |_| false,
+        shows_deleted: false,
         default_propagation: Propagation::Background,
     };
 

@@ -4,13 +4,11 @@
 
 use crate::{
     Part, Strategy,
-    check::{
-        self, Errors, IMMUTABLE, immutable, is_empty, one_of, one_of_if_set, quantity, syntax,
-    },
-    pod::node_term,
+    check::{self, Errors, immutable, is_empty, one_of, one_of_if_set, syntax},
+    pod::{driver_name, no_backsteps, node_term, volume_source},
     print::{age, joined, name, scalar, text},
 };
-use machinery::{FieldError, Object, Quantity, Ref, Value, dns1123_subdomain};
+use machinery::{FieldError, Object, Quantity, Ref, Value, dns1123_label, dns1123_subdomain};
 
 const MODES: [&str; 4] = [
     "ReadOnlyMany",
@@ -25,23 +23,8 @@ pub(crate) const PARTS: &[Part] = &[
             has_status: true,
             prepare_create: |o| o["status"] = machinery::json!({"phase": "Pending"}),
             validate: volume,
-            validate_update: |new, old| {
-                let mut errors = Errors::new();
-                let (new, old) = (&new["spec"], &old["spec"]);
-                immutable(
-                    &mut errors,
-                    "spec.volumeMode",
-                    &new["volumeMode"],
-                    &old["volumeMode"],
-                );
-                for source in ["csi", "hostPath", "local", "nfs"] {
-                    if new[source] != old[source] {
-                        let why = "spec.persistentvolumesource is immutable after creation";
-                        errors.push(FieldError::forbidden("spec.persistentvolumesource", why));
-                    }
-                }
-                errors
-            },
+            validate_update: volume_update,
+            shows_deleted: true,
             ..Strategy::PLAIN
         },
         heads: &[
@@ -66,6 +49,7 @@ pub(crate) const PARTS: &[Part] = &[
             prepare_create: |o| o["status"] = machinery::json!({"phase": "Pending"}),
             validate: claim,
             validate_update: claim_update,
+            shows_deleted: true,
             ..Strategy::PLAIN
         },
         heads: &[
@@ -287,54 +271,49 @@ fn class_row(o: &Object, now: u64) -> Vec<Value> {
     ]
 }
 
-fn access_modes(errors: &mut Errors, spec: &Value) {
-    let modes = spec["accessModes"].items();
+fn access_modes(errors: &mut Errors, path: &str, spec: &Value, why: &str) {
+    let (modes, path) = (spec["accessModes"].items(), format!("{path}.accessModes"));
     if modes.is_empty() {
-        errors.push(FieldError::required(
-            "spec.accessModes",
-            "at least 1 access mode is required",
-        ));
+        errors.push(FieldError::required(&path, why));
     }
     for mode in modes {
-        one_of(errors, "spec.accessModes", mode, &MODES);
+        if !MODES.contains(&mode.str()) {
+            errors.push(FieldError::not_supported(&path, mode, &MODES));
+        }
     }
-    if modes.len() > 1 && modes.iter().any(|mode| mode.str() == "ReadWriteOncePod") {
+    let known = || modes.iter().filter(|mode| MODES.contains(&mode.str()));
+    let alone = |mode: &&Value| mode.str() == "ReadWriteOncePod";
+    if known().any(|mode| alone(&mode)) && known().any(|mode| !alone(&mode)) {
         let why = "may not use ReadWriteOncePod with other access modes";
-        errors.push(FieldError::forbidden("spec.accessModes", why));
+        errors.push(FieldError::forbidden(path, why));
     }
 }
 
+fn volume_mode(errors: &mut Errors, path: &str, spec: &Value) {
+    let (mode, known) = (&spec["volumeMode"], ["Block", "Filesystem"]);
+    if !mode.is_null() && !known.contains(&mode.str()) {
+        let field = format!("{path}.volumeMode");
+        errors.push(FieldError::not_supported(field, mode, &known));
+    }
+}
+
+/// Members of a volume's specification that are not where it is kept.
+const NOT_SOURCES: [&str; 9] = [
+    "accessModes",
+    "capacity",
+    "claimRef",
+    "mountOptions",
+    "nodeAffinity",
+    "persistentVolumeReclaimPolicy",
+    "storageClassName",
+    "volumeAttributesClassName",
+    "volumeMode",
+];
+
 fn volume(o: &Value) -> Errors {
-    const NOT_SOURCES: [&str; 9] = [
-        "accessModes",
-        "capacity",
-        "claimRef",
-        "mountOptions",
-        "nodeAffinity",
-        "persistentVolumeReclaimPolicy",
-        "storageClassName",
-        "volumeAttributesClassName",
-        "volumeMode",
-    ];
     let (mut errors, spec) = (Errors::new(), &o["spec"]);
-    access_modes(&mut errors, spec);
-    match spec.at(&["capacity", "storage"]) {
-        Value::Null => errors.push(FieldError::required("spec.capacity", "")),
-        amount => {
-            quantity(&mut errors, "spec.capacity[storage]", amount);
-        }
-    }
-    let sources = spec
-        .entries()
-        .filter(|(key, value)| !NOT_SOURCES.contains(&key.as_str()) && !value.is_null());
-    match sources.count() {
-        0 => errors.push(FieldError::required("spec", "must specify a volume type")),
-        1 => {}
-        _ => errors.push(FieldError::forbidden(
-            "spec",
-            "may not specify more than 1 volume type",
-        )),
-    }
+    access_modes(&mut errors, "spec", spec, "");
+    capacity(&mut errors, &spec["capacity"]);
     let policies = &["Delete", "Recycle", "Retain"];
     one_of_if_set(
         &mut errors,
@@ -342,62 +321,258 @@ fn volume(o: &Value) -> Errors {
         &spec["persistentVolumeReclaimPolicy"],
         policies,
     );
-    one_of_if_set(
+    node_affinity(&mut errors, spec);
+    sources(&mut errors, spec);
+    if spec.at(&["hostPath", "path"]).str() == "/"
+        && spec["persistentVolumeReclaimPolicy"].str() == "Recycle"
+    {
+        let why = "may not be 'recycle' for a hostPath mount of '/'";
+        let field = "spec.persistentVolumeReclaimPolicy";
+        errors.push(FieldError::forbidden(field, why));
+    }
+    class_name(
         &mut errors,
-        "spec.volumeMode",
-        &spec["volumeMode"],
-        &["Block", "Filesystem"],
+        "spec.storageClassName",
+        &spec["storageClassName"],
     );
-    let affinity = spec.at(&["nodeAffinity", "required", "nodeSelectorTerms"]);
-    for (at, term) in affinity.items().iter().enumerate() {
-        node_term(
-            &mut errors,
-            &format!("spec.nodeAffinity.required.nodeSelectorTerms[{at}]"),
-            term,
+    volume_mode(&mut errors, "spec", spec);
+    let (class, field) = (
+        &spec["volumeAttributesClassName"],
+        "spec.volumeAttributesClassName",
+    );
+    if class.as_str() == Some("") {
+        errors.push(FieldError::required(field, "an empty string is disallowed"));
+    }
+    class_name(&mut errors, field, class);
+    if !class.is_null() && spec["csi"].is_null() {
+        let why = "has to be specified when using volumeAttributesClassName";
+        errors.push(FieldError::required("spec.csi", why));
+    }
+    errors
+}
+
+fn class_name(errors: &mut Errors, path: &str, name: &Value) {
+    if !name.str().is_empty() {
+        syntax(errors, path, name.str(), dns1123_subdomain);
+    }
+}
+
+/// A volume has storage and nothing else, and some of it.
+fn capacity(errors: &mut Errors, capacity: &Value) {
+    const PATH: &str = "spec.capacity";
+    if capacity.entries().next().is_none() {
+        errors.push(FieldError::required(PATH, ""));
+    }
+    if capacity["storage"].is_null() || capacity.entries().count() > 1 {
+        errors.push(FieldError::not_supported(PATH, capacity, &["storage"]));
+    }
+    for (name, value) in capacity.entries() {
+        let field = format!("{PATH}[{name}]");
+        let Ok(amount) = check::text_of(value).parse::<Quantity>() else {
+            continue;
+        };
+        if amount.is_negative() {
+            let why = "must be a valid resource quantity";
+            errors.push(FieldError::invalid(&field, amount.units(), why));
+        }
+        if amount.is_negative() || amount.is_zero() {
+            let text = check::text_of(value);
+            errors.push(FieldError::invalid(
+                field,
+                text,
+                "must be greater than zero",
+            ));
+        }
+    }
+}
+
+fn node_affinity(errors: &mut Errors, spec: &Value) {
+    const PATH: &str = "spec.nodeAffinity.required";
+    let affinity = &spec["nodeAffinity"];
+    if affinity.is_null() {
+        return;
+    }
+    let required = &affinity["required"];
+    if required.is_null() {
+        let why = "must specify required node constraints";
+        return errors.push(FieldError::required(PATH, why));
+    }
+    let terms = required["nodeSelectorTerms"].items();
+    if terms.is_empty() {
+        let why = "must have at least one node selector term";
+        errors.push(FieldError::required(
+            format!("{PATH}.nodeSelectorTerms"),
+            why,
+        ));
+    }
+    for (at, term) in terms.iter().enumerate() {
+        node_term(errors, &format!("{PATH}.nodeSelectorTerms[{at}]"), term);
+    }
+}
+
+fn sources(errors: &mut Errors, spec: &Value) {
+    let given = spec
+        .entries()
+        .filter(|(key, value)| !NOT_SOURCES.contains(&key.as_str()) && !value.is_null());
+    let mut count = 0;
+    for (kind, source) in given {
+        let path = format!("spec.{kind}");
+        count += 1;
+        match kind.as_str() {
+            _ if count > 1 => {
+                let why = "may not specify more than 1 volume type";
+                errors.push(FieldError::forbidden(path, why));
+            }
+            "csi" => csi(errors, &path, source),
+            "local" => local(errors, &path, source, spec),
+            _ => volume_source(errors, &path, kind, source),
+        }
+    }
+    if count == 0 {
+        errors.push(FieldError::required("spec", "must specify a volume type"));
+    }
+}
+
+fn csi(errors: &mut Errors, path: &str, source: &Value) {
+    const SECRETS: [&str; 4] = [
+        "controllerPublishSecretRef",
+        "controllerExpandSecretRef",
+        "nodePublishSecretRef",
+        "nodeExpandSecretRef",
+    ];
+    driver_name(errors, &format!("{path}.driver"), source["driver"].str());
+    check::present(
+        errors,
+        &format!("{path}.volumeHandle"),
+        &source["volumeHandle"],
+    );
+    for secret in SECRETS.iter().filter(|secret| !source[**secret].is_null()) {
+        let (reference, path) = (&source[*secret], format!("{path}.{secret}"));
+        let (name, namespace) = (reference["name"].str(), reference["namespace"].str());
+        check::named(errors, &format!("{path}.name"), name, dns1123_subdomain);
+        check::named(
+            errors,
+            &format!("{path}.namespace"),
+            namespace,
+            dns1123_label,
         );
     }
-    if !spec["local"].is_null() && affinity.items().is_empty() {
-        errors.push(FieldError::required(
-            "spec.nodeAffinity",
-            "Local volume requires node affinity",
+}
+
+fn local(errors: &mut Errors, path: &str, source: &Value, spec: &Value) {
+    let place = format!("{path}.path");
+    if source["path"].str().is_empty() {
+        errors.push(FieldError::required(place, ""));
+    } else {
+        no_backsteps(errors, &place, source["path"].str());
+    }
+    if spec["nodeAffinity"].is_null() {
+        let why = "Local volume requires node affinity";
+        errors.push(FieldError::required("spec.nodeAffinity", why));
+    }
+}
+
+fn volume_update(new: &Value, old: &Value) -> Errors {
+    let mut errors = Errors::new();
+    let (new, old) = (&new["spec"], &old["spec"]);
+    let source = |spec: &Value| {
+        let mut source = spec.clone();
+        let map = source.make_object();
+        map.retain(|key, value| !NOT_SOURCES.contains(&key) && !value.is_null());
+        source
+    };
+    let (mut kept, before) = (source(new), source(old));
+    if before.at(&["csi", "controllerExpandSecretRef"]).is_null() {
+        kept.remove_at(&["csi", "controllerExpandSecretRef"]);
+    }
+    if kept != before {
+        let text = crate::diff::unified(&before, &kept);
+        let why = format!("spec.persistentvolumesource is immutable after creation\n{text}");
+        errors.push(FieldError::forbidden("spec.persistentvolumesource", why));
+    }
+    let mode = |spec: &'_ Value| spec["volumeMode"].clone();
+    immutable(&mut errors, "volumeMode", &mode(new), &mode(old));
+    if !old["nodeAffinity"].is_null() && new["nodeAffinity"] != old["nodeAffinity"] {
+        let why = "field is immutable, except for updating from beta label to GA";
+        errors.push(FieldError::invalid(
+            "nodeAffinity",
+            &new["nodeAffinity"],
+            why,
         ));
     }
     errors
 }
 
 fn claim(o: &Value) -> Errors {
-    let (mut errors, spec) = (Errors::new(), &o["spec"]);
-    access_modes(&mut errors, spec);
+    let mut errors = Errors::new();
+    claim_spec(&mut errors, "spec", &o["spec"]);
+    errors
+}
+
+/// What a claim wants, also one made for a single pod or a replica.
+pub(crate) fn claim_spec(errors: &mut Errors, path: &str, spec: &Value) {
+    let why = "at least 1 access mode is required";
+    check::label_selector(errors, &format!("{path}.selector"), &spec["selector"]);
+    access_modes(errors, path, spec, why);
+    let field = format!("{path}.resources[storage]");
     match spec.at(&["resources", "requests", "storage"]) {
-        Value::Null => errors.push(FieldError::required("spec.resources[storage]", "")),
+        Value::Null => errors.push(FieldError::required(field, "")),
         amount => {
-            let path = "spec.resources[storage]";
-            let parsed = quantity(&mut errors, path, amount);
-            if parsed.is_some_and(Quantity::is_zero) {
-                errors.push(FieldError::invalid(
-                    path,
-                    amount,
-                    "must be greater than zero",
-                ));
+            let parsed = check::text_of(amount).parse::<Quantity>();
+            if parsed.is_ok_and(|amount| amount.is_zero() || amount.is_negative()) {
+                let why = "must be greater than zero";
+                errors.push(FieldError::invalid(field, check::text_of(amount), why));
             }
         }
     }
-    if !is_empty(&spec["storageClassName"]) {
-        syntax(
-            &mut errors,
-            "spec.storageClassName",
-            spec["storageClassName"].str(),
-            dns1123_subdomain,
-        );
-    }
-    check::label_selector(&mut errors, "spec.selector", &spec["selector"]);
-    one_of_if_set(
-        &mut errors,
-        "spec.volumeMode",
-        &spec["volumeMode"],
-        &["Block", "Filesystem"],
+    class_name(
+        errors,
+        &format!("{path}.storageClassName"),
+        &spec["storageClassName"],
     );
-    errors
+    volume_mode(errors, path, spec);
+    data_source(errors, path, spec);
+    let class = format!("{path}.volumeAttributesClassName");
+    class_name(errors, &class, &spec["volumeAttributesClassName"]);
+}
+
+fn data_source(errors: &mut Errors, path: &str, spec: &Value) {
+    for list in ["dataSource", "dataSourceRef"] {
+        let (source, path) = (&spec[list], format!("{path}.{list}"));
+        if source.is_null() {
+            continue;
+        }
+        check::present(errors, &format!("{path}.name"), &source["name"]);
+        check::present(errors, &format!("{path}.kind"), &source["kind"]);
+        let (group, kind) = (source["apiGroup"].str(), source["kind"].str());
+        if group.is_empty() && !matches!(kind, "" | "PersistentVolumeClaim") {
+            let why = "must be 'PersistentVolumeClaim' when referencing the default apiGroup";
+            errors.push(FieldError::invalid(&path, kind, why));
+        }
+        if !group.is_empty() {
+            syntax(
+                errors,
+                &format!("{path}.apiGroup"),
+                group,
+                dns1123_subdomain,
+            );
+        }
+    }
+    let (source, reference) = (&spec["dataSource"], &spec["dataSourceRef"]);
+    if source.is_null() || reference.is_null() {
+        return;
+    }
+    let why = if !reference["namespace"].str().is_empty() {
+        "may not be specified when dataSourceRef.namespace is specified"
+    } else if ["apiGroup", "kind", "name"]
+        .iter()
+        .any(|key| source[*key] != reference[*key])
+    {
+        "must match dataSourceRef"
+    } else {
+        return;
+    };
+    errors.push(FieldError::invalid(path, Value::object(), why));
 }
 
 const CLAIM_FROZEN: &str = "spec is immutable after creation except resources.requests and volumeAttributesClassName for bound claims";
@@ -420,7 +595,11 @@ fn claim_update(new: &Value, old: &Value) -> Errors {
         spec
     };
     if frozen(new) != frozen(old) {
-        errors.push(FieldError::forbidden("spec", CLAIM_FROZEN));
+        let text = crate::diff::unified(&frozen(old), &frozen(new));
+        errors.push(FieldError::forbidden(
+            "spec",
+            format!("{CLAIM_FROZEN}\n{text}"),
+        ));
     }
     let amount = |claim: &Value| {
         check::text_of(claim.at(&["spec", "resources", "requests", "storage"]))
@@ -432,7 +611,7 @@ fn claim_update(new: &Value, old: &Value) -> Errors {
         .ok();
     if let (Some(wanted), Some(before)) = (amount(new), amount(old))
         && wanted < before
-        && held.is_none_or(|held| wanted <= held)
+        && wanted <= held.unwrap_or_default()
     {
         let why = "field can not be less than status.capacity";
         errors.push(FieldError::forbidden(
@@ -445,21 +624,13 @@ fn claim_update(new: &Value, old: &Value) -> Errors {
 
 fn class_update(new: &Value, old: &Value) -> Errors {
     let mut errors = Errors::new();
-    for (field, why) in [
-        ("parameters", "updates to parameters are forbidden."),
-        ("provisioner", "updates to provisioner are forbidden."),
-        ("reclaimPolicy", "updates to reclaimPolicy are forbidden."),
+    for field in [
+        "parameters",
+        "provisioner",
+        "reclaimPolicy",
+        "volumeBindingMode",
     ] {
-        if new[field] != old[field] {
-            errors.push(FieldError::forbidden(field, why));
-        }
-    }
-    if new["volumeBindingMode"] != old["volumeBindingMode"] {
-        errors.push(FieldError::invalid(
-            "volumeBindingMode",
-            &new["volumeBindingMode"],
-            IMMUTABLE,
-        ));
+        immutable(&mut errors, field, &new[field], &old[field]);
     }
     errors
 }

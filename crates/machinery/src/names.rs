@@ -14,6 +14,10 @@ fn lower_or_digit(byte: u8) -> bool {
     byte.is_ascii_lowercase() || byte.is_ascii_digit()
 }
 
+fn too_many(limit: usize) -> String {
+    format!("must be no more than {limit} characters")
+}
+
 fn too_long(limit: usize) -> String {
     format!("must be no more than {limit} bytes")
 }
@@ -29,7 +33,7 @@ fn label_shape(text: &str) -> bool {
 pub fn dns1123_label(text: &str) -> Vec<String> {
     let mut errors = Vec::new();
     if text.len() > LABEL_MAX {
-        errors.push(too_long(LABEL_MAX));
+        errors.push(too_many(LABEL_MAX));
     }
     if !label_shape(text) {
         errors.push(if text.contains('.') && text.split('.').all(label_shape) {
@@ -45,7 +49,7 @@ pub fn dns1123_label(text: &str) -> Vec<String> {
 pub fn dns1123_subdomain(text: &str) -> Vec<String> {
     let mut errors = Vec::new();
     if text.len() > SUBDOMAIN_MAX {
-        errors.push(too_long(SUBDOMAIN_MAX));
+        errors.push(too_many(SUBDOMAIN_MAX));
     }
     if !text.split('.').all(label_shape) {
         errors.push(SUBDOMAIN_TEXT.into());

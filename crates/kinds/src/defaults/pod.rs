@@ -1,7 +1,7 @@
 //! Defaults of pods and what they are made of. Upstream counterpart: `pkg/apis/core/v1/defaults.go`.
 
 use super::{Rows, fill, member, set, text};
-use machinery::{Map, Value};
+use machinery::{Map, Quantity, Value};
 
 /// Octal 0644: the mode of files in secret, config map and projected volumes.
 const FILE_MODE: i64 = 0o644;
@@ -59,11 +59,34 @@ fn pod(pod: &mut Map) {
             }
         }
     }
-    if spec
-        .get("resources")
-        .is_some_and(|resources| resources.get("limits").is_some())
-    {
-        requests_from_limits(spec);
+    whole_requests(spec);
+}
+
+/// What a pod as a whole requests where it only says limits: what its containers request
+/// together, else all.
+fn whole_requests(spec: &mut Map) {
+    let requests: Vec<Value> = spec
+        .get("containers")
+        .map_or(&[][..], Value::items)
+        .iter()
+        .map(|one| one.at(&["resources", "requests"]).clone())
+        .collect();
+    let Some(resources) = spec.get_mut("resources") else {
+        return;
+    };
+    let limits = resources["limits"].clone();
+    let counted = |name: &str| matches!(name, "cpu" | "memory") || name.starts_with("hugepages-");
+    for (name, limit) in limits.entries().filter(|(name, _)| counted(name)) {
+        let amounts = requests.iter().map(|list| {
+            let text = crate::check::text_of(&list[name.as_str()]);
+            text.parse::<Quantity>().unwrap_or_default()
+        });
+        let sum = amounts.fold(Quantity::default(), |sum, one| sum + one);
+        let wanted = match sum.is_zero() {
+            true => limit.clone(),
+            false => sum.to_string().into(),
+        };
+        resources.object_at(&["requests"]).entry_or(name, || wanted);
     }
 }
 

@@ -3,30 +3,40 @@
 //! Upstream counterparts: `pkg/registry/core/pod/strategy.go`, `pkg/apis/core/v1/helper/qos`.
 
 mod containers;
+mod env;
+mod mounts;
 mod print;
+mod probes;
+mod resources;
 mod scheduling;
+mod security;
 mod spec;
 mod update;
 mod volumes;
 
+pub(crate) use mounts::no_backsteps;
+pub(crate) use resources::{is_quota, resource_name, value as resource_value};
 pub(crate) use scheduling::node_term;
-pub(crate) use spec::{template, validate_spec};
+pub(crate) use spec::template;
+pub(crate) use volumes::{driver_name, plain as volume_source};
 
 use crate::{Part, Strategy, check};
-use machinery::{Quantity, Value};
+use machinery::{FieldError, Quantity, Value};
 use std::collections::BTreeMap;
 
 pub(crate) const PART: Part = Part {
     strategy: Strategy {
         has_status: true,
         has_generation: true,
+        validate_create,
+        is_checked: true,
         prepare_create: |pod| {
             let class = qos_class(pod);
             pod["status"] = machinery::json!({"phase": "Pending", "qosClass": class});
         },
         validate: |pod| {
             let mut errors = check::Errors::new();
-            validate_spec(&mut errors, "spec", &pod["spec"]);
+            spec::pod(&mut errors, pod);
             errors
         },
         validate_update: update::validate,
@@ -54,6 +64,20 @@ pub(crate) const PART: Part = Part {
     ],
     ..Part::plain(crate::PODS)
 };
+
+/// What a new pod must not have yet.
+fn validate_create(pod: &Value) -> check::Errors {
+    let (mut errors, spec) = (check::Errors::new(), &pod["spec"]);
+    if !spec["ephemeralContainers"].items().is_empty() {
+        let why = "cannot be set on create";
+        errors.push(FieldError::forbidden("spec.ephemeralContainers", why));
+    }
+    if !spec["nodeName"].str().is_empty() && !spec["schedulingGates"].items().is_empty() {
+        let why = "cannot be set until all schedulingGates have been cleared";
+        errors.push(FieldError::forbidden("spec.nodeName", why));
+    }
+    errors
+}
 
 /// A pod that no node runs, or that has ended, needs no grace.
 fn deletion_grace(pod: &Value) -> Option<i64> {

@@ -3,9 +3,8 @@
 //! Upstream counterparts: `validateAffinity`, `ValidateTolerations`,
 //! `validateTopologySpreadConstraints`.
 
-use super::spec::selector;
-use crate::check::{Errors, labels, one_of, present, syntax};
-use machinery::{FieldError, Value, qualified_name};
+use crate::check::{Errors, label_selector as selector, labels, one_of_if_set, syntax};
+use machinery::{FieldError, Value, dns1123_label, dns1123_subdomain, qualified_name};
 
 pub(super) fn validate(errors: &mut Errors, path: &str, spec: &Value) {
     labels(
@@ -30,7 +29,8 @@ pub(super) fn validate(errors: &mut Errors, path: &str, spec: &Value) {
     }
 }
 
-fn tolerations(errors: &mut Errors, path: &str, tolerations: &[Value]) {
+/// Tolerations, of pods and of runtime classes.
+pub(crate) fn tolerations(errors: &mut Errors, path: &str, tolerations: &[Value]) {
     for (at, one) in tolerations.iter().enumerate() {
         let path = format!("{path}[{at}]");
         let (key, operator) = (one["key"].str(), one["operator"].str());
@@ -53,79 +53,133 @@ fn tolerations(errors: &mut Errors, path: &str, tolerations: &[Value]) {
                 why,
             ));
         }
-        match operator {
-            "" | "Equal" => {
-                syntax(
-                    errors,
-                    &format!("{path}.operator"),
-                    one["value"].str(),
-                    machinery::label_value,
-                );
-            }
-            "Exists" if !one["value"].str().is_empty() => {
-                let why = "value must be empty when `operator` is 'Exists'";
-                errors.push(FieldError::invalid(
-                    format!("{path}.operator"),
-                    one["value"].str(),
-                    why,
-                ));
-            }
-            "Exists" => {}
-            _ => one_of(
-                errors,
-                &format!("{path}.operator"),
-                &one["operator"],
-                &["Equal", "Exists"],
-            ),
-        }
+        toleration_value(errors, &path, one);
         let effects = &["NoSchedule", "PreferNoSchedule", "NoExecute"];
-        crate::check::one_of_if_set(errors, &format!("{path}.effect"), &one["effect"], effects);
+        one_of_if_set(errors, &format!("{path}.effect"), &one["effect"], effects);
+    }
+}
+
+fn toleration_value(errors: &mut Errors, path: &str, one: &Value) {
+    let (value, field) = (one["value"].str(), format!("{path}.operator"));
+    match one["operator"].str() {
+        "" | "Equal" => {
+            let complaints = machinery::label_value(value);
+            if !complaints.is_empty() {
+                errors.push(FieldError::invalid(field, value, complaints.join(";")));
+            }
+        }
+        "Exists" if !value.is_empty() => {
+            let why = "value must be empty when `operator` is 'Exists'";
+            errors.push(FieldError::invalid(field, value, why));
+        }
+        "Exists" => {}
+        other => {
+            // Comparing numbers is known and not switched on.
+            let known = ["Equal", "Exists", "Lt", "Gt"];
+            let count = if matches!(other, "Lt" | "Gt") { 4 } else { 2 };
+            errors.push(FieldError::not_supported(field, other, &known[..count]));
+        }
     }
 }
 
 fn spreading(errors: &mut Errors, path: &str, spec: &Value) {
-    let mut seen = std::collections::BTreeSet::new();
-    for (at, one) in spec["topologySpreadConstraints"].items().iter().enumerate() {
+    let all = spec["topologySpreadConstraints"].items();
+    let identity = |one: &'_ Value| {
+        let [key, action] = ["topologyKey", "whenUnsatisfiable"].map(|field| one[field].str());
+        format!("{{{key}, {action}}}")
+    };
+    for (at, one) in all.iter().enumerate() {
         let path = format!("{path}[{at}]");
-        if one["maxSkew"].as_i64().unwrap_or(0) <= 0 {
-            errors.push(FieldError::invalid(
-                format!("{path}.maxSkew"),
-                &one["maxSkew"],
-                "must be greater than zero",
-            ));
-        }
-        let (key, action) = (one["topologyKey"].str(), one["whenUnsatisfiable"].str());
-        if key.is_empty() {
-            errors.push(FieldError::required(
-                format!("{path}.topologyKey"),
-                "can not be empty",
-            ));
-        } else {
-            syntax(errors, &format!("{path}.topologyKey"), key, qualified_name);
-        }
-        one_of(
+        positive(
             errors,
-            &format!("{path}.whenUnsatisfiable"),
-            &one["whenUnsatisfiable"],
-            &["DoNotSchedule", "ScheduleAnyway"],
+            &format!("{path}.maxSkew"),
+            one["maxSkew"].as_i64().unwrap_or(0),
         );
-        if !seen.insert((key, action)) {
+        if one["topologyKey"].str().is_empty() {
+            let field = format!("{path}.topologyKey");
+            errors.push(FieldError::required(field, "can not be empty"));
+        }
+        let (action, field) = (
+            one["whenUnsatisfiable"].str(),
+            format!("{path}.whenUnsatisfiable"),
+        );
+        let actions = ["DoNotSchedule", "ScheduleAnyway"];
+        if !actions.contains(&action) {
+            errors.push(FieldError::not_supported(field, action, &actions));
+        }
+        let own = identity(one);
+        if all[at + 1..].iter().any(|other| identity(other) == own) {
             let field = format!("{path}.{{topologyKey, whenUnsatisfiable}}");
-            errors.push(FieldError::duplicate(field, format!("{{{key}, {action}}}")));
+            errors.push(FieldError::duplicate(field, own));
         }
-        if one["minDomains"].as_i64().is_some_and(|count| count <= 0) {
+        if let Some(count) = one["minDomains"].as_i64() {
             let field = format!("{path}.minDomains");
-            errors.push(FieldError::invalid(
-                field,
-                &one["minDomains"],
-                "must be greater than zero",
-            ));
+            positive(errors, &field, count);
+            if action != "DoNotSchedule" {
+                let why = format!(
+                    "can only use minDomains if whenUnsatisfiable=DoNotSchedule, not {action}"
+                );
+                errors.push(FieldError::invalid(field, count, why));
+            }
         }
-        selector(
-            errors,
-            &format!("{path}.labelSelector"),
-            &one["labelSelector"],
-        );
+        for policy in ["nodeAffinityPolicy", "nodeTaintsPolicy"] {
+            let (value, known) = (&one[policy], &["Honor", "Ignore"]);
+            if !value.is_null() && !known.contains(&value.str()) {
+                let field = format!("{path}.{policy}");
+                errors.push(FieldError::not_supported(field, value, known));
+            }
+        }
+        label_keys(errors, &path, one);
+        let field = format!("{path}.labelSelector");
+        selector(errors, &field, &one["labelSelector"]);
+    }
+}
+
+fn positive(errors: &mut Errors, path: &str, number: i64) {
+    if number <= 0 {
+        errors.push(FieldError::invalid(
+            path,
+            number,
+            "must be greater than zero",
+        ));
+    }
+}
+
+/// Keys whose values are those of the pod that comes.
+fn label_keys(errors: &mut Errors, path: &str, term: &Value) {
+    let chosen = &term["labelSelector"];
+    for list in ["matchLabelKeys", "mismatchLabelKeys"] {
+        let (keys, path) = (term[list].items(), format!("{path}.{list}"));
+        if !keys.is_empty() && chosen.is_null() {
+            let why = "must not be specified when labelSelector is not set";
+            errors.push(FieldError::forbidden(path, why));
+            continue;
+        }
+        for (at, key) in keys.iter().enumerate() {
+            syntax(errors, &format!("{path}[{at}]"), key.str(), qualified_name);
+        }
+    }
+    let keys = term["matchLabelKeys"].items();
+    let mut chosen_keys: Vec<&str> = chosen["matchLabels"]
+        .entries()
+        .map(|(key, _)| key.as_str())
+        .collect();
+    for one in chosen["matchExpressions"].items() {
+        let key = one["key"].str();
+        if let Some(at) = keys.iter().rposition(|own| own.str() == key)
+            && chosen_keys.contains(&key)
+        {
+            let why = "exists in both matchLabelKeys and labelSelector";
+            errors.push(FieldError::invalid(format!("{path}[{at}]"), key, why));
+        }
+        chosen_keys.push(key);
+    }
+    for (at, key) in keys.iter().enumerate() {
+        if term["mismatchLabelKeys"].items().contains(key) {
+            let field = format!("{path}.matchLabelKeys[{at}]");
+            let why = "exists in both matchLabelKeys and mismatchLabelKeys";
+            errors.push(FieldError::invalid(field, key, why));
+        }
     }
 }
 
@@ -166,37 +220,78 @@ fn node_affinity(errors: &mut Errors, path: &str, affinity: &Value) {
 
 /// A node selector term (also a volume's).
 pub(crate) fn node_term(errors: &mut Errors, path: &str, term: &Value) {
-    for list in ["matchExpressions", "matchFields"] {
-        for (at, one) in term[list].items().iter().enumerate() {
-            let path = format!("{path}.{list}[{at}]");
-            let count = one["values"].items().len();
-            match one["operator"].str() {
-                "In" | "NotIn" if count == 0 => errors.push(FieldError::required(
-                    format!("{path}.values"),
-                    "must be specified when `operator` is 'In' or 'NotIn'",
-                )),
-                "Exists" | "DoesNotExist" if count > 0 => errors.push(FieldError::forbidden(
-                    format!("{path}.values"),
-                    "may not be specified when `operator` is 'Exists' or 'DoesNotExist'",
-                )),
-                "Gt" | "Lt" if count != 1 => errors.push(FieldError::required(
-                    format!("{path}.values"),
-                    "must be specified single value when `operator` is 'Lt' or 'Gt'",
-                )),
-                "In" | "NotIn" | "Exists" | "DoesNotExist" | "Gt" | "Lt" => {}
-                _ => errors.push(FieldError::invalid(
-                    format!("{path}.operator"),
-                    &one["operator"],
-                    "not a valid selector operator",
-                )),
-            }
-            syntax(
-                errors,
-                &format!("{path}.key"),
-                one["key"].str(),
-                qualified_name,
-            );
+    for (at, one) in term["matchExpressions"].items().iter().enumerate() {
+        node_expression(errors, &format!("{path}.matchExpressions[{at}]"), one);
+    }
+    for (at, one) in term["matchFields"].items().iter().enumerate() {
+        node_field(errors, &format!("{path}.matchFields[{at}]"), one);
+    }
+}
+
+fn node_expression(errors: &mut Errors, path: &str, one: &Value) {
+    let (values, field) = (one["values"].items(), format!("{path}.values"));
+    match one["operator"].str() {
+        "In" | "NotIn" if values.is_empty() => {
+            let why = "must be specified when `operator` is 'In' or 'NotIn'";
+            errors.push(FieldError::required(field, why));
         }
+        "Exists" | "DoesNotExist" if !values.is_empty() => {
+            let why = "may not be specified when `operator` is 'Exists' or 'DoesNotExist'";
+            errors.push(FieldError::forbidden(field, why));
+        }
+        "Gt" | "Lt" if values.len() != 1 => {
+            let why = "must be specified single value when `operator` is 'Lt' or 'Gt'";
+            errors.push(FieldError::required(field, why));
+        }
+        "In" | "NotIn" | "Exists" | "DoesNotExist" | "Gt" | "Lt" => {}
+        other => {
+            let field = format!("{path}.operator");
+            errors.push(FieldError::invalid(
+                field,
+                other,
+                "not a valid selector operator",
+            ));
+        }
+    }
+    syntax(
+        errors,
+        &format!("{path}.key"),
+        one["key"].str(),
+        qualified_name,
+    );
+}
+
+/// The only field that can be chosen by is the node's name.
+fn node_field(errors: &mut Errors, path: &str, one: &Value) {
+    let values = one["values"].items();
+    match one["operator"].str() {
+        "In" | "NotIn" if values.len() == 1 => {}
+        "In" | "NotIn" => {
+            let why =
+                "must be only one value when `operator` is 'In' or 'NotIn' for node field selector";
+            errors.push(FieldError::required(format!("{path}.values"), why));
+        }
+        other => {
+            let field = format!("{path}.operator");
+            errors.push(FieldError::invalid(
+                field,
+                other,
+                "not a valid selector operator",
+            ));
+        }
+    }
+    if one["key"].str() != "metadata.name" {
+        let field = format!("{path}.key");
+        let why = "not a valid field selector key";
+        return errors.push(FieldError::invalid(field, one["key"].str(), why));
+    }
+    for (at, value) in values.iter().enumerate() {
+        syntax(
+            errors,
+            &format!("{path}.values[{at}]"),
+            value.str(),
+            dns1123_subdomain,
+        );
     }
 }
 
@@ -229,11 +324,18 @@ fn pod_term(errors: &mut Errors, path: &str, term: &Value) {
         &format!("{path}.namespaceSelector"),
         &term["namespaceSelector"],
     );
-    let field = format!("{path}.topologyKey");
-    if term["topologyKey"].str().is_empty() {
-        errors.push(FieldError::required(field, "can not be empty"));
-    } else {
-        present(errors, &field, &term["topologyKey"]);
-        syntax(errors, &field, term["topologyKey"].str(), qualified_name);
+    for name in term["namespaces"].items() {
+        syntax(
+            errors,
+            &format!("{path}.namespace"),
+            name.str(),
+            dns1123_label,
+        );
     }
+    label_keys(errors, path, term);
+    let (key, field) = (term["topologyKey"].str(), format!("{path}.topologyKey"));
+    if key.is_empty() {
+        errors.push(FieldError::required(&field, "can not be empty"));
+    }
+    syntax(errors, &field, key, qualified_name);
 }

@@ -1,64 +1,144 @@
 //! Validation of a pod's specification as a whole. Upstream counterpart: `ValidatePodSpec`.
 
-use super::{containers, scheduling, volumes};
-use crate::check::{
-    Errors, ip, label_selector, labels, named, one_of, port_or_name, syntax, unique,
-};
+use super::{containers, resources, scheduling, security, volumes};
+use crate::check::{Errors, ip, labels, one_of, syntax};
 use machinery::{FieldError, Value, dns1123_label, dns1123_subdomain};
+use std::collections::{BTreeMap, BTreeSet};
 
-/// Name servers, search domains: limits of the resolver.
+/// Name servers, search domains and their characters: limits of the resolver.
 const NAMESERVERS_MAX: usize = 3;
 const SEARCHES_MAX: usize = 32;
+const SEARCH_CHARACTERS_MAX: usize = 2048;
+/// Longest name a host can have, bytes.
+const HOST_NAME_MAX: usize = 64;
 
 /// A check of a text's syntax.
 type Syntax = fn(&str) -> Vec<String>;
 
-/// Checks a pod template: labels, annotations and specification.
-pub(crate) fn template(errors: &mut Errors, path: &str, template: &Value) {
-    labels(
-        errors,
-        &format!("{path}.metadata.labels"),
-        template.at(&["metadata", "labels"]),
-    );
-    validate_spec(errors, &format!("{path}.spec"), &template["spec"]);
-    if !template
-        .at(&["spec", "ephemeralContainers"])
-        .items()
-        .is_empty()
-    {
-        let why = "ephemeral containers not allowed in pod template";
-        errors.push(FieldError::forbidden(
-            format!("{path}.spec.ephemeralContainers"),
-            why,
-        ));
+/// A pod's specification and what its parts look up in it.
+pub(super) struct Pod<'a> {
+    pub spec: &'a Value,
+    /// The pod's name; empty in templates.
+    pub name: &'a str,
+    /// Whether it is a template's.
+    pub is_template: bool,
+    /// Volumes with nothing wrong, by name.
+    pub volumes: BTreeMap<&'a str, &'a Value>,
+    /// Names of claims for devices.
+    pub claims: BTreeSet<&'a str>,
+}
+
+impl<'a> Pod<'a> {
+    fn new(spec: &'a Value, name: Option<&'a str>) -> Self {
+        let claims = spec["resourceClaims"].items().iter();
+        let claims = claims.map(|claim| claim["name"].str());
+        Self {
+            spec,
+            name: name.unwrap_or_default(),
+            is_template: name.is_none(),
+            volumes: BTreeMap::new(),
+            claims: claims.filter(|name| !name.is_empty()).collect(),
+        }
     }
 }
 
-/// Checks a pod's specification.
-pub(crate) fn validate_spec(errors: &mut Errors, path: &str, spec: &Value) {
-    let volumes = volumes::validate(errors, &format!("{path}.volumes"), spec);
-    containers::validate(errors, path, spec, &volumes);
+/// Checks a pod template: labels, annotations and specification.
+pub(crate) fn template(errors: &mut Errors, path: &str, template: &Value) {
+    let metadata = &template["metadata"];
+    labels(
+        errors,
+        &format!("{path}.metadata.labels"),
+        &metadata["labels"],
+    );
+    let place = format!("{path}.annotations");
+    crate::meta::annotations(errors, &place, &metadata["annotations"]);
+    let spec = &template["spec"];
+    validate(errors, &format!("{path}.spec"), Pod::new(spec, None));
+    if !spec["ephemeralContainers"].items().is_empty() {
+        let why = "ephemeral containers not allowed in pod template";
+        let field = format!("{path}.spec.ephemeralContainers");
+        errors.push(FieldError::forbidden(field, why));
+    }
+}
+
+/// Checks a pod.
+pub(super) fn pod(errors: &mut Errors, pod: &Value) {
+    let spec = &pod["spec"];
+    let name = pod.at(&["metadata", "name"]).str();
+    validate(errors, "spec", Pod::new(spec, Some(name)));
+}
+
+fn validate(errors: &mut Errors, path: &str, mut pod: Pod<'_>) {
+    let spec = pod.spec;
+    pod.volumes = volumes::validate(errors, &format!("{path}.volumes"), &pod);
+    resource_claims(errors, &format!("{path}.resourceClaims"), spec);
+    containers::validate(errors, path, &pod);
+    resources::of_pod(errors, path, &pod);
+    containers::host_network(errors, path, spec);
+    policies(errors, path, spec);
+    security::of_pod(errors, path, spec);
+    scheduling::validate(errors, path, spec);
+    dns(errors, &format!("{path}.dnsConfig"), spec);
+    gates(errors, path, spec);
+    host_users(errors, path, spec);
+    host_name(errors, path, spec);
+    names(errors, path, spec);
+    durations(errors, path, spec);
+    aliases(errors, &format!("{path}.hostAliases"), spec);
+    overhead(errors, &format!("{path}.overhead"), spec);
+    security::system(errors, path, spec);
+}
+
+fn policies(errors: &mut Errors, path: &str, spec: &Value) {
     one_of(
         errors,
         &format!("{path}.restartPolicy"),
         &spec["restartPolicy"],
         &["Always", "OnFailure", "Never"],
     );
-    dns(errors, path, spec);
-    security(errors, path, spec);
-    scheduling::validate(errors, path, spec);
-    names(errors, path, spec);
-    durations(errors, path, spec);
-    for (at, alias) in spec["hostAliases"].items().iter().enumerate() {
-        let path = format!("{path}.hostAliases[{at}]");
-        ip(errors, &format!("{path}.ip"), alias["ip"].str());
-        for (at, name) in alias["hostnames"].items().iter().enumerate() {
-            syntax(
-                errors,
-                &format!("{path}.hostnames[{at}]"),
-                name.str(),
-                dns1123_subdomain,
-            );
+    one_of(
+        errors,
+        &format!("{path}.dnsPolicy"),
+        &spec["dnsPolicy"],
+        &["ClusterFirstWithHostNet", "ClusterFirst", "Default", "None"],
+    );
+    let preemption = &spec["preemptionPolicy"];
+    if !preemption.is_null() {
+        one_of(
+            errors,
+            &format!("{path}.preemptionPolicy"),
+            preemption,
+            &["PreemptLowerPriority", "Never"],
+        );
+    }
+}
+
+fn resource_claims(errors: &mut Errors, path: &str, spec: &Value) {
+    let mut seen = BTreeSet::new();
+    for (at, claim) in spec["resourceClaims"].items().iter().enumerate() {
+        let path = format!("{path}[{at}]");
+        let (name, field) = (claim["name"].str(), format!("{path}.name"));
+        match () {
+            () if name.is_empty() => errors.push(FieldError::required(field, "")),
+            () if !seen.insert(name) => errors.push(FieldError::duplicate(field, name)),
+            () => syntax(errors, &field, name, dns1123_label),
+        }
+        let sources = ["resourceClaimName", "resourceClaimTemplateName"];
+        let given = sources.iter().filter(|source| !claim[**source].is_null());
+        let why = match given.count() {
+            0 => "must specify one of: `resourceClaimName`, `resourceClaimTemplateName`",
+            1 => "",
+            _ => {
+                "at most one of `resourceClaimName` or `resourceClaimTemplateName` may be specified"
+            }
+        };
+        if !why.is_empty() {
+            errors.push(FieldError::invalid(&path, claim, why));
+        }
+        for source in sources {
+            if let Some(name) = claim[source].as_str() {
+                syntax(errors, &format!("{path}.{source}"), name, dns1123_subdomain);
+            }
         }
     }
 }
@@ -67,206 +147,157 @@ fn names(errors: &mut Errors, path: &str, spec: &Value) {
     let optional: [(&str, Syntax); 6] = [
         ("serviceAccountName", dns1123_subdomain),
         ("nodeName", dns1123_subdomain),
-        ("priorityClassName", dns1123_subdomain),
-        ("runtimeClassName", dns1123_subdomain),
         ("hostname", dns1123_label),
         ("subdomain", dns1123_label),
+        ("priorityClassName", dns1123_subdomain),
+        ("runtimeClassName", dns1123_subdomain),
     ];
     for (field, check) in optional {
-        if !spec[field].str().is_empty() {
+        let given = field == "runtimeClassName" && !spec[field].is_null();
+        if given || !spec[field].str().is_empty() {
             syntax(errors, &format!("{path}.{field}"), spec[field].str(), check);
         }
     }
-    let gates = spec["schedulingGates"].items();
-    for (at, gate) in gates.iter().enumerate() {
-        let path = format!("{path}.schedulingGates[{at}]");
-        syntax(errors, &path, gate["name"].str(), machinery::qualified_name);
-    }
-    unique(errors, gates.iter().map(|gate| gate["name"].str()), |at| {
-        format!("{path}.schedulingGates[{at}]")
-    });
+}
+
+fn gates(errors: &mut Errors, path: &str, spec: &Value) {
     for (at, gate) in spec["readinessGates"].items().iter().enumerate() {
         let path = format!("{path}.readinessGates[{at}].conditionType");
-        syntax(
-            errors,
-            &path,
-            gate["conditionType"].str(),
-            machinery::qualified_name,
-        );
+        let name = gate["conditionType"].str();
+        syntax(errors, &path, name, machinery::qualified_name);
     }
+    let mut seen = BTreeSet::new();
+    for (at, gate) in spec["schedulingGates"].items().iter().enumerate() {
+        let (path, name) = (format!("{path}.schedulingGates[{at}]"), gate["name"].str());
+        syntax(errors, &path, name, machinery::qualified_name);
+        if !seen.insert(name) {
+            errors.push(FieldError::duplicate(path, name));
+        }
+    }
+}
+
+/// Users of a pod's own make no sense where it shares the host's processes or network.
+fn host_users(errors: &mut Errors, path: &str, spec: &Value) {
+    if spec["hostUsers"].as_bool() != Some(false) {
+        return;
+    }
+    const WHY: &str = "when `hostUsers` is false";
+    let shared = [
+        ("hostNetwork", "hostNetwork"),
+        ("hostPID", "HostPID"),
+        ("hostIPC", "HostIPC"),
+    ];
+    for (field, shown) in shared {
+        if spec[field].as_bool() == Some(true) {
+            errors.push(FieldError::forbidden(format!("{path}.{shown}"), WHY));
+        }
+    }
+    for list in ["initContainers", "containers", "ephemeralContainers"] {
+        for (at, one) in spec[list].items().iter().enumerate() {
+            if !one["volumeDevices"].items().is_empty() {
+                let field = format!("{path}.{list}[{at}].volumeDevices");
+                errors.push(FieldError::forbidden(field, WHY));
+            }
+        }
+    }
+}
+
+fn host_name(errors: &mut Errors, path: &str, spec: &Value) {
+    let Some(name) = spec["hostnameOverride"].as_str() else {
+        return;
+    };
+    let path = format!("{path}.hostnameOverride");
+    for field in ["setHostnameAsFQDN", "hostNetwork"] {
+        if spec[field].as_bool() == Some(true) {
+            let why = format!("may not be specified when {field} is true");
+            errors.push(FieldError::forbidden(&path, why));
+        }
+    }
+    if name.len() > HOST_NAME_MAX {
+        errors.push(FieldError::too_long(&path, HOST_NAME_MAX));
+    }
+    syntax(errors, &path, name, dns1123_subdomain);
 }
 
 fn durations(errors: &mut Errors, path: &str, spec: &Value) {
+    let limit = i64::from(i32::MAX);
     if let Some(seconds) = spec["activeDeadlineSeconds"].as_i64()
-        && !(1..=i64::from(i32::MAX)).contains(&seconds)
+        && !(1..=limit).contains(&seconds)
     {
-        let why = "must be between 1 and 2147483647, inclusive";
-        errors.push(FieldError::invalid(
-            format!("{path}.activeDeadlineSeconds"),
-            seconds,
-            why,
-        ));
-    }
-    crate::check::none_negative(errors, path, spec, &["terminationGracePeriodSeconds"]);
-    if spec.at(&["os", "name"]).is_null() && !spec["os"].is_null() {
-        errors.push(FieldError::required(format!("{path}.os.name"), ""));
+        let why = format!("must be between 1 and {limit}, inclusive");
+        let field = format!("{path}.activeDeadlineSeconds");
+        errors.push(FieldError::invalid(field, seconds, why));
     }
 }
 
+fn aliases(errors: &mut Errors, path: &str, spec: &Value) {
+    for (at, alias) in spec["hostAliases"].items().iter().enumerate() {
+        let path = format!("{path}[{at}]");
+        ip(errors, &format!("{path}.ip"), alias["ip"].str());
+        for (at, name) in alias["hostnames"].items().iter().enumerate() {
+            let field = format!("{path}.hostnames[{at}]");
+            syntax(errors, &field, name.str(), dns1123_subdomain);
+        }
+    }
+}
+
+fn overhead(errors: &mut Errors, path: &str, spec: &Value) {
+    resources::resource_list(errors, path, &spec["overhead"]);
+}
+
 fn dns(errors: &mut Errors, path: &str, spec: &Value) {
-    one_of(
-        errors,
-        &format!("{path}.dnsPolicy"),
-        &spec["dnsPolicy"],
-        &["ClusterFirstWithHostNet", "ClusterFirst", "Default", "None"],
-    );
-    let (config, path) = (&spec["dnsConfig"], format!("{path}.dnsConfig"));
+    let config = &spec["dnsConfig"];
     let servers = config["nameservers"].items();
-    if spec["dnsPolicy"].str() == "None" && servers.is_empty() {
-        let why = "must provide at least one DNS nameserver when `dnsPolicy` is None";
-        let field = if config.is_null() {
-            path.clone()
-        } else {
-            format!("{path}.nameservers")
-        };
-        errors.push(FieldError::required(field, why));
+    if spec["dnsPolicy"].str() == "None" {
+        if config.is_null() {
+            let why = "must provide `dnsConfig` when `dnsPolicy` is None";
+            return errors.push(FieldError::required(path, why));
+        }
+        if servers.is_empty() {
+            let why = "must provide at least one DNS nameserver when `dnsPolicy` is None";
+            return errors.push(FieldError::required(format!("{path}.nameservers"), why));
+        }
     }
     if servers.len() > NAMESERVERS_MAX {
         let why = format!("must not have more than {NAMESERVERS_MAX} nameservers");
-        errors.push(FieldError::invalid(
-            format!("{path}.nameservers"),
-            &config["nameservers"],
-            why,
-        ));
+        let field = format!("{path}.nameservers");
+        errors.push(FieldError::invalid(field, &config["nameservers"], why));
     }
     for (at, server) in servers.iter().enumerate() {
         ip(errors, &format!("{path}.nameservers[{at}]"), server.str());
     }
-    let searches = config["searches"].items();
-    if searches.len() > SEARCHES_MAX {
-        let why = format!("must not have more than {SEARCHES_MAX} search paths");
-        errors.push(FieldError::invalid(
-            format!("{path}.searches"),
-            &config["searches"],
-            why,
-        ));
-    }
+    searches(errors, &format!("{path}.searches"), &config["searches"]);
     for (at, option) in config["options"].items().iter().enumerate() {
         if option["name"].str().is_empty() {
-            errors.push(FieldError::required(
-                format!("{path}.options[{at}]"),
-                "must not be empty",
-            ));
+            let field = format!("{path}.options[{at}]");
+            errors.push(FieldError::required(field, "must not be empty"));
         }
     }
 }
 
-fn security(errors: &mut Errors, path: &str, spec: &Value) {
-    let (context, path) = (&spec["securityContext"], format!("{path}.securityContext"));
-    for field in ["runAsUser", "runAsGroup", "fsGroup"] {
-        user_id(errors, &format!("{path}.{field}"), &context[field]);
+fn searches(errors: &mut Errors, path: &str, list: &Value) {
+    let searches = list.items();
+    if searches.len() > SEARCHES_MAX {
+        let why = format!("must not have more than {SEARCHES_MAX} search paths");
+        errors.push(FieldError::invalid(path, list, why));
     }
-    for (at, group) in context["supplementalGroups"].items().iter().enumerate() {
-        user_id(errors, &format!("{path}.supplementalGroups[{at}]"), group);
-    }
-    if spec["shareProcessNamespace"].as_bool() == Some(true)
-        && spec["hostPID"].as_bool() == Some(true)
-    {
-        let why = "ShareProcessNamespace and HostPID cannot both be enabled";
-        errors.push(FieldError::invalid(
-            format!("{path}.shareProcessNamespace"),
-            true,
-            why,
-        ));
-    }
-    let policies = &["OnRootMismatch", "Always"];
-    crate::check::one_of_if_set(
-        errors,
-        &format!("{path}.fsGroupChangePolicy"),
-        &context["fsGroupChangePolicy"],
-        policies,
-    );
-    containers::seccomp(
-        errors,
-        &format!("{path}.seccompProfile"),
-        &context["seccompProfile"],
-    );
-    let sysctls = context["sysctls"].items();
-    for (at, sysctl) in sysctls.iter().enumerate() {
-        named(
-            errors,
-            &format!("{path}.sysctls[{at}].name"),
-            sysctl["name"].str(),
-            |_| Vec::new(),
+    let characters: usize = searches.iter().map(|one| one.str().len() + 1).sum();
+    if characters > SEARCH_CHARACTERS_MAX + 1 {
+        let why = format!(
+            "must not have more than {SEARCH_CHARACTERS_MAX} characters (including spaces) in the search list"
         );
+        errors.push(FieldError::invalid(path, list, why));
     }
-    unique(errors, sysctls.iter().map(|one| one["name"].str()), |at| {
-        format!("{path}.sysctls[{at}].name")
-    });
-}
-
-/// A user or group number.
-pub(super) fn user_id(errors: &mut Errors, path: &str, value: &Value) {
-    if let Some(id) = value.as_i64()
-        && !(0..=i64::from(i32::MAX)).contains(&id)
-    {
-        errors.push(FieldError::invalid(
-            path,
-            id,
-            "must be between 0 and 2147483647, inclusive",
-        ));
-    }
-}
-
-/// An action of a probe or of the life cycle: exactly one.
-pub(super) fn handler(errors: &mut Errors, path: &str, handler: &Value) {
-    let mut found = 0;
-    for action in ["exec", "httpGet", "tcpSocket", "grpc", "sleep"] {
-        if handler[action].is_null() {
-            continue;
-        }
-        let path = format!("{path}.{action}");
-        found += 1;
-        if found > 1 {
-            errors.push(FieldError::forbidden(
-                path,
-                "may not specify more than 1 handler type",
-            ));
-            continue;
-        }
-        one_action(errors, &path, action, &handler[action]);
-    }
-    if found == 0 {
-        errors.push(FieldError::required(path, "must specify a handler type"));
-    }
-}
-
-fn one_action(errors: &mut Errors, path: &str, action: &str, value: &Value) {
-    match action {
-        "exec" if value["command"].items().is_empty() => {
-            errors.push(FieldError::required(format!("{path}.command"), ""));
-        }
-        "httpGet" => {
-            crate::check::present(errors, &format!("{path}.path"), &value["path"]);
-            port_or_name(errors, &format!("{path}.port"), &value["port"]);
-            one_of(
+    for (at, search) in searches.iter().enumerate() {
+        let text = search.str();
+        if text != "." {
+            let text = text.strip_suffix('.').unwrap_or(text);
+            syntax(
                 errors,
-                &format!("{path}.scheme"),
-                &value["scheme"],
-                &["HTTP", "HTTPS"],
+                &format!("{path}[{at}]"),
+                text,
+                crate::check::underscored,
             );
         }
-        "tcpSocket" => port_or_name(errors, &format!("{path}.port"), &value["port"]),
-        "grpc" => crate::check::port(
-            errors,
-            &format!("{path}.port"),
-            value["port"].as_i64().unwrap_or(0),
-        ),
-        _ => {}
     }
-}
-
-/// Selector check shared with scheduling.
-pub(super) fn selector(errors: &mut Errors, path: &str, selector: &Value) {
-    label_selector(errors, path, selector);
 }

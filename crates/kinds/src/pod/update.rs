@@ -2,45 +2,43 @@
 
 use crate::check::Errors;
 use machinery::{FieldError, Value};
+use std::ops::ControlFlow;
 
 const FROZEN: &str = "pod updates may not change fields other than `spec.containers[*].image`,`spec.initContainers[*].image`,`spec.activeDeadlineSeconds`,`spec.tolerations` (only additions to existing tolerations),`spec.terminationGracePeriodSeconds` (allow it to be set to 1 if it was previously negative)";
 
 pub(super) fn validate(new: &Value, old: &Value) -> Errors {
     let mut errors = Errors::new();
     let (new, old) = (&new["spec"], &old["spec"]);
-    counts(&mut errors, new, old);
-    if !errors.is_empty() {
-        return errors;
-    }
-    deadline(&mut errors, new, old);
-    tolerations(&mut errors, new, old);
-    let gates = || new["schedulingGates"].items().iter();
-    if let Some(added) = gates().find(|gate| !old["schedulingGates"].items().contains(gate)) {
-        let why = format!(
-            "only deletion is allowed, but found new scheduling gate '{}'",
-            added["name"].str()
-        );
-        errors.push(FieldError::forbidden("spec.schedulingGates", why));
-    }
-    if thawed(new, old) != thawed(old, old) {
-        errors.push(FieldError::forbidden("spec", FROZEN));
-    }
-    errors
-}
-
-fn counts(errors: &mut Errors, new: &Value, old: &Value) {
     for (list, what) in [
         ("containers", "containers"),
-        ("initContainers", "init containers"),
+        ("initContainers", "containers"),
     ] {
         if new[list].items().len() != old[list].items().len() {
             let why = format!("pod updates may not add or remove {what}");
             errors.push(FieldError::forbidden(format!("spec.{list}"), why));
+            return errors;
         }
     }
+    if deadline(&mut errors, new, old).is_break() {
+        return errors;
+    }
+    tolerations(&mut errors, new, old);
+    gates(&mut errors, new, old);
+    if new == old {
+        return errors;
+    }
+    let mut thawed = thawed(new, old);
+    if !old["schedulingGates"].items().is_empty() {
+        narrowed(&mut errors, &mut thawed, old);
+    }
+    if thawed != *old {
+        let why = format!("{FROZEN}\n{}", crate::diff::unified(old, &thawed));
+        errors.push(FieldError::forbidden("spec", why));
+    }
+    errors
 }
 
-fn deadline(errors: &mut Errors, new: &Value, old: &Value) {
+fn deadline(errors: &mut Errors, new: &Value, old: &Value) -> ControlFlow<()> {
     const FIELD: &str = "spec.activeDeadlineSeconds";
     let (new, old) = (
         new["activeDeadlineSeconds"].as_i64(),
@@ -48,8 +46,9 @@ fn deadline(errors: &mut Errors, new: &Value, old: &Value) {
     );
     match (new, old) {
         (Some(new), Some(old)) if new > old => {
-            let why = format!("must be less than or equal to previous value ({old})");
+            let why = "must be less than or equal to previous value";
             errors.push(FieldError::invalid(FIELD, new, why));
+            return ControlFlow::Break(());
         }
         (None, Some(_)) => {
             let why = "must not update from a positive integer to nil value";
@@ -57,6 +56,7 @@ fn deadline(errors: &mut Errors, new: &Value, old: &Value) {
         }
         _ => {}
     }
+    ControlFlow::Continue(())
 }
 
 /// Tolerations may be added, and how long one holds may change.
@@ -67,13 +67,22 @@ fn tolerations(errors: &mut Errors, new: &Value, old: &Value) {
         bare
     };
     let kept: Vec<_> = new["tolerations"].items().iter().map(bare).collect();
-    if old["tolerations"]
-        .items()
-        .iter()
-        .any(|one| !kept.contains(&bare(one)))
-    {
+    let mut before = old["tolerations"].items().iter();
+    if before.any(|one| !kept.contains(&bare(one))) {
         let why = "existing toleration can not be modified except its tolerationSeconds";
         errors.push(FieldError::forbidden("spec.tolerations", why));
+    }
+}
+
+fn gates(errors: &mut Errors, new: &Value, old: &Value) {
+    let known = old["schedulingGates"].items();
+    for (at, gate) in new["schedulingGates"].items().iter().enumerate() {
+        if !known.contains(gate) {
+            let name = gate["name"].str();
+            let why = format!("only deletion is allowed, but found new scheduling gate '{name}'");
+            let field = format!("spec.schedulingGates[{at}].name");
+            errors.push(FieldError::forbidden(field, why));
+        }
     }
 }
 
@@ -81,31 +90,70 @@ fn tolerations(errors: &mut Errors, new: &Value, old: &Value) {
 fn thawed(spec: &Value, old: &Value) -> Value {
     let mut thawed = spec.clone();
     for field in ["activeDeadlineSeconds", "tolerations", "schedulingGates"] {
-        thawed.make_object().remove(field);
+        crate::keep(&mut thawed, old, field);
     }
-    // A pod that is held at a gate may still be narrowed to fewer nodes.
-    if !old["schedulingGates"].items().is_empty() {
-        thawed.make_object().remove("nodeSelector");
-        thawed.remove_at(&["affinity", "nodeAffinity"]);
-        if thawed["affinity"]
-            .as_object()
-            .is_none_or(|map| map.is_empty())
-        {
-            thawed.make_object().remove("affinity");
-        }
-    }
-    let negative = old["terminationGracePeriodSeconds"]
-        .as_i64()
-        .is_some_and(|seconds| seconds < 0);
-    if negative && spec["terminationGracePeriodSeconds"].as_i64() == Some(1) {
-        thawed["terminationGracePeriodSeconds"] = old["terminationGracePeriodSeconds"].clone();
+    let grace = |spec: &Value| spec["terminationGracePeriodSeconds"].as_i64();
+    if grace(old).is_some_and(|seconds| seconds < 0) && grace(spec) == Some(1) {
+        crate::keep(&mut thawed, old, "terminationGracePeriodSeconds");
     }
     for list in ["containers", "initContainers"] {
-        if let Some(containers) = thawed.get_mut(list).and_then(Value::as_array_mut) {
-            for container in containers {
-                container.make_object().remove("image");
-            }
+        let containers = thawed.get_mut(list).and_then(Value::as_array_mut);
+        let before = old[list].items();
+        for (container, before) in containers.into_iter().flatten().zip(before) {
+            container["image"] = before["image"].clone();
         }
     }
     thawed
+}
+
+/// A pod that is held at a gate may still be narrowed to fewer nodes.
+fn narrowed(errors: &mut Errors, thawed: &mut Value, old: &Value) {
+    let (chosen, before) = (&thawed["nodeSelector"], &old["nodeSelector"]);
+    if before
+        .entries()
+        .any(|(key, value)| chosen.get(key) != Some(value))
+    {
+        let why = "only additions to spec.nodeSelector are allowed (no mutations or deletions)";
+        errors.push(FieldError::invalid("spec.nodeSelector", chosen, why));
+    }
+    crate::keep(thawed, old, "nodeSelector");
+    let (new_affinity, old_affinity) = (
+        thawed.at(&["affinity", "nodeAffinity"]).clone(),
+        old.at(&["affinity", "nodeAffinity"]),
+    );
+    node_terms(errors, &new_affinity, old_affinity);
+    match old_affinity {
+        Value::Null => drop(thawed.remove_at(&["affinity", "nodeAffinity"])),
+        known => thawed.set_at(&["affinity", "nodeAffinity"], known),
+    }
+    if old["affinity"].is_null() && thawed["affinity"].entries().next().is_none() {
+        thawed.make_object().remove("affinity");
+    }
+}
+
+fn node_terms(errors: &mut Errors, new: &Value, old: &Value) {
+    const REQUIRED: &str = "requiredDuringSchedulingIgnoredDuringExecution";
+    let path = format!("spec.affinity.nodeAffinity.{REQUIRED}.nodeSelectorTerms");
+    let terms = |affinity: &Value| affinity.at(&[REQUIRED, "nodeSelectorTerms"]).clone();
+    let (new, old) = (terms(new), terms(old));
+    let (after, before) = (new.items(), old.items());
+    if before.is_empty() {
+        return;
+    }
+    if after.len() != before.len() {
+        let why = "no additions/deletions to non-empty NodeSelectorTerms list are allowed";
+        return errors.push(FieldError::invalid(path, new, why));
+    }
+    for (at, (after, before)) in after.iter().zip(before).enumerate() {
+        let lists = ["matchExpressions", "matchFields"];
+        let grown = lists
+            .iter()
+            .all(|list| after[*list].items().starts_with(before[*list].items()));
+        let was_empty = lists.iter().all(|list| before[*list].items().is_empty());
+        let is_empty = lists.iter().all(|list| after[*list].items().is_empty());
+        if !grown || was_empty && !is_empty {
+            let why = "only additions are allowed (no mutations or deletions)";
+            errors.push(FieldError::invalid(format!("{path}[{at}]"), after, why));
+        }
+    }
 }

@@ -1,40 +1,114 @@
 //! Validation of a pod's volumes. Upstream counterpart: `ValidateVolumes`.
 
-use super::containers::relative;
-use crate::check::{Errors, config_key, named, one_of_if_set, present, quantity};
-use machinery::{FieldError, Value, dns1123_label};
-use std::collections::BTreeSet;
+use super::{
+    env,
+    mounts::{descending, file_path, mode, no_backsteps},
+    spec::Pod,
+};
+use crate::check::{Errors, is_empty, present, syntax, text_of};
+use machinery::{FieldError, Quantity, Value, dns1123_label, dns1123_subdomain};
+use std::collections::{BTreeMap, BTreeSet};
 
-/// Checks volumes and returns their names.
-pub(super) fn validate<'a>(errors: &mut Errors, path: &str, spec: &'a Value) -> BTreeSet<&'a str> {
-    let mut names = BTreeSet::new();
-    for (at, volume) in spec["volumes"].items().iter().enumerate() {
-        let path = format!("{path}[{at}]");
-        let name = volume["name"].str();
-        named(errors, &format!("{path}.name"), name, dns1123_label);
-        if !name.is_empty() && !names.insert(name) {
-            errors.push(FieldError::duplicate(format!("{path}.name"), name));
-        }
+/// Sources in the order upstream looks at them.
+const SOURCES: [&str; 30] = [
+    "emptyDir",
+    "hostPath",
+    "gitRepo",
+    "gcePersistentDisk",
+    "awsElasticBlockStore",
+    "secret",
+    "nfs",
+    "iscsi",
+    "glusterfs",
+    "flocker",
+    "persistentVolumeClaim",
+    "rbd",
+    "cinder",
+    "cephfs",
+    "quobyte",
+    "downwardAPI",
+    "fc",
+    "flexVolume",
+    "configMap",
+    "azureFile",
+    "vsphereVolume",
+    "photonPersistentDisk",
+    "portworxVolume",
+    "azureDisk",
+    "storageos",
+    "projected",
+    "scaleIO",
+    "csi",
+    "ephemeral",
+    "image",
+];
+
+/// Fields of a pod that a file can show.
+const SHOWN: [&str; 5] = [
+    "metadata.annotations",
+    "metadata.labels",
+    "metadata.name",
+    "metadata.namespace",
+    "metadata.uid",
+];
+
+/// Ten minutes: tokens that live shorter are refused.
+const TOKEN_SECONDS_MIN: i64 = 600;
+const TOKEN_SECONDS_MAX: i64 = 1 << 32;
+
+/// Checks volumes and returns those with nothing wrong by name.
+pub(super) fn validate<'a>(
+    errors: &mut Errors,
+    path: &str,
+    pod: &Pod<'a>,
+) -> BTreeMap<&'a str, &'a Value> {
+    let mut good = BTreeMap::new();
+    let volumes = pod.spec["volumes"].items();
+    for (at, volume) in volumes.iter().enumerate() {
+        let (path, before) = (format!("{path}[{at}]"), errors.len());
         sources(errors, &path, volume);
+        let (name, field) = (volume["name"].str(), format!("{path}.name"));
+        crate::check::named(errors, &field, name, dns1123_label);
+        if good.contains_key(name) {
+            errors.push(FieldError::duplicate(field, name));
+        }
+        if errors.len() == before {
+            good.insert(name, volume);
+        }
+        own_claim(errors, &path, volume, pod);
     }
-    names
+    good
+}
+
+/// A claim made for this pod alone is not named by another of its volumes.
+fn own_claim(errors: &mut Errors, path: &str, volume: &Value, pod: &Pod<'_>) {
+    let claim = volume.at(&["persistentVolumeClaim", "claimName"]).str();
+    let Some(name) = claim
+        .strip_prefix(pod.name)
+        .and_then(|rest| rest.strip_prefix('-'))
+    else {
+        return;
+    };
+    let volumes = pod.spec["volumes"].items().iter();
+    let mut made = volumes.filter(|one| !one["ephemeral"].is_null());
+    if !pod.name.is_empty() && made.any(|one| one["name"].str() == name) {
+        let field = format!("{path}.persistentVolumeClaim.claimName");
+        let why = "must not reference a PVC that gets created for an ephemeral volume";
+        errors.push(FieldError::invalid(field, claim, why));
+    }
 }
 
 fn sources(errors: &mut Errors, path: &str, volume: &Value) {
-    let given = volume
-        .entries()
-        .filter(|(key, value)| *key != "name" && !value.is_null());
+    let given = SOURCES.iter().filter(|kind| !volume[**kind].is_null());
     let mut count = 0;
-    for (kind, source) in given {
-        let path = format!("{path}.{kind}");
+    for kind in given {
+        let source = &volume[*kind];
         count += 1;
         if count > 1 {
-            errors.push(FieldError::forbidden(
-                path,
-                "may not specify more than 1 volume type",
-            ));
+            let why = "may not specify more than 1 volume type";
+            errors.push(FieldError::forbidden(format!("{path}.{kind}"), why));
         } else {
-            one(errors, &path, kind, source);
+            one(errors, &format!("{path}.{}", shown(kind)), kind, source);
         }
     }
     if count == 0 {
@@ -42,12 +116,23 @@ fn sources(errors: &mut Errors, path: &str, volume: &Value) {
     }
 }
 
+/// The name upstream gives a source in its paths.
+fn shown(kind: &str) -> &str {
+    match kind {
+        "gcePersistentDisk" => "persistentDisk",
+        _ => kind,
+    }
+}
+
 fn one(errors: &mut Errors, path: &str, kind: &str, source: &Value) {
     match kind {
-        "emptyDir" if !source["sizeLimit"].is_null() => {
-            quantity(errors, &format!("{path}.sizeLimit"), &source["sizeLimit"]);
+        "emptyDir" => {
+            let size = text_of(&source["sizeLimit"]).parse::<Quantity>();
+            if size.is_ok_and(Quantity::is_negative) {
+                let why = "SizeLimit field must be a valid resource quantity";
+                errors.push(FieldError::forbidden(format!("{path}.sizeLimit"), why));
+            }
         }
-        "hostPath" => host_path(errors, path, source),
         "secret" => {
             present(errors, &format!("{path}.secretName"), &source["secretName"]);
             files(errors, path, source);
@@ -56,56 +141,159 @@ fn one(errors: &mut Errors, path: &str, kind: &str, source: &Value) {
             present(errors, &format!("{path}.name"), &source["name"]);
             files(errors, path, source);
         }
-        "persistentVolumeClaim" => {
-            present(errors, &format!("{path}.claimName"), &source["claimName"]);
-        }
-        "nfs" => {
-            present(errors, &format!("{path}.server"), &source["server"]);
-            present(errors, &format!("{path}.path"), &source["path"]);
-        }
-        "csi" => present(errors, &format!("{path}.driver"), &source["driver"]),
+        "csi" => csi(errors, path, source),
         "projected" => projected(errors, path, source),
         "downwardAPI" => downward(errors, path, source),
-        "image" => present(errors, &format!("{path}.reference"), &source["reference"]),
-        "ephemeral" if source["volumeClaimTemplate"].is_null() => {
-            errors.push(FieldError::required(
-                format!("{path}.volumeClaimTemplate"),
-                "",
-            ));
+        "image" => image(errors, path, source),
+        "ephemeral" => ephemeral(errors, path, &source["volumeClaimTemplate"]),
+        _ => plain(errors, path, kind, source),
+    }
+}
+
+/// Fields that a source cannot do without.
+const NEEDED: &[(&str, &[&str])] = &[
+    ("gitRepo", &["repository"]),
+    ("gcePersistentDisk", &["pdName"]),
+    ("awsElasticBlockStore", &["volumeID"]),
+    ("hostPath", &["path"]),
+    ("nfs", &["server", "path"]),
+    ("iscsi", &["targetPortal", "iqn"]),
+    ("glusterfs", &["endpoints", "path"]),
+    ("persistentVolumeClaim", &["claimName"]),
+    ("rbd", &["monitors", "image"]),
+    ("cinder", &["volumeID"]),
+    ("cephfs", &["monitors"]),
+    ("quobyte", &["registry", "volume"]),
+    ("flexVolume", &["driver"]),
+    ("azureFile", &["secretName", "shareName"]),
+    ("vsphereVolume", &["volumePath"]),
+    ("photonPersistentDisk", &["pdID"]),
+    ("portworxVolume", &["volumeID"]),
+    ("azureDisk", &["diskName", "diskURI"]),
+    ("scaleIO", &["gateway", "system", "volumeName"]),
+    ("local", &["path"]),
+];
+
+/// A source that pods and persistent volumes have in common.
+pub(crate) fn plain(errors: &mut Errors, path: &str, kind: &str, source: &Value) {
+    let needed = NEEDED.iter().find(|(name, _)| *name == kind);
+    for field in needed.into_iter().flat_map(|(_, fields)| fields.iter()) {
+        if is_empty(&source[*field]) {
+            errors.push(FieldError::required(format!("{path}.{field}"), ""));
+        }
+    }
+    let text = |field: &str| source[field].str();
+    match kind {
+        "hostPath" => {
+            let field = format!("{path}.path");
+            if !text("path").is_empty() {
+                no_backsteps(errors, &field, text("path"));
+                host_path_type(errors, &format!("{path}.type"), text("type"));
+            }
+        }
+        "nfs" if !text("path").starts_with('/') => {
+            let (field, why) = (format!("{path}.path"), "must be an absolute path");
+            errors.push(FieldError::invalid(field, text("path"), why));
+        }
+        "gitRepo" => descending(errors, &format!("{path}.directory"), text("directory")),
+        "gcePersistentDisk" | "awsElasticBlockStore" => {
+            let number = source["partition"].as_i64().unwrap_or(0);
+            if !(0..=255).contains(&number) {
+                let field = format!("{path}.partition");
+                let why = "must be between 1 and 255, inclusive";
+                errors.push(FieldError::invalid(field, number, why));
+            }
+        }
+        "iscsi" => iscsi(errors, path, source),
+        "fc" => {
+            let names = ["targetWWNs", "wwids"].map(|field| source[field].items().is_empty());
+            if names[0] == names[1] {
+                let why = "must specify either targetWWNs or wwids, but not both";
+                errors.push(FieldError::required(format!("{path}.targetWWNs"), why));
+            }
         }
         _ => {}
     }
 }
 
-fn host_path(errors: &mut Errors, path: &str, source: &Value) {
-    const TYPES: [&str; 7] = [
-        "DirectoryOrCreate",
-        "Directory",
-        "FileOrCreate",
-        "File",
-        "Socket",
-        "CharDevice",
+fn host_path_type(errors: &mut Errors, path: &str, kind: &str) {
+    const TYPES: [&str; 8] = [
+        "",
         "BlockDevice",
+        "CharDevice",
+        "Directory",
+        "DirectoryOrCreate",
+        "File",
+        "FileOrCreate",
+        "Socket",
     ];
-    let target = source["path"].str();
-    present(errors, &format!("{path}.path"), &source["path"]);
-    if target.split('/').any(|part| part == "..") {
-        errors.push(FieldError::invalid(
-            format!("{path}.path"),
-            target,
-            "must not contain '..'",
-        ));
+    if !TYPES.contains(&kind) {
+        errors.push(FieldError::not_supported(path, kind, &TYPES));
     }
-    one_of_if_set(errors, &format!("{path}.type"), &source["type"], &TYPES);
 }
 
-fn mode(errors: &mut Errors, path: &str, value: &Value) {
-    if let Some(mode) = value.as_i64()
-        && !(0..=0o777).contains(&mode)
-    {
-        let why = "must be a number between 0 and 0777 (octal), both inclusive";
-        errors.push(FieldError::invalid(path, mode, why));
+fn iscsi(errors: &mut Errors, path: &str, source: &Value) {
+    let (name, field) = (source["iqn"].str(), format!("{path}.iqn"));
+    let known = ["iqn", "eui", "naa"];
+    if !name.is_empty() && !known.iter().any(|prefix| name.starts_with(prefix)) {
+        let why = "must be valid format starting with iqn, eui, or naa";
+        errors.push(FieldError::invalid(field, name, why));
     }
+    let unit = source["lun"].as_i64().unwrap_or(0);
+    if !(0..=255).contains(&unit) {
+        let why = "must be between 0 and 255, inclusive";
+        errors.push(FieldError::invalid(format!("{path}.lun"), unit, why));
+    }
+}
+
+fn csi(errors: &mut Errors, path: &str, source: &Value) {
+    driver_name(errors, &format!("{path}.driver"), source["driver"].str());
+    let secret = &source["nodePublishSecretRef"];
+    if !secret.is_null() {
+        match secret["name"].str() {
+            "" => {
+                let field = format!("{path}.nodePublishSecretRef.name");
+                errors.push(FieldError::required(field, ""));
+            }
+            name => syntax(errors, &format!("{path}.name"), name, dns1123_subdomain),
+        }
+    }
+}
+
+/// The name of a CSI driver.
+pub(crate) fn driver_name(errors: &mut Errors, path: &str, name: &str) {
+    const LENGTH_MAX: usize = 63;
+    if name.is_empty() {
+        return errors.push(FieldError::required(path, ""));
+    }
+    if name.len() > LENGTH_MAX {
+        errors.push(FieldError::too_long(path, LENGTH_MAX));
+    }
+    let complaints = dns1123_subdomain(&name.to_ascii_lowercase()).into_iter();
+    errors.extend(complaints.map(|why| FieldError::invalid(path, name, why)));
+}
+
+fn image(errors: &mut Errors, path: &str, source: &Value) {
+    present(errors, &format!("{path}.reference"), &source["reference"]);
+    let policy = format!("{path}.pullPolicy");
+    let known = &["Always", "IfNotPresent", "Never"];
+    crate::check::one_of(errors, &policy, &source["pullPolicy"], known);
+}
+
+fn ephemeral(errors: &mut Errors, path: &str, template: &Value) {
+    let path = format!("{path}.volumeClaimTemplate");
+    if template.is_null() {
+        return errors.push(FieldError::required(path, ""));
+    }
+    let metadata = &template["metadata"];
+    let own = metadata.entries().filter(|(key, value)| {
+        !matches!(key.as_str(), "labels" | "annotations") && !is_empty(value)
+    });
+    for (field, _) in own {
+        let field = format!("{path}.metadata.{field}");
+        errors.push(FieldError::forbidden(field, "cannot be set"));
+    }
+    crate::volume::claim_spec(errors, &format!("{path}.spec"), &template["spec"]);
 }
 
 fn files(errors: &mut Errors, path: &str, source: &Value) {
@@ -115,17 +303,15 @@ fn files(errors: &mut Errors, path: &str, source: &Value) {
         &source["defaultMode"],
     );
     for (at, item) in source["items"].items().iter().enumerate() {
-        let path = format!("{path}.items[{at}]");
-        named(
-            errors,
-            &format!("{path}.key"),
-            item["key"].str(),
-            config_key,
-        );
-        present(errors, &format!("{path}.path"), &item["path"]);
-        relative(errors, &format!("{path}.path"), item["path"].str());
-        mode(errors, &format!("{path}.mode"), &item["mode"]);
+        key_to_path(errors, &format!("{path}.items[{at}]"), item);
     }
+}
+
+fn key_to_path(errors: &mut Errors, path: &str, item: &Value) {
+    present(errors, &format!("{path}.key"), &item["key"]);
+    present(errors, &format!("{path}.path"), &item["path"]);
+    file_path(errors, &format!("{path}.path"), item["path"].str());
+    mode(errors, &format!("{path}.mode"), &item["mode"]);
 }
 
 fn projected(errors: &mut Errors, path: &str, source: &Value) {
@@ -134,46 +320,117 @@ fn projected(errors: &mut Errors, path: &str, source: &Value) {
         &format!("{path}.defaultMode"),
         &source["defaultMode"],
     );
+    let mut taken = BTreeSet::new();
     for (at, one) in source["sources"].items().iter().enumerate() {
-        let path = format!("{path}.sources[{at}]");
+        let place = format!("{path}.sources[{at}]");
         for kind in ["secret", "configMap"] {
-            if !one[kind].is_null() {
-                present(errors, &format!("{path}.{kind}.name"), &one[kind]["name"]);
-                files(errors, &format!("{path}.{kind}"), &one[kind]);
-            }
+            projected_keys(
+                errors,
+                (path, &format!("{place}.{kind}")),
+                &one[kind],
+                &mut taken,
+            );
         }
-        let token = &one["serviceAccountToken"];
-        if !token.is_null() {
-            token_projection(errors, &format!("{path}.serviceAccountToken"), token);
+        projected_fields(errors, (path, &place), &one["downwardAPI"], &mut taken);
+        token(errors, (path, &place), &one["serviceAccountToken"]);
+        if one.entries().filter(|(_, value)| !value.is_null()).count() > 1 {
+            let why = "may not specify more than 1 volume type per source";
+            errors.push(FieldError::forbidden(place, why));
         }
-        downward(errors, &format!("{path}.downwardAPI"), &one["downwardAPI"]);
     }
 }
 
-/// Ten minutes: tokens that live shorter are refused.
-const TOKEN_SECONDS_MIN: i64 = 600;
+const CONFLICT: &str = "conflicting duplicate paths";
 
-fn token_projection(errors: &mut Errors, path: &str, token: &Value) {
-    if token["expirationSeconds"]
-        .as_i64()
-        .is_some_and(|seconds| seconds < TOKEN_SECONDS_MIN)
-    {
-        let field = format!("{path}.expirationSeconds");
-        let why = "may not specify a duration less than 10 minutes";
-        errors.push(FieldError::invalid(field, &token["expirationSeconds"], why));
+fn projected_keys<'a>(
+    errors: &mut Errors,
+    (volume, path): (&str, &str),
+    source: &'a Value,
+    taken: &mut BTreeSet<&'a str>,
+) {
+    if source.is_null() {
+        return;
     }
-    present(errors, &format!("{path}.path"), &token["path"]);
+    present(errors, &format!("{path}.name"), &source["name"]);
+    for (at, item) in source["items"].items().iter().enumerate() {
+        key_to_path(errors, &format!("{path}.items[{at}]"), item);
+        let target = item["path"].str();
+        if !target.is_empty() && !taken.insert(target) {
+            errors.push(FieldError::invalid(volume, source["name"].str(), CONFLICT));
+        }
+    }
+}
+
+fn projected_fields<'a>(
+    errors: &mut Errors,
+    (volume, place): (&str, &str),
+    source: &'a Value,
+    taken: &mut BTreeSet<&'a str>,
+) {
+    let path = format!("{place}.downwardAPI");
+    for item in source["items"].items() {
+        field_file(errors, &path, item);
+        let target = item["path"].str();
+        if !target.is_empty() && !taken.insert(target) {
+            errors.push(FieldError::invalid(volume, target, CONFLICT));
+        }
+    }
+}
+
+fn token(errors: &mut Errors, (volume, place): (&str, &str), source: &Value) {
+    if source.is_null() {
+        return;
+    }
+    let seconds = source["expirationSeconds"]
+        .as_i64()
+        .unwrap_or(TOKEN_SECONDS_MIN);
+    let why = match seconds {
+        ..TOKEN_SECONDS_MIN => "may not specify a duration less than 10 minutes",
+        TOKEN_SECONDS_MAX.. if seconds > TOKEN_SECONDS_MAX => {
+            "may not specify a duration larger than 2^32 seconds"
+        }
+        _ => "",
+    };
+    if !why.is_empty() {
+        let field = format!("{place}.serviceAccountToken.expirationSeconds");
+        errors.push(FieldError::invalid(field, seconds, why));
+    }
+    // Upstream speaks of the volume's path here, not of the source's.
+    let (target, field) = (source["path"].str(), format!("{volume}.path"));
+    if target.is_empty() {
+        errors.push(FieldError::required(field, ""));
+    } else {
+        file_path(errors, &field, target);
+    }
 }
 
 fn downward(errors: &mut Errors, path: &str, source: &Value) {
-    for (at, item) in source["items"].items().iter().enumerate() {
-        let path = format!("{path}.items[{at}]");
-        present(errors, &format!("{path}.path"), &item["path"]);
-        relative(errors, &format!("{path}.path"), item["path"].str());
-        mode(errors, &format!("{path}.mode"), &item["mode"]);
-        if item["fieldRef"].is_null() && item["resourceFieldRef"].is_null() {
-            let why = "one of fieldRef and resourceFieldRef is required";
-            errors.push(FieldError::required(path, why));
-        }
+    mode(
+        errors,
+        &format!("{path}.defaultMode"),
+        &source["defaultMode"],
+    );
+    for item in source["items"].items() {
+        field_file(errors, path, item);
     }
+}
+
+/// A file that shows a field; upstream names no item in its paths.
+fn field_file(errors: &mut Errors, path: &str, item: &Value) {
+    present(errors, &format!("{path}.path"), &item["path"]);
+    file_path(errors, &format!("{path}.path"), item["path"].str());
+    let (field, resource) = (&item["fieldRef"], &item["resourceFieldRef"]);
+    if !field.is_null() {
+        env::field(errors, &format!("{path}.fieldRef"), field, &SHOWN);
+        if !resource.is_null() {
+            let why = "fieldRef and resourceFieldRef can not be specified simultaneously";
+            errors.push(FieldError::invalid(path, "resource", why));
+        }
+    } else if !resource.is_null() {
+        env::resource(errors, &format!("{path}.resourceFieldRef"), resource, true);
+    } else {
+        let why = "one of fieldRef and resourceFieldRef is required";
+        errors.push(FieldError::required(path, why));
+    }
+    mode(errors, &format!("{path}.mode"), &item["mode"]);
 }
