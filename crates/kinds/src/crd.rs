@@ -7,7 +7,7 @@ use crate::{
     Cells, Column, Columns, Kind, Path, ScalePaths, Strategy, SubKind, Subresource, Verbs,
     check::Errors, webhooks,
 };
-use machinery::{FieldError, GroupVersionKind, Ref, SmolStr, Value, format_smolstr};
+use machinery::{FieldError, GroupVersionKind, Object, Ref, SmolStr, Value, format_smolstr};
 use schema::compile_stored_crd_schema;
 use std::sync::Arc;
 
@@ -23,6 +23,23 @@ pub fn kinds_of_crd(crd: Ref<'_>) -> Result<Vec<Kind>, Vec<FieldError>> {
         if version["served"].as_bool() == Some(true) {
             kinds.push(kind_of(spec, version)?);
         }
+    }
+    Ok(kinds)
+}
+
+/// As [`kinds_of_crd`], with kinds that know where their texts stand.
+///
+/// # Errors
+/// As there.
+pub fn kinds_of_definition(definition: &Arc<Object>) -> Result<Vec<Kind>, Vec<FieldError>> {
+    let mut kinds = kinds_of_crd(definition.root())?;
+    for kind in &mut kinds {
+        let version = kind.gvk.version.clone();
+        let schema = Arc::get_mut(&mut kind.type_ref.schema).expect("nobody has it yet");
+        schema.source = Some(schema::Source {
+            definition: definition.clone(),
+            version,
+        });
     }
     Ok(kinds)
 }

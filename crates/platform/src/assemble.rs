@@ -82,7 +82,8 @@ pub async fn assemble(
         .await
         .map_err(AssembleError::Store)?;
     let builtin = Catalogue::builtin();
-    let catalogue = custom::catalogue(&builtin, &store.snapshot());
+    let mut compiled = custom::Compiled::default();
+    let catalogue = compiled.start(&builtin, &store.snapshot());
     let door = Door::new(DoorConfig {
         world: world.clone(),
         store: store.clone(),
@@ -91,7 +92,7 @@ pub async fn assemble(
         webhooks: Some(admission::webhooks::Webhooks::new(config.callout, None)),
         tokens: config.tokens,
     });
-    custom::follow(&door, builtin).map_err(AssembleError::Start)?;
+    custom::follow(&door, builtin, compiled).map_err(AssembleError::Start)?;
     bootstrap(&door, config.bootstrap).await?;
     let services =
         ServiceNet::start(&door, &config.cluster_domain).map_err(AssembleError::Start)?;
