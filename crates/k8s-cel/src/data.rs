@@ -245,6 +245,16 @@ fn identity(item: &Val, kind: &ListKind) -> String {
     text
 }
 
+/// What tells an item of a keyed list apart, as text.
+pub(crate) fn key_of(item: &Value, kind: &ListKind) -> String {
+    let ListKind::Map(keys) = kind else {
+        return String::new();
+    };
+    keys.iter()
+        .map(|key| format!("{:?}\u{0}", item[key.as_str()]))
+        .collect()
+}
+
 /// Equality of lists that are sets or keyed; `None` for plain ones.
 pub(crate) fn equal_by_kind(a: &List, b: &List) -> Option<bool> {
     let List::Data(data) = a else {

@@ -481,6 +481,14 @@ impl Coster<'_> {
                 };
                 (size.scaled(PER_CHARACTER).plus(all), Some(result))
             }
+            "strings_quote" => {
+                let size = self.size_or_unknown(&args[0]);
+                let result = Estimate {
+                    min: size.min.wrapping_add(2),
+                    max: size.max.wrapping_mul(2).wrapping_add(2),
+                };
+                (size.scaled(PER_CHARACTER).plus(all), Some(result))
+            }
             "bytes_to_string" => {
                 let size = self.size_or_unknown(&args[0]);
                 let result = Estimate {

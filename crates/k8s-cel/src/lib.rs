@@ -13,6 +13,7 @@ mod estimate;
 mod eval;
 mod library;
 mod plan;
+pub mod rules;
 mod syntax;
 mod time;
 mod types;

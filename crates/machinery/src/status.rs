@@ -518,9 +518,9 @@ impl FieldError {
     }
 
     fn shows_value(&self) -> bool {
-        use FieldErrorKind::{Forbidden, Internal, Required, TooLong};
+        use FieldErrorKind::{Duplicate, Forbidden, Internal, Invalid, Required, TooLong};
         // Rules of custom resources do not show whole objects and lists.
-        let omitted = self.kind == FieldErrorKind::Invalid && self.value.is_null();
+        let omitted = matches!(self.kind, Invalid | Duplicate) && self.value.is_null();
         !omitted && !matches!(self.kind, Required | Forbidden | TooLong | Internal)
     }
 
