@@ -14,6 +14,7 @@ use machinery::{FieldError, LabelSelector, Object, Value, flat, format_smolstr};
 pub(crate) const PARTS: &[Part] = &[
     Part {
         strategy: Strategy {
+            warnings: crate::warnings::template,
             validate: deployment,
             is_checked: true,
             validate_update: selector_is_fixed,
@@ -50,6 +51,7 @@ pub(crate) const PARTS: &[Part] = &[
     },
     Part {
         strategy: Strategy {
+            warnings: crate::warnings::template,
             validate: replica_set,
             is_checked: true,
             validate_update: selector_is_fixed,
@@ -62,6 +64,7 @@ pub(crate) const PARTS: &[Part] = &[
     },
     Part {
         strategy: Strategy {
+            warnings: crate::warnings::template,
             validate: |o| {
                 let mut errors = Errors::new();
                 none_negative(
@@ -84,6 +87,7 @@ pub(crate) const PARTS: &[Part] = &[
     },
     Part {
         strategy: Strategy {
+            warnings: crate::warnings::template,
             validate: stateful_set,
             is_checked: true,
             validate_update: stateful_set_update,
@@ -98,6 +102,7 @@ pub(crate) const PARTS: &[Part] = &[
     },
     Part {
         strategy: Strategy {
+            warnings: crate::warnings::template,
             validate: daemon_set,
             is_checked: true,
             validate_update: selector_is_fixed,
@@ -177,6 +182,8 @@ pub(crate) const PARTS: &[Part] = &[
     },
     Part {
         strategy: Strategy {
+            warnings: crate::warnings::template,
+            shows_deleted: true,
             validate: |o| {
                 let mut errors = Errors::new();
                 pod::template(&mut errors, "template", &o["template"]);

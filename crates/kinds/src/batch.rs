@@ -13,6 +13,7 @@ use machinery::{FieldError, Object, Ref, Value, human_duration, parse_time};
 pub(crate) const PARTS: &[Part] = &[
     Part {
         strategy: Strategy {
+            warnings: crate::warnings::template,
             prepare_create: generate_selector,
             validate: |job| {
                 let mut errors = Errors::new();
@@ -39,6 +40,7 @@ pub(crate) const PARTS: &[Part] = &[
     },
     Part {
         strategy: Strategy {
+            warnings: crate::warnings::template,
             name_check: cron_name,
             validate: cron_job,
             ..Strategy::MANAGED

@@ -40,6 +40,7 @@ pub(crate) const PARTS: &[Part] = &[
     },
     Part {
         strategy: Strategy {
+            shows_deleted: true,
             name_check: dns1123_label,
             has_status: true,
             prepare_create: |o| {

@@ -33,6 +33,7 @@ mod service;
 mod strategy;
 mod subresource;
 mod volume;
+mod warnings;
 mod webhooks;
 
 pub use catalogue::*;

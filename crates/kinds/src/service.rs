@@ -47,6 +47,13 @@ pub(crate) const PARTS: &[Part] = &[
     Part {
         strategy: Strategy {
             has_generation: true,
+            prepare_create: |o| {
+                // The old field can only be kept, not given.
+                let endpoints = o.get_mut("endpoints").and_then(Value::as_array_mut);
+                for endpoint in endpoints.into_iter().flatten() {
+                    endpoint.make_object().remove("deprecatedTopology");
+                }
+            },
             validate: slice,
             validate_update: slice_update,
             ..Strategy::PLAIN

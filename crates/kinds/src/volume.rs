@@ -20,6 +20,25 @@ const MODES: [&str; 4] = [
 pub(crate) const PARTS: &[Part] = &[
     Part {
         strategy: Strategy {
+            shows_deleted: true,
+            validate: attributes_class,
+            validate_update: |new, old| {
+                let fields = ["driverName", "parameters"].into_iter();
+                let changed = fields.filter(|field| new[*field] != old[*field]);
+                let refuse = |field| {
+                    let why = format!("updates to {field} are forbidden.");
+                    FieldError::forbidden(field, why)
+                };
+                changed.map(refuse).collect()
+            },
+            ..Strategy::PLAIN
+        },
+        heads: &["Name", "DriverName", "Age"],
+        row: Some(|o, now| vec![name(o), text(o, "driverName"), age(o, now)]),
+        ..Part::plain(crate::VOLUME_ATTRIBUTES_CLASSES)
+    },
+    Part {
+        strategy: Strategy {
             has_status: true,
             prepare_create: |o| o["status"] = machinery::json!({"phase": "Pending"}),
             validate: volume,
@@ -68,6 +87,7 @@ pub(crate) const PARTS: &[Part] = &[
     },
     Part {
         strategy: Strategy {
+            shows_deleted: true,
             validate: |o| {
                 let mut errors = Errors::new();
                 check::present(&mut errors, "provisioner", &o["provisioner"]);
@@ -102,6 +122,7 @@ pub(crate) const PARTS: &[Part] = &[
     },
     Part {
         strategy: Strategy {
+            shows_deleted: true,
             has_status: true,
             ..Strategy::PLAIN
         },
@@ -120,6 +141,7 @@ pub(crate) const PARTS: &[Part] = &[
     },
     Part {
         strategy: Strategy {
+            shows_deleted: true,
             has_generation: true,
             ..Strategy::PLAIN
         },
@@ -164,6 +186,10 @@ pub(crate) const PARTS: &[Part] = &[
         ..Part::plain(crate::CSI_DRIVERS)
     },
     Part {
+        strategy: Strategy {
+            shows_deleted: true,
+            ..Strategy::PLAIN
+        },
         heads: &["Name", "Drivers:integer", "Age"],
         row: Some(|o, now| {
             vec![
@@ -631,6 +657,23 @@ fn class_update(new: &Value, old: &Value) -> Errors {
         "volumeBindingMode",
     ] {
         immutable(&mut errors, field, &new[field], &old[field]);
+    }
+    errors
+}
+
+fn attributes_class(o: &Value) -> Errors {
+    let mut errors = Errors::new();
+    driver_name(&mut errors, "driverName", o["driverName"].str());
+    if is_empty(&o["parameters"]) {
+        let why = "must contain at least one key/value pair";
+        errors.push(FieldError::required("parameters", why));
+    }
+    if o["parameters"].get("").is_some() {
+        errors.push(FieldError::invalid(
+            "parameters",
+            "",
+            "field can not be empty.",
+        ));
     }
     errors
 }

@@ -58,7 +58,9 @@ impl Door {
             }
             // Kinds that upstream returns whole when removed are those with a deletion of their own.
             Ended::Removed
-                if (kind.strategy.default_deletion_grace)(&object.root().to_value()).is_some() =>
+                if kind.strategy.shows_deleted
+                    || (kind.strategy.default_deletion_grace)(&object.root().to_value())
+                        .is_some() =>
             {
                 let shown = self.to_requested(&object, &kind).await?;
                 context.reply(Answer::Object(kind, shown))

@@ -29,6 +29,7 @@ pub(crate) const PART: Part = Part {
         has_status: true,
         has_generation: true,
         validate_create,
+        warnings: crate::warnings::pod,
         is_checked: true,
         prepare_create: |pod| {
             let class = qos_class(pod);
