@@ -191,7 +191,9 @@ impl<'a> Data<'a> {
         match &self.decl.shape {
             DeclShape::Object(_) => {
                 let field = self.decl.field(name)?;
-                Some(view(self.source.get(&field.json)?, &field.decl))
+                let found = self.source.get(&field.json)?;
+                // Null is as good as absent where fields are declared.
+                (found.shape() != Shape::Null).then(|| view(found, &field.decl))
             }
             DeclShape::Map(value) => Some(view(self.source.get(name)?, value)),
             _ => Some(view(self.source.get(name)?, Decl::any())),

@@ -227,3 +227,60 @@ fn constants_are_free_where_kubernetes_works_them_out() {
         assert_eq!(budget.spent, cost, "{source}");
     }
 }
+
+fn block(of: &str) -> (schema::TypeRef, machinery::Value) {
+    let mut lines = of.lines();
+    let mut part = |name: &str| {
+        let line = lines.next().and_then(|line| line.strip_prefix(name));
+        line.unwrap_or_default().to_owned()
+    };
+    let (properties, object) = (part("schema "), part("object "));
+    let text = format!(r#"{{"type":"object","properties":{properties}}}"#);
+    let written: machinery::Value = serde_json::from_str(&text).expect("JSON");
+    let of = schema::compile_crd_schema(&written, "schema").expect("a structural schema");
+    (of, serde_json::from_str(&object).expect("JSON"))
+}
+
+#[test]
+fn costs_over_data_are_upstreams() {
+    let text = include_str!("stability.txt");
+    let text = text.lines().filter(|line| !line.starts_with('#'));
+    let text: Vec<&str> = text.collect();
+    let text = text.join("\n");
+    let mut wrong = Vec::new();
+    for part in text
+        .split("\nschema ")
+        .map(|part| part.trim_start_matches("schema "))
+    {
+        let part = format!("schema {part}");
+        let (of, object) = block(&part);
+        let decl = k8s_cel::Decl::of(&of, "self", true).expect("a type");
+        let environment = Environment::base().with_variable("self", decl.ty());
+        for line in part.lines().skip(2) {
+            count += 1;
+            let (cost, source) = line.split_once(' ').expect("a cost and an expression");
+            let program = environment
+                .compile(source)
+                .unwrap_or_else(|errors| panic!("{}", join(&errors)));
+            let bindings = Bindings::new().with("self", Val::tree(&object, &decl).expect("seen"));
+            let mut budget = Budget::default();
+            let found = program.evaluate(&bindings, &mut budget);
+            if found != Ok(Val::Bool(true)) || budget.spent.to_string() != cost {
+                wrong.push(format!(
+                    "{source}: {}, wanted {cost}; {found:?}",
+                    budget.spent
+                ));
+            }
+        }
+    }
+    assert!(count > 130, "{count} costs");
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+}
+
+#[test]
+fn compiled_things_can_be_shared() {
+    fn shared<T: Send + Sync>() {}
+    shared::<k8s_cel::Program>();
+    shared::<k8s_cel::Environment>();
+    shared::<k8s_cel::rules::Rules>();
+}

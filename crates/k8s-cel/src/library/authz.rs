@@ -99,7 +99,7 @@ pub(crate) const TABLE: &[Row] = &[
 ];
 
 /// Who answers.
-pub trait Authorizer {
+pub trait Authorizer: Send + Sync {
     /// Decides.
     fn authorize(&self, check: &AuthorizationCheck) -> Verdict;
 }

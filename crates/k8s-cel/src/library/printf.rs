@@ -199,7 +199,7 @@ fn special(number: f64) -> &'static str {
     }
 }
 
-/// `1.052033\u{202f}\u{d7}\u{202f}10\u{2070}\u{b3}`: the printer for American English writes powers of ten.
+/// `1.052033\u{d7}10\u{2070}\u{b3}`: the printer for American English writes powers of ten.
 fn scientific(number: f64, precision: usize) -> String {
     if !number.is_finite() {
         return special(number).into();
@@ -217,7 +217,7 @@ fn scientific(number: f64, precision: usize) -> String {
         })
         .collect();
     let sign = if power < 0 { "\u{207b}" } else { "" };
-    format!("{digits}\u{202f}\u{d7}\u{202f}10{sign}{raised}")
+    format!("{digits}\u{d7}10{sign}{raised}")
 }
 
 fn based(clause: char, number: u64) -> String {
