@@ -1,4 +1,5 @@
 //! Which type every node has, and which function every call means.
+//! One file: the checker is one recursion over one set of substitutions.
 //!
 //! Upstream counterpart: cel-go's `checker`.
 

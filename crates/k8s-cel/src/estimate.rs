@@ -1,4 +1,5 @@
 //! What an expression costs at least and at most, before there is data.
+//! One file: the estimate is one recursion, and reads beside upstream's.
 //!
 //! Upstream counterpart: cel-go's `checker/cost.go` and the estimates of
 //! `k8s.io/apiserver/pkg/cel/library/cost.go`.

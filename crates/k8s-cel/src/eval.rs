@@ -1,4 +1,5 @@
 //! Running a plan over values, counting what it costs.
+//! One file: each step is a few lines over the same frame.
 //!
 //! Upstream counterpart: cel-go's `interpreter`.
 

@@ -307,27 +307,12 @@ impl Planner<'_> {
         if let Some(step) = self.in_place(expr, name, &overloads) {
             return step;
         }
-        if self.optimize && overloads.first().is_some_and(|first| first.id == "in_list") {
-            if let [_, Step::Const(Val::List(list))] = &args[..] {
-                let constants = list.to_vec()?;
-                let simple = |val: &Val| {
-                    matches!(
-                        val,
-                        Val::Bool(_)
-                            | Val::Int(_)
-                            | Val::Uint(_)
-                            | Val::Double(_)
-                            | Val::String(_)
-                            | Val::Null
-                    )
-                };
-                if constants.is_empty() {
-                    return Ok(Step::Const(Val::Bool(false)));
-                }
-                if constants.iter().all(simple) {
-                    let mut args = args;
-                    return Ok(Step::InConstants(Box::new((args.remove(0), constants))));
-                }
+        let is_in = overloads.first().is_some_and(|first| first.id == "in_list");
+        let mut args = args;
+        if self.optimize && is_in {
+            match in_constants(args)? {
+                Ok(step) => return Ok(step),
+                Err(same) => args = same,
             }
         }
         let dynamic = overloads.len() != 1 || self.has_dynamic(expr);
@@ -463,6 +448,28 @@ impl Planner<'_> {
             result,
         })))
     }
+}
+
+/// Membership in a list of simple constants; anything else is given back.
+fn in_constants(mut args: Vec<Step>) -> Result<Result<Step, Vec<Step>>, EvalError> {
+    let Some(Step::Const(Val::List(list))) = args.get(1) else {
+        return Ok(Err(args));
+    };
+    let constants = list.to_vec()?;
+    let simple = |val: &Val| {
+        matches!(
+            val,
+            Val::Bool(_) | Val::Int(_) | Val::Uint(_) | Val::Double(_) | Val::String(_) | Val::Null
+        )
+    };
+    if constants.is_empty() {
+        return Ok(Ok(Step::Const(Val::Bool(false))));
+    }
+    if !constants.iter().all(simple) {
+        return Ok(Err(args));
+    }
+    let pair = (args.remove(0), constants);
+    Ok(Ok(Step::InConstants(Box::new(pair))))
 }
 
 fn value(literal: &Literal) -> Val<'static> {

@@ -1,4 +1,5 @@
 //! Values while an expression runs.
+//! One file: every operation matches over the same variants.
 //!
 //! Upstream counterpart: cel-go's `common/types`.
 

@@ -247,7 +247,7 @@ fn costs_over_data_are_upstreams() {
     let text = text.lines().filter(|line| !line.starts_with('#'));
     let text: Vec<&str> = text.collect();
     let text = text.join("\n");
-    let mut wrong = Vec::new();
+    let (mut wrong, mut count) = (Vec::new(), 0);
     for part in text
         .split("\nschema ")
         .map(|part| part.trim_start_matches("schema "))

@@ -32,7 +32,9 @@ pub fn check(of: &TypeRef, path: &str) -> Vec<FieldError> {
     let mut errors = check.written;
     errors.extend(check.compiled);
     if check.total > VERSION_LIMIT {
-        check.expensive.sort_by(|a, b| b.1.cmp(&a.1));
+        check
+            .expensive
+            .sort_by_key(|rule| std::cmp::Reverse(rule.1));
         for (path, _) in check.expensive.into_iter().take(NAMED) {
             let why = "contributed to estimated rule cost total exceeding cost limit for entire OpenAPIv3 schema";
             errors.push(FieldError::forbidden(path, why));
