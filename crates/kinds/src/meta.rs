@@ -18,7 +18,7 @@ pub(crate) fn validate(object: &Value, kind: &Kind) -> Errors {
     if kind.stored {
         names(&mut errors, metadata, kind);
     }
-    common(&mut errors, metadata);
+    common(&mut errors, metadata, kind);
     errors
 }
 
@@ -57,11 +57,11 @@ fn names(errors: &mut Errors, metadata: &Value, kind: &Kind) {
     }
 }
 
-fn common(errors: &mut Errors, metadata: &Value) {
+fn common(errors: &mut Errors, metadata: &Value, kind: &Kind) {
     labels(errors, "metadata.labels", &metadata["labels"]);
     annotations(errors, "metadata.annotations", &metadata["annotations"]);
     owners(errors, metadata["ownerReferences"].items());
-    finalizers(errors, metadata["finalizers"].items());
+    finalizers(errors, metadata["finalizers"].items(), kind);
 }
 
 /// Keys of annotations, and their size together.
@@ -118,13 +118,20 @@ fn owners(errors: &mut Errors, owners: &[Value]) {
     }
 }
 
-fn finalizers(errors: &mut Errors, finalizers: &[Value]) {
+/// Kinds of the core and its sisters want finalizers qualified; definitions, their kinds and
+/// aggregation have the generic rule alone.
+fn wants_qualified(kind: &Kind) -> bool {
+    let generic = ["apiextensions.k8s.io", "apiregistration.k8s.io"];
+    !kind.custom && !generic.contains(&kind.gvk.group.as_str())
+}
+
+fn finalizers(errors: &mut Errors, finalizers: &[Value], kind: &Kind) {
     const PATH: &str = "metadata.finalizers";
     for (at, finalizer) in finalizers.iter().enumerate() {
         let (name, before) = (finalizer.str(), errors.len());
         syntax(errors, PATH, name, qualified_name);
         let standard = matches!(name, "kubernetes" | "orphan" | "foregroundDeletion");
-        if errors.len() > before || !name.contains('/') && !standard {
+        if wants_qualified(kind) && (errors.len() > before || !name.contains('/') && !standard) {
             let why = "name is neither a standard finalizer name nor is it fully qualified";
             errors.push(FieldError::invalid(format!("{PATH}[{at}]"), name, why));
         }
@@ -140,7 +147,7 @@ fn finalizers(errors: &mut Errors, finalizers: &[Value]) {
     }
 }
 
-pub(crate) fn validate_update(new: &Value, old: &Value, _kind: &Kind) -> Errors {
+pub(crate) fn validate_update(new: &Value, old: &Value, kind: &Kind) -> Errors {
     let mut errors = Errors::new();
     let (new, old) = (&new["metadata"], &old["metadata"]);
     for field in [
@@ -162,7 +169,7 @@ pub(crate) fn validate_update(new: &Value, old: &Value, _kind: &Kind) -> Errors 
     if !old["deletionTimestamp"].is_null() {
         added_finalizers(&mut errors, new, old);
     }
-    common(&mut errors, new);
+    common(&mut errors, new, kind);
     errors
 }
 
