@@ -139,6 +139,8 @@ pub struct Kind {
     pub storage_version_hash: SmolStr,
     /// Whether a CRD made it.
     pub custom: bool,
+    /// Validation rules of a custom kind, compiled when the first object of it is written.
+    pub rules: Arc<OnceLock<Option<Rules>>>,
     /// Whether objects are stored at all (not: reviews, bindings, component statuses).
     pub stored: bool,
     /// Warning sent with every answer in this version.
@@ -271,11 +273,15 @@ impl Kind {
             keep(new.object_value("metadata"), &old["metadata"], "generation");
             return;
         }
-        let changed = self.wants_differ(new, old);
-        new.set_at(
-            &["metadata", "generation"],
-            generation.unwrap_or(0).max(0) + i64::from(changed),
-        );
+        // A deployment's annotations go down to what it makes.
+        let noted = |object: &'_ Value| object.at(&["metadata", "annotations"]).clone();
+        let passed_on = self.storage == crate::DEPLOYMENTS && noted(new) != noted(old);
+        let changed = passed_on || self.wants_differ(new, old);
+        let count = generation.unwrap_or(0).max(0) + i64::from(changed);
+        match count {
+            0 => drop(new.remove_at(&["metadata", "generation"])),
+            _ => new.set_at(&["metadata", "generation"], count),
+        }
     }
 
     /// Whether anything but metadata and status differs.
@@ -301,6 +307,7 @@ impl Kind {
         if self.custom {
             errors.extend((self.strategy.validate)(new));
             errors.extend(schema::validate_update(new, old, &self.type_ref));
+            self.follow_rules(new, Some(old), &mut errors);
         } else {
             errors.extend(self.validate_body(new));
         }
@@ -313,14 +320,27 @@ impl Kind {
         errors.extend((self.strategy.validate_status_update)(new, old));
         if self.custom {
             errors.extend(schema::validate_update(new, old, &self.type_ref));
+            self.follow_rules(new, Some(old), &mut errors);
         }
         errors
+    }
+
+    /// Evaluates a custom kind's rules, unless the object is not of the shape they rely on.
+    fn follow_rules(&self, new: &Value, old: Option<&Value>, errors: &mut Vec<FieldError>) {
+        let rules = self.rules.get_or_init(|| Rules::compile(&self.type_ref));
+        let Some(rules) = rules else { return };
+        if errors.iter().any(|error| BLOCKING.contains(&error.kind)) {
+            errors.push(FieldError::invalid("<nil>", Value::Null, UNCHECKED));
+            return;
+        }
+        errors.extend(rules.validate(new, old).errors);
     }
 
     fn validate_body(&self, object: &Value) -> Vec<FieldError> {
         let mut errors = (self.strategy.validate)(object);
         if self.custom {
             errors.extend(schema::validate(object, &self.type_ref));
+            self.follow_rules(object, None, &mut errors);
         } else if !self.strategy.is_checked {
             required::validate(object, &self.type_ref, &mut errors);
         }

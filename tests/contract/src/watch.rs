@@ -28,6 +28,13 @@ impl Watch {
         }
         panic!("the watch ended before what was awaited: {seen:?}");
     }
+
+    /// The next event that came whole; none after the stream's end, however it ended.
+    pub fn next_or_end(&mut self) -> Option<Value> {
+        let mut line = String::new();
+        self.0.read_line(&mut line).ok()?;
+        serde_json::from_str(line.strip_suffix('\n')?).ok()
+    }
 }
 
 impl Iterator for Watch {

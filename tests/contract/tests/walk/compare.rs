@@ -1,4 +1,5 @@
-//! Comparing trees: where two differ, and whether one holds all that another says.
+//! Comparing trees: where two differ, and whether one holds all that another says. Null is
+//! nothing.
 
 use serde_json::Value;
 
@@ -36,12 +37,15 @@ fn difference(path: &str, left: &Value, right: &Value, partly: bool) -> Option<S
         (Value::Object(a), Value::Object(b)) => {
             let found = a.iter().find_map(|(key, value)| {
                 let other = b.get(key).unwrap_or(&Value::Null);
-                if other.is_null() && partly && hollow(value) {
+                if other.is_null() && (value.is_null() || partly && hollow(value)) {
                     return None;
                 }
                 difference(&format!("{path}.{key}"), value, other, partly)
             });
-            let more = || b.keys().find(|key| !partly && !a.contains_key(*key));
+            let more = || {
+                b.keys()
+                    .find(|key| !partly && !a.contains_key(*key) && !b[*key].is_null())
+            };
             found.or_else(|| {
                 more().map(|key| format!("{path}.{key} is only on the right: {}", b[key]))
             })
@@ -50,7 +54,19 @@ fn difference(path: &str, left: &Value, right: &Value, partly: bool) -> Option<S
             let mut pairs = a.iter().zip(b).enumerate();
             pairs.find_map(|(at, (a, b))| difference(&format!("{path}[{at}]"), a, b, partly))
         }
+        // Controllers may add to a list what is theirs.
+        (Value::Array(a), Value::Array(b)) if partly => {
+            let lost = |one: &&Value| {
+                b.iter()
+                    .all(|other| difference("", one, other, true).is_some())
+            };
+            a.iter()
+                .find(lost)
+                .map(|one| format!("{path}: {one} is not in {right}"))
+        }
         _ if left == right => None,
+        // One number can be written as 0 and 0.0.
+        (Value::Number(a), Value::Number(b)) if a.as_f64() == b.as_f64() => None,
         _ => Some(format!("{path}: {left} against {right}")),
     }
 }

@@ -1,7 +1,6 @@
 //! Refusals: strangers, unknown and repeated fields, wrong options.
 
 use crate::{
-    NAMESPACE,
     compare::{Outcome, ensure},
     walk::{JSON, Step, Walk, YAML, refused, told},
 };
@@ -64,7 +63,7 @@ fn sentence(walk: &Walk<'_>, verb: &str, below: &str, named: bool) -> String {
         dotted
     };
     let place = match (resource.namespaced, resource.plural.as_str()) {
-        (true, _) => format!("in the namespace {NAMESPACE:?}"),
+        (true, _) => format!("in the namespace {:?}", walk.namespace()),
         (false, "namespaces") if named => format!("in the namespace {name:?}"),
         _ => "at the cluster scope".to_owned(),
     };
@@ -233,11 +232,9 @@ fn wrong_version(walk: &mut Walk<'_>) -> Outcome {
     let mut object = walk.object(5);
     object["apiVersion"] = json!("walk.example.com/v1");
     let answer = walk.send("POST", &walk.base(), JSON, &object);
-    refused(
-        &answer,
-        400,
-        "the API version in the data (walk.example.com/v1) does not match the expected API version",
-    )
+    let kind = &walk.resource.kind;
+    let wanted = format!("no kind {kind:?} is registered for version \"walk.example.com/v1\"");
+    refused(&answer, 400, &wanted)
 }
 
 fn wrong_name(walk: &mut Walk<'_>) -> Outcome {
@@ -254,11 +251,17 @@ fn unnamed(walk: &mut Walk<'_>) -> Outcome {
         .expect("metadata")
         .remove("name");
     let answer = walk.send("POST", &walk.base(), JSON, &object);
-    refused(
-        &answer,
-        422,
-        "metadata.name: Required value: name or generateName is required",
-    )?;
+    match walk.resource.plural.as_str() {
+        // Upstream gives an address before it looks, and a limit a name of its own.
+        "services" | "limitranges" => return Ok(()),
+        _ => {}
+    }
+    let why = "metadata.name: Required value: name or generateName is required";
+    refused(&answer, 422, why)?;
+    if walk.resource.group == "events.k8s.io" {
+        // It is stored as core's.
+        return Ok(());
+    }
     let text = String::from_utf8_lossy(&answer.body).into_owned();
     let head = format!("{}.{}", walk.resource.kind, walk.resource.group);
     let head = head.trim_end_matches('.');
@@ -271,7 +274,8 @@ fn unnamed(walk: &mut Walk<'_>) -> Outcome {
 fn unselectable(walk: &mut Walk<'_>) -> Outcome {
     let path = format!("{}?fieldSelector=walk%3Dx", walk.base());
     let answer = walk.call("GET", &path, &[], b"");
-    refused(&answer, 400, "field label not supported: walk")
+    refused(&answer, 400, "field label not supported")
+        .or_else(|_| refused(&answer, 400, "field label \"walk\" not supported"))
         .or_else(|_| refused(&answer, 400, "\"walk\" is not a known field selector"))
 }
 

@@ -1,7 +1,7 @@
 //! One resource's walk: its objects, its requests, and the order of its steps.
 
 use crate::{
-    Failure, NAMESPACE,
+    APART, Failure, NAMESPACE,
     compare::{Outcome, ensure},
     delete,
     discovery::Resource,
@@ -92,8 +92,16 @@ impl<'a> Walk<'a> {
             _ => format!("/apis/{}", resource.group_version),
         };
         match resource.namespaced {
-            true => format!("{root}/namespaces/{NAMESPACE}/{}", resource.plural),
+            true => format!("{root}/namespaces/{}/{}", self.namespace(), resource.plural),
             false => format!("{root}/{}", resource.plural),
+        }
+    }
+
+    /// The namespace of its objects: what would limit the others has its own.
+    pub fn namespace(&self) -> &'static str {
+        match self.resource.plural.as_str() {
+            "limitranges" | "resourcequotas" => APART,
+            _ => NAMESPACE,
         }
     }
 

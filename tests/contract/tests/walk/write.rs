@@ -53,6 +53,7 @@ const COUNTED: &[&str] = &[
     "resourceslices",
     "priorityclasses",
     "customresourcedefinitions",
+    "csidrivers",
 ];
 
 /// The entry of a manager.
@@ -64,6 +65,10 @@ fn entry<'a>(object: &'a Value, manager: &str, operation: &str) -> Option<&'a Va
 }
 
 fn managers(walk: &mut Walk<'_>) -> Outcome {
+    // Of a request for a certificate nothing belongs to who made it.
+    if walk.resource.plural == "certificatesigningrequests" {
+        return Ok(());
+    }
     let path = walk.path(0);
     let before = walk.get(&path)?;
     let one = entry(&before, "walk-one", "Update").ok_or("the creating manager has no entry")?;
@@ -100,13 +105,19 @@ fn generation(walk: &mut Walk<'_>) -> Outcome {
     if !COUNTED.contains(&walk.resource.plural.as_str()) {
         return ensure(after.is_null(), || format!("counts: {after}"));
     }
-    let more = i64::from(change.get("metadata").is_none() || change.get("spec").is_some());
-    let wanted = before.as_i64().map(|number| number + more);
+    // A driver's changes count and not its making; a class starts at one and stays there.
+    let plural = walk.resource.plural.as_str();
+    let counts = !matches!(plural, "priorityclasses");
+    let more = i64::from(counts)
+        * i64::from(change.get("metadata").is_none() || change.get("spec").is_some());
+    let from = before.as_i64().or((plural == "csidrivers").then_some(0));
+    let wanted = from.map(|number| number + more);
     let said = || format!("{before}, {noted} after an annotation, {after} after a change");
-    ensure(
-        before == noted && wanted.is_some() && after.as_i64() == wanted,
-        said,
-    )
+    // Annotations of a deployment count, for they go down to what it makes.
+    let also = i64::from(plural == "deployments");
+    let wanted = wanted.map(|number| number + also);
+    let kept = before.as_i64().map(|number| number + also) == noted.as_i64();
+    ensure(kept && wanted.is_some() && after.as_i64() == wanted, said)
 }
 
 fn update(walk: &mut Walk<'_>) -> Outcome {
