@@ -167,6 +167,8 @@ pub struct ContainerConfig {
     pub limits: CgroupLimits,
     /// `oom_score_adj` to set.
     pub oom_score_adj: i32,
+    /// Whether the end of the log is the termination message of a failure that left none.
+    pub log_speaks: bool,
 }
 
 /// Container security settings, already merged from pod and container.

@@ -58,17 +58,30 @@ pub fn requests(pod: &Object) -> Amounts {
     sum
 }
 
-fn ports(pod: &Object) -> Vec<(String, i64)> {
+/// A port of the node that a container claims: protocol, number, address (empty for all).
+type HostPort = (String, i64, String);
+
+fn ports(pod: &Object) -> Vec<HostPort> {
     let containers = pod.at("spec.containers").items();
     let all = containers.flat_map(|container| container.get("ports").items());
+    let address = |port: Ref<'_>| match port.get("hostIP").str() {
+        "0.0.0.0" | "::" => String::new(),
+        one => one.to_owned(),
+    };
     all.filter(|port| port.get("hostPort").i64() > 0)
         .map(|port| {
             (
                 port.get("protocol").as_str().unwrap_or("TCP").into(),
                 port.get("hostPort").i64(),
+                address(port),
             )
         })
         .collect()
+}
+
+fn conflict(one: &HostPort, other: &HostPort) -> bool {
+    let shared = one.2.is_empty() || other.2.is_empty() || one.2 == other.2;
+    (&one.0, one.1) == (&other.0, other.1) && shared
 }
 
 fn selected(pod: &Object, labels: &BTreeMap<SmolStr, SmolStr>) -> bool {
@@ -114,7 +127,8 @@ pub fn admit<'a>(
         count += 1;
     }
     admit_amounts(pod, (&used, count), config)?;
-    if ports(pod).iter().any(|port| taken.contains(port)) {
+    let mut own = ports(pod).into_iter();
+    if own.any(|port| taken.iter().any(|other| conflict(&port, other))) {
         let why = "node(s) didn't have free ports for the requested pod ports";
         return Err(refusal(
             "NodePorts",
@@ -170,4 +184,22 @@ fn admit_amounts(
         return refuse(&name, unit(asked), unit(used), unit(have(&name)));
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn host_ports_conflict_where_addresses_meet() {
+        let port = |protocol: &str, address: &str| (protocol.into(), 80, address.into());
+        for (one, other, wanted) in [
+            (port("TCP", ""), port("TCP", "10.0.0.1"), true),
+            (port("TCP", "10.0.0.1"), port("TCP", "10.0.0.1"), true),
+            (port("TCP", "127.0.0.1"), port("TCP", "10.0.0.1"), false),
+            (port("TCP", ""), port("UDP", ""), false),
+        ] {
+            assert_eq!(conflict(&one, &other), wanted, "{one:?} {other:?}");
+        }
+    }
 }

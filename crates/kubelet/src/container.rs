@@ -14,6 +14,8 @@ use env::{ContainerConfig, Mount, Probe, RegistryAuth};
 use machinery::{Object, Ref, SmolStr};
 use std::{collections::BTreeMap, net::IpAddr, sync::Arc, time::Duration};
 
+/// Where a container leaves its last word unless its pod says otherwise.
+const TERMINATION_LOG: &str = "/dev/termination-log";
 /// Delay before a container that could not be stopped is tried again.
 const STOP_RETRY: Duration = Duration::from_secs(1);
 
@@ -456,6 +458,7 @@ async fn configure(
         )?,
         limits: limits(raw.get("resources")),
         oom_score_adj: oom_score(&pod.pod, raw, &pod.context.config.capacity),
+        log_speaks: raw.get("terminationMessagePolicy").str() == "FallbackToLogsOnError",
     })
 }
 
@@ -486,6 +489,14 @@ fn mounts(
                 .ok_or_else(|| format!("volume {name:?} is not mounted"))?,
             sub_path,
             read_only: mount.get("readOnly").is_true(),
+        });
+    }
+    let last_word = raw.get("terminationMessagePath").str();
+    if !["", TERMINATION_LOG].contains(&last_word) {
+        // A mount of nothing is the file for the last word, at a place of its own.
+        mounts.push(Mount {
+            container_path: last_word.into(),
+            ..Mount::default()
         });
     }
     let own = mounts

@@ -168,6 +168,9 @@ pub struct ContainerSpec {
     pub log_path: PathBuf,
     /// File whose content becomes the termination message.
     pub termination_log: PathBuf,
+    /// Whether the end of the log speaks for a container that failed without a message.
+    #[serde(default)]
+    pub log_speaks: bool,
 }
 
 /// How a container ended.

@@ -71,10 +71,11 @@ pub async fn proxy(
     };
     let asked = resolve::split(&place.name).ok_or_else(invalid)?;
     let backend = backend(inner, parts, asked)?;
-    let Some(path) = rest(request.uri().path()) else {
-        return Ok(redirect(&request));
+    let read = matches!(parts.method, Method::GET | Method::HEAD);
+    let path = match rest(request.uri().path()) {
+        None if read => return Ok(redirect(&request)),
+        path => path.unwrap_or_default().to_owned(),
     };
-    let path = path.to_owned();
     let stream = inner
         .nodes
         .connect(backend.target.place(), backend.port)

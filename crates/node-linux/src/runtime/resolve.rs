@@ -107,6 +107,7 @@ impl Shared {
                 .join(&config.name)
                 .join(format!("{}.log", config.attempt)),
             termination_log,
+            log_speaks: config.log_speaks,
             id,
         })
     }

@@ -2,7 +2,7 @@
 
 use super::{Garbage, Source, Supervisor, launch::Started, now, records};
 use crate::{
-    log::{LogWriter, Stream},
+    log::{self, LogWriter, Stream},
     spec::{ContainerRecord, Exit, Phase},
     sys,
     wire::Kind,
@@ -224,12 +224,16 @@ impl Supervisor {
         };
         let killed_for_memory =
             code == 128 + libc::SIGKILL && self.launcher.cgroups.oom_kills(&spec.cgroup) > 0;
+        let mut message = read_message(&spec.termination_log);
+        if message.is_empty() && code != 0 && spec.log_speaks {
+            message = log::last_words(&spec.log_path);
+        }
         let exit = Exit {
             started_at,
             finished_at: now(),
             code,
             reason: reason(code, killed_for_memory).into(),
-            message: read_message(&spec.termination_log),
+            message,
         };
         self.garbage.push(Garbage::Container(spec.cgroup));
         self.collect_garbage();

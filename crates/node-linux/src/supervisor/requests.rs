@@ -29,6 +29,16 @@ const HOSTS: &str = "# Kubernetes-managed hosts file.\n127.0.0.1\tlocalhost\n\
                      ::1\tlocalhost ip6-localhost ip6-loopback\nfe00::\tip6-localnet\n\
                      fe00::\tip6-mcastprefix\nfe00::1\tip6-allnodes\nfe00::2\tip6-allrouters\n";
 
+/// The hosts file of a sandbox without addresses: the machine's own where it shares its network.
+fn hosts(spec: &SandboxSpec) -> String {
+    if spec.shared_network.is_none() {
+        return HOSTS.to_owned();
+    }
+    // A machine without the file has no names to share.
+    let own = fs::read_to_string("/etc/hosts").unwrap_or_default();
+    format!("# Kubernetes-managed hosts file (host network).\n{own}")
+}
+
 /// A refusal: Kubernetes reason and sentence.
 struct Refusal(&'static str, String);
 
@@ -130,7 +140,7 @@ impl Supervisor {
         self.launcher.cgroups.create(&spec.cgroup, &spec.limits)?;
         fs::write(directory.join("hostname"), format!("{}\n", spec.hostname))?;
         fs::write(directory.join("resolv.conf"), &spec.resolv_conf)?;
-        fs::write(directory.join("hosts"), HOSTS)?;
+        fs::write(directory.join("hosts"), hosts(spec))?;
         let pause = namespaces::create(spec, &directory)?;
         if let Some(pause) = &pause {
             let cgroup = format!("{}/{PAUSE_CGROUP}", spec.cgroup);
@@ -142,12 +152,14 @@ impl Supervisor {
 
     fn set_addresses(&mut self, id: &str, ips: Vec<IpAddr>) -> Outcome {
         let sandbox = self.sandboxes.get_mut(id).ok_or_else(|| no_sandbox(id))?;
-        let hostname = &sandbox.record.spec.hostname;
-        let lines: String = ips.iter().map(|ip| format!("{ip}\t{hostname}\n")).collect();
+        let mut text = hosts(&sandbox.record.spec);
+        if sandbox.record.spec.shared_network.is_none() {
+            let hostname = &sandbox.record.spec.hostname;
+            text.extend(ips.iter().map(|ip| format!("{ip}\t{hostname}\n")));
+        }
         sandbox.record.ips = ips;
         let record = sandbox.record.clone();
-        let hosts = self.launcher.layout.sandbox(id).join("hosts");
-        fs::write(hosts, format!("{HOSTS}{lines}"))
+        fs::write(self.launcher.layout.sandbox(id).join("hosts"), text)
             .and_then(|()| records::save_sandbox(&self.launcher.layout, &record))
             .map_err(refuse("CreatePodSandboxError"))?;
         self.announce();
