@@ -48,7 +48,13 @@ pub fn kind_and_its_objects(cluster: &mut Cluster) {
     );
     has(
         &cluster.k("explain boat.spec").ok(),
-        &["hull", "<string>", "masts", "<integer>"],
+        &[
+            "hull",
+            "<string>",
+            "masts",
+            "<integer>",
+            "What the boat is made of",
+        ],
     );
     cluster.apply(&boat("{hull: wood}"));
     has(&cluster.k("get bt").ok(), &["NAME", "MASTS", "argo", "3"]);

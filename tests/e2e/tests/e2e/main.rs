@@ -4,6 +4,7 @@
 //! platform's code. Upstream counterpart: `test/e2e/kubectl`, `test/cmd`.
 
 mod bad_input;
+mod commands;
 mod custom;
 mod inspect;
 mod lifecycle;
@@ -33,6 +34,22 @@ const CASES: &[Case] = &[
         objects::commands_that_change,
     ),
     ("objects::deletion_and_wait", objects::deletion_and_wait),
+    (
+        "commands::setting_and_scaling",
+        commands::setting_and_scaling,
+    ),
+    (
+        "commands::nodes_and_certificates",
+        commands::nodes_and_certificates,
+    ),
+    (
+        "commands::editing_and_replacing",
+        commands::editing_and_replacing,
+    ),
+    (
+        "commands::apply_moves_to_the_server",
+        commands::apply_moves_to_the_server,
+    ),
     ("workloads::deployment", workloads::deployment),
     ("workloads::logs_and_exec", workloads::logs_and_exec),
     ("workloads::terminal_and_copy", workloads::terminal_and_copy),
