@@ -499,7 +499,8 @@ impl FieldError {
 
     /// `Too many: n: must have at most N items`.
     pub fn too_many(field: impl Into<String>, actual: usize, limit: usize) -> Self {
-        let detail = format!("must have at most {limit} items");
+        let items = if limit == 1 { "item" } else { "items" };
+        let detail = format!("must have at most {limit} {items}");
         Self::new(FieldErrorKind::TooMany, field, actual.into(), detail)
     }
 

@@ -32,9 +32,17 @@ impl Dialect {
 /// Where the metadata of every object and list is defined.
 const OBJECT_META: &str = "io.k8s.apimachinery.pkg.apis.meta.v1.ObjectMeta";
 const LIST_META: &str = "io.k8s.apimachinery.pkg.apis.meta.v1.ListMeta";
-/// Descriptions shared by all kinds are those of this type's fields.
-const TYPE_META_HOLDER: &str = "io.k8s.apimachinery.pkg.apis.meta.v1.Status";
-
+/// What every object says of itself.
+const TYPE_META: [(&str, &str); 2] = [
+    (
+        "apiVersion",
+        "APIVersion defines the versioned schema of this representation of an object. Servers should convert recognized schemas to the latest internal value, and may reject unrecognized values. More info: https://git.k8s.io/community/contributors/devel/sig-architecture/api-conventions.md#resources",
+    ),
+    (
+        "kind",
+        "Kind is a string value representing the REST resource this object represents. Servers may infer this from the endpoint the client submits requests to. Cannot be updated. In CamelCase. More info: https://git.k8s.io/community/contributors/devel/sig-architecture/api-conventions.md#types-kinds",
+    ),
+];
 /// Where texts of custom kinds' lists send readers.
 const MORE: &str = "More info: https://git.k8s.io/community/contributors/devel/sig-architecture/api-conventions.md";
 
@@ -299,8 +307,7 @@ pub(super) fn gvk_value(gvk: &GroupVersionKind) -> Value {
 }
 
 fn type_meta(properties: &mut Map, metadata: Value) {
-    for name in ["apiVersion", "kind"] {
-        let text = description(TYPE_META_HOLDER, name);
+    for (name, text) in TYPE_META {
         properties.insert(name, json!({"type": "string", "description": text}));
     }
     properties.insert("metadata", metadata);
