@@ -6,6 +6,7 @@
 mod edges;
 mod files;
 mod functions;
+mod ledger;
 mod lexer;
 mod walls;
 
@@ -33,6 +34,7 @@ pub fn run(root: &Path, bless: bool) -> io::Result<Report> {
         summary: String::new(),
     };
     check_edges(root, &crates, bless, &mut report)?;
+    ledger::check(root, &mut report);
     let sources = fs::read_to_string(root.join("crates/kinds/src/discovery.txt"))?;
     let kinds = walls::catalogue(&sources);
     let mut lengths = Vec::new();
