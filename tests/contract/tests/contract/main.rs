@@ -5,6 +5,7 @@
 
 mod access;
 mod applying;
+mod custom;
 mod forms;
 mod metrics;
 mod patching;
@@ -30,6 +31,18 @@ const CASES: &[Case] = &[
     (
         "access::tokens_hold_as_long_as_their_pod",
         access::tokens_hold_as_long_as_their_pod,
+    ),
+    (
+        "custom::values_are_defaulted_pruned_and_refused",
+        custom::values_are_defaulted_pruned_and_refused,
+    ),
+    (
+        "custom::appliers_own_items_and_nothing_is_written_twice",
+        custom::appliers_own_items_and_nothing_is_written_twice,
+    ),
+    (
+        "custom::a_watch_sees_each_write_and_the_end",
+        custom::a_watch_sees_each_write_and_the_end,
     ),
     (
         "reading::a_list_and_its_watch_miss_nothing",
