@@ -83,7 +83,7 @@ fn windows_options(errors: &mut Errors, path: &str, context: &Value) {
             "runAsUserName cannot contain control characters"
         }
         [_, _, _, ..] => "runAsUserName cannot contain more than one backslash",
-        [.., user] if user.is_empty() => "runAsUserName's User cannot be empty",
+        [.., ""] => "runAsUserName's User cannot be empty",
         [.., user] if user.chars().all(|c| matches!(c, '.' | ' ')) => {
             "runAsUserName's User cannot contain only periods or spaces"
         }
