@@ -85,6 +85,7 @@ fn kind_of(spec: &Value, version: &Value) -> Result<Kind, Vec<FieldError>> {
         durable: true,
         ttl: None,
         custom: true,
+        rules: Arc::default(),
         stored: true,
         deprecation: deprecation(version, &gvk),
         storage,
@@ -212,6 +213,20 @@ pub(crate) fn validate(crd: &Value) -> Errors {
             &webhook["conversionReviewVersions"],
         );
         webhooks::review_versions(&mut errors, &path, versions);
+    }
+    if errors.is_empty() {
+        errors = check_rules(crd);
+    }
+    errors
+}
+
+/// What is wrong with the rules of the schemas, which are sound otherwise.
+fn check_rules(crd: &Value) -> Errors {
+    let mut errors = Errors::new();
+    for (path, schema) in schema::definition_schemas(crd) {
+        if let Ok(of) = compile_stored_crd_schema(schema) {
+            errors.extend(k8s_cel::rules::check(&of, &path));
+        }
     }
     errors
 }

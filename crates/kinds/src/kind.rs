@@ -3,9 +3,27 @@
 //! Upstream counterpart: `genericregistry.Store` and `APIResource` taken together.
 
 use crate::{Columns, Strategy, catalogue::Part, defaults, meta, required};
-use machinery::{FieldError, GroupResource, GroupVersion, GroupVersionKind, SmolStr, Value};
+use k8s_cel::rules::Rules;
+use machinery::{
+    FieldError, FieldErrorKind, GroupResource, GroupVersion, GroupVersionKind, SmolStr, Value,
+};
 use schema::TypeRef;
-use std::{fmt, sync::Arc, time::Duration};
+use std::{
+    fmt,
+    sync::{Arc, OnceLock},
+    time::Duration,
+};
+
+/// Errors that leave an object in no shape to evaluate rules on.
+const BLOCKING: [FieldErrorKind; 5] = [
+    FieldErrorKind::NotSupported,
+    FieldErrorKind::Required,
+    FieldErrorKind::TooLong,
+    FieldErrorKind::TooMany,
+    FieldErrorKind::TypeInvalid,
+];
+/// Said beside such errors.
+const UNCHECKED: &str = "null: some validation rules were not checked because the object was invalid; correct the existing errors to complete validation";
 
 /// A set of request verbs.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]

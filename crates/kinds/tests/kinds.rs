@@ -681,3 +681,64 @@ fn a_wrong_definition_is_refused() {
         );
     }
 }
+
+/// The definition with rules at its `spec`.
+fn ruled(rules: Value) -> Value {
+    let mut crd = definition();
+    let mut version = crd["spec"]["versions"][0].clone();
+    let at = [
+        "schema",
+        "openAPIV3Schema",
+        "properties",
+        "spec",
+        "x-kubernetes-validations",
+    ];
+    version.set_at(&at, rules);
+    crd["spec"]["versions"] = Value::Array(vec![version]);
+    crd
+}
+
+#[test]
+fn rules_of_a_definition_are_compiled_and_followed() {
+    let rules = json!([
+        {"rule": "self.size < 10", "message": "too big"},
+        {"rule": "self.size >= oldSelf.size", "messageExpression": "'smaller than ' + 'before'"}
+    ]);
+    let (crd, errors) = created(ruled(rules));
+    assert_eq!(errors, [""; 0]);
+    let bytes = flat::encode(&crd);
+    let widget = &kinds_of_crd(machinery::Ref::new(&bytes)).unwrap()[0];
+    let sized = |size: Value| {
+        let mut object = named("example.com/v1", "Widget", json!({"spec": {"size": size}}));
+        object.metadata_mut().insert("namespace", "default");
+        object
+    };
+    let texts = |errors: Vec<machinery::FieldError>| -> Vec<String> {
+        errors.iter().map(ToString::to_string).collect()
+    };
+    assert_eq!(texts(widget.validate(&sized(Value::Int(9)))), [""; 0]);
+    assert_eq!(
+        texts(widget.validate(&sized(Value::Int(12)))),
+        ["spec: Invalid value: too big"]
+    );
+    let (new, old) = (sized(Value::Int(3)), sized(Value::Int(5)));
+    let errors = texts(widget.validate_update(&new, &old));
+    assert!(
+        errors.contains(&"spec: Invalid value: smaller than before".to_owned()),
+        "{errors:?}"
+    );
+    let errors = texts(widget.validate(&sized("big".into())));
+    assert!(
+        errors.iter().any(|error| error
+            .starts_with("<nil>: Invalid value: null: some validation rules were not checked")),
+        "{errors:?}"
+    );
+    let (_, errors) = created(ruled(json!([{"rule": "self.weight > 1"}])));
+    let wanted = "spec.validation.openAPIV3Schema.properties[spec].x-kubernetes-validations[0].rule: Invalid value";
+    assert!(
+        errors
+            .iter()
+            .any(|error| error.starts_with(wanted) && error.contains("undefined field 'weight'")),
+        "{errors:#?}"
+    );
+}

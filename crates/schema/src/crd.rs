@@ -12,7 +12,7 @@ mod lists;
 mod structural;
 mod validate;
 
-pub use definition::{validate_definition, validate_definition_update};
+pub use definition::{definition_schemas, validate_definition, validate_definition_update};
 pub use validate::{validate, validate_update};
 
 use crate::TypeRef;

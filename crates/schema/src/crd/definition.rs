@@ -81,6 +81,23 @@ pub fn validate_definition(definition: &Value) -> Vec<FieldError> {
     Check::default().definition(definition)
 }
 
+/// The schemas of a definition and where they stand in it; one that all versions share is said
+/// once, as upstream does.
+pub fn definition_schemas(definition: &Value) -> Vec<(String, &Value)> {
+    let versions = definition.at(&["spec", "versions"]).items();
+    fn of(version: &Value) -> &Value {
+        version.at(&["schema", "openAPIV3Schema"])
+    }
+    if alike(versions, "schema").is_some() {
+        let shared = versions.first().map(of);
+        let place = || "spec.validation.openAPIV3Schema".to_owned();
+        return shared.map(|schema| (place(), schema)).into_iter().collect();
+    }
+    let place = |at| format!("spec.versions[{at}].schema.openAPIV3Schema");
+    let each = versions.iter().enumerate();
+    each.map(|(at, version)| (place(at), of(version))).collect()
+}
+
 /// What an update may not change. What the definition then says is checked by
 /// [`validate_definition`].
 pub fn validate_definition_update(new: &Value, old: &Value) -> Vec<FieldError> {
