@@ -2,7 +2,7 @@
 //!
 //! Upstream counterpart: `pkg/controller/controller_ref_manager.go`.
 
-use crate::common::patch;
+use crate::common::{has_finalizer, patch};
 use machinery::{LabelSelector, Object, SmolStr, Value, format_smolstr, json};
 use reconcile::{BY_OWNER, Change, Index, Plan, Target, View};
 use std::sync::Arc;
@@ -60,6 +60,17 @@ pub fn claim<'a>(
     selector: &LabelSelector,
     plan: &mut Plan,
 ) -> Vec<&'a Arc<Object>> {
+    claim_held(view, what, (owner, ""), selector, plan)
+}
+
+/// The same for an owner that holds what it owns with a finalizer.
+pub fn claim_held<'a>(
+    view: &'a View,
+    what: Claimed,
+    (owner, hold): (&Object, &str),
+    selector: &LabelSelector,
+    plan: &mut Plan,
+) -> Vec<&'a Arc<Object>> {
     let Claimed(resource, kind) = what;
     let mut mine = Vec::new();
     for object in view.owned(resource, owner.uid()) {
@@ -69,7 +80,7 @@ pub fn claim<'a>(
         if selector.matches_object(object) {
             mine.push(object);
         } else if !object.is_deleting() && !owner.is_deleting() {
-            plan.push(release(resource, object, owner));
+            plan.push(release((resource, hold), object, owner));
         }
     }
     if owner.is_deleting() {
@@ -78,39 +89,45 @@ pub fn claim<'a>(
     let place: SmolStr = format_smolstr!("{kind}/{}", owner.namespace());
     for (_, object) in view.indexed(&ORPHANS, &place) {
         if !object.is_deleting() && selector.matches_object(object) {
-            plan.push(adopt(resource, object, owner));
+            plan.push(adopt((resource, hold), object, owner));
             mine.push(object);
         }
     }
     mine
 }
 
-fn adopt(resource: &str, object: &Object, owner: &Object) -> reconcile::Action {
-    let mut owners: Vec<Value> = object
-        .owner_references()
-        .filter(|one| one.uid() != owner.uid())
-        .map(|one| one.0.to_value())
-        .collect();
+fn adopt((resource, hold): (&str, &str), object: &Object, owner: &Object) -> reconcile::Action {
+    let mut owners = others(object, owner);
     owners.push(owner_reference(owner));
-    patch(
-        resource,
-        object,
-        json!({"metadata": {"ownerReferences": owners}}),
-    )
+    let mut metadata = json!({"ownerReferences": owners});
+    if !hold.is_empty() && !has_finalizer(object, hold) {
+        let mut finalizers: Vec<Value> = object.finalizers().map(Value::from).collect();
+        finalizers.push(hold.into());
+        metadata["finalizers"] = finalizers.into();
+    }
+    patch(resource, object, json!({"metadata": metadata}))
 }
 
-/// Takes `owner` off an object's owner references.
-pub fn release(resource: &str, object: &Object, owner: &Object) -> reconcile::Action {
-    let owners: Vec<Value> = object
+fn others(object: &Object, owner: &Object) -> Vec<Value> {
+    object
         .owner_references()
         .filter(|one| one.uid() != owner.uid())
         .map(|one| one.0.to_value())
-        .collect();
-    patch(
-        resource,
-        object,
-        json!({"metadata": {"ownerReferences": owners}}),
-    )
+        .collect()
+}
+
+/// Takes `owner` off an object's owner references, and what it holds the object with.
+pub fn release(
+    (resource, hold): (&str, &str),
+    object: &Object,
+    owner: &Object,
+) -> reconcile::Action {
+    let mut metadata = json!({"ownerReferences": others(object, owner)});
+    if !hold.is_empty() && has_finalizer(object, hold) {
+        let left = object.finalizers().filter(|one| *one != hold);
+        metadata["finalizers"] = left.map(Value::from).collect::<Vec<_>>().into();
+    }
+    patch(resource, object, json!({"metadata": metadata}))
 }
 
 /// Both states of a change that exist.

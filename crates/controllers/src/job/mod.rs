@@ -16,15 +16,14 @@ use crate::{
         set_condition, set_count, target, text, time, warning, write_status,
     },
     names::{JOBS, NAMESPACES, PODS},
-    ownership::{is_controlled_by, wake_controller},
+    ownership::{Claimed, claim_held, claim_indexes, selector, wake_controller, wake_selecting},
     pods,
 };
 use count::Counts;
 use env::Time;
 use machinery::{Object, Value};
 use reconcile::{
-    Action, BY_OWNER, Controller, Index, Plan, Preconditions, Propagation, Target, View, Watch,
-    itself,
+    Action, Controller, Index, Plan, Preconditions, Propagation, Target, View, Watch, itself,
 };
 use std::{borrow::Cow, collections::BTreeSet, sync::Arc, time::Duration};
 
@@ -51,13 +50,16 @@ impl Controller for Job {
             },
             Watch {
                 resource: PODS,
-                wakes: |_, change, wake| wake_controller(change, "Job", JOBS, wake),
+                wakes: |view, change, wake| {
+                    wake_controller(change, "Job", JOBS, wake);
+                    wake_selecting(view, change, JOBS, wake);
+                },
             },
         ]
     }
 
     fn indexes(&self) -> Vec<Index> {
-        vec![BY_OWNER]
+        claim_indexes()
     }
 
     fn reconcile(&self, view: &View, key: &Target, now: Time) -> Plan {
@@ -66,19 +68,17 @@ impl Controller for Job {
             free_orphans(view, key, &mut plan);
             return plan;
         };
-        let pods: Vec<_> = view
-            .owned(PODS, job.uid())
-            .filter(|pod| is_controlled_by(pod, job))
-            .collect();
         if job.is_deleting() || finished_at(job).is_some() {
-            let held = pods
-                .iter()
+            let held = view
+                .owned(PODS, job.uid())
                 .filter(|pod| crate::common::has_finalizer(pod, TRACKING));
             plan.actions
                 .extend(held.map(|pod| remove_finalizer(PODS, pod, TRACKING)));
             expire(job, now, &mut plan);
             return plan;
         }
+        let what = Claimed(PODS, "Pod");
+        let pods = claim_held(view, what, (job, TRACKING), &selector(job), &mut plan);
         let counts = Counts::of(job, &pods);
         sync(view, job, &counts, now, &mut plan);
         plan

@@ -5,7 +5,7 @@ use machinery::json;
 
 fn job(extra: Value) -> Value {
     let mut job = json!({"apiVersion": "batch/v1", "kind": "Job", "metadata": {"name": "j", "namespace": "n", "uid": "j"},
-        "spec": {"parallelism": 2, "completions": 3, "template": {"spec": {"containers": [{"name": "c"}], "restartPolicy": "Never"}}}});
+        "spec": {"parallelism": 2, "completions": 3, "selector": {"matchLabels": {"job-name": "j"}}, "template": {"spec": {"containers": [{"name": "c"}], "restartPolicy": "Never"}}}});
     for (key, value) in extra.entries() {
         job.set_at(&["spec", key.as_str()], value.clone());
     }
@@ -24,7 +24,10 @@ fn run_with(job: Value, phase: &str, code: impl Fn(usize) -> i64) -> (Value, usi
     let mut made = 0;
     for _ in 0..60 {
         let world = pods.iter().map(|pod| (PODS, pod.clone()));
-        let view = View::of([(JOBS, job.clone())].into_iter().chain(world), &[BY_OWNER]);
+        let view = View::of(
+            [(JOBS, job.clone())].into_iter().chain(world),
+            &claim_indexes(),
+        );
         let plan = Job.reconcile(&view, &Target::new(JOBS, "n", "j"), now);
         if plan.actions.is_empty() && plan.again_at.is_none() {
             return (job, made);
@@ -173,9 +176,37 @@ fn indexes_are_spelled_as_ranges() {
 fn pods_of_a_gone_job_are_freed() {
     let pod = json!({"apiVersion": "v1", "kind": "Pod", "metadata": {"name": "p", "namespace": "n", "uid": "p", "finalizers": [TRACKING],
         "ownerReferences": [{"apiVersion": "batch/v1", "kind": "Job", "name": "j", "uid": "old", "controller": true}]}});
-    let view = View::of([(PODS, pod)], &[BY_OWNER]);
+    let view = View::of([(PODS, pod)], &claim_indexes());
     let plan = Job.reconcile(&view, &Target::new(JOBS, "n", "j"), Time(0));
     assert!(
         matches!(&plan.actions[0], Action::Patch { patch, .. } if patch.at(&["metadata", "finalizers"]).items().is_empty())
     );
+}
+
+#[test]
+fn matching_orphans_are_adopted_and_others_let_go() {
+    let pod = |name: &str, labels: Value, owned: bool| {
+        let owner = json!([{"apiVersion": "batch/v1", "kind": "Job", "name": "j", "uid": "j", "controller": true}]);
+        json!({"apiVersion": "v1", "kind": "Pod", "metadata": {"name": name, "namespace": "n", "uid": name, "labels": labels,
+            "finalizers": if owned { json!([TRACKING]) } else { json!([]) }, "ownerReferences": if owned { owner } else { json!([]) }}})
+    };
+    let world = [
+        (JOBS, job(json!({}))),
+        (PODS, pod("orphan", json!({"job-name": "j"}), false)),
+        (PODS, pod("stray", json!({}), true)),
+    ];
+    let view = View::of(world, &claim_indexes());
+    let plan = Job.reconcile(&view, &Target::new(JOBS, "n", "j"), Time(0));
+    let patched = |name: &str| {
+        let of = |action: &Action| match action {
+            Action::Patch { target, patch, .. } if target.name == name => Some(patch.clone()),
+            _ => None,
+        };
+        plan.actions.iter().find_map(of).unwrap()
+    };
+    let (orphan, stray) = (patched("orphan"), patched("stray"));
+    assert_eq!(orphan["metadata"]["ownerReferences"][0]["uid"].str(), "j");
+    assert_eq!(orphan["metadata"]["finalizers"][0].str(), TRACKING);
+    assert!(stray["metadata"]["ownerReferences"].items().is_empty());
+    assert!(stray["metadata"]["finalizers"].items().is_empty());
 }
