@@ -12,6 +12,7 @@ mod deployment;
 mod disruption;
 mod endpoints;
 mod endpointslice;
+mod endpointslice_mirroring;
 mod garbage;
 mod hash;
 mod history;
@@ -57,6 +58,7 @@ pub fn all(config: ControllersConfig) -> Vec<Box<dyn Controller>> {
         Box::new(disruption::Disruption),
         Box::new(quota::ResourceQuota),
         Box::new(endpointslice::EndpointSlice),
+        Box::new(endpointslice_mirroring::EndpointSliceMirroring),
         Box::new(endpoints::Endpoints),
         Box::new(serviceaccount::ServiceAccount),
         Box::new(cluster_role_aggregation::ClusterRoleAggregation),
