@@ -53,6 +53,7 @@ pub fn check(
         known: BTreeMap::new(),
         next_var: 0,
         scopes: Vec::new(),
+        folds: 0,
         errors: Vec::new(),
     };
     checker.expr(&mut expr);
@@ -73,6 +74,10 @@ pub fn check(
     })
 }
 
+/// Comprehensions nested deeper than this are refused: the work of finding their types doubles
+/// with each.
+const MAX_FOLDS: usize = 12;
+
 type Substitutions = BTreeMap<SmolStr, Type>;
 
 struct Checker<'e> {
@@ -83,6 +88,8 @@ struct Checker<'e> {
     known: Substitutions,
     next_var: usize,
     scopes: Vec<(SmolStr, Type)>,
+    /// How many comprehensions are open.
+    folds: usize,
     errors: Vec<(usize, CompileError)>,
 }
 
@@ -435,6 +442,18 @@ impl Checker<'_> {
     }
 
     fn fold(&mut self, fold: &mut Fold) -> Type {
+        if self.folds >= MAX_FOLDS {
+            let why = "comprehension exceeds nesting limit".to_owned();
+            self.error(fold.range.at, why);
+            return Type::Error;
+        }
+        self.folds += 1;
+        let ty = self.open_fold(fold);
+        self.folds -= 1;
+        ty
+    }
+
+    fn open_fold(&mut self, fold: &mut Fold) -> Type {
         let range = self.expr(&mut fold.range);
         let init = self.expr(&mut fold.init);
         let range = substitute(&self.known, &range, false);

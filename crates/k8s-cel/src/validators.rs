@@ -122,24 +122,7 @@ fn walk(expr: &Expr, each: &mut dyn FnMut(&Expr)) {
 }
 
 fn children(expr: &Expr) -> Vec<&Expr> {
-    match &expr.kind {
-        Kind::Literal(_) | Kind::Ident(_) => Vec::new(),
-        Kind::Select { operand, .. } => vec![operand],
-        Kind::Call { target, args, .. } => {
-            target.iter().map(|target| &**target).chain(args).collect()
-        }
-        Kind::List(items) => items.iter().map(|(item, _)| item).collect(),
-        Kind::Map(entries) => entries
-            .iter()
-            .flat_map(|(key, value, _)| [key, value])
-            .collect(),
-        Kind::Struct { fields, .. } => fields.iter().map(|field| &field.value).collect(),
-        Kind::Fold(fold) => vec![
-            &fold.range,
-            &fold.init,
-            &fold.condition,
-            &fold.step,
-            &fold.result,
-        ],
-    }
+    let mut parts = Vec::new();
+    expr.kind.each_part(&mut |part| parts.push(part));
+    parts
 }

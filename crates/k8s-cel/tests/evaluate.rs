@@ -145,6 +145,154 @@ fn declared_objects_are_checked_and_read() {
 }
 
 #[test]
+fn no_expression_runs_out_of_stack() {
+    let nested = |open: &str, close: &str, count: usize| {
+        format!("{}1{}", open.repeat(count), close.repeat(count))
+    };
+    for (source, fine) in [
+        (nested("(", ")", 90), true),
+        (nested("(", ")", 5000), false),
+        (nested("[", "]", 90), true),
+        (nested("dyn(", ")", 5000), false),
+        (nested("[1].map(x, ", ")", 8), true),
+        (nested("[1].map(x, ", ")", 60), false),
+        (format!("1{}", " + 1".repeat(300)), true),
+        (format!("1{}", " + 1".repeat(20_000)), false),
+        (format!("{{}}{}", ".a".repeat(20_000)), false),
+        (format!("{}1", "-".repeat(20_000)), true),
+        (format!("{}true", "!".repeat(20_001)), true),
+        (format!("true{}", " && true".repeat(10_000)), true),
+        (format!("{}true", "true ? true : ".repeat(5000)), false),
+        ("'".repeat(50_000), false),
+        ("x".repeat(100_001), false),
+    ] {
+        let shown: String = source.chars().take(30).collect();
+        let found = Environment::base()
+            .compile(&source)
+            .map_err(|errors| join(&errors));
+        assert_eq!(found.is_ok(), fine, "{shown}: {:?}", found.err());
+        if let Ok(program) = Environment::base().compile(&source) {
+            assert!(
+                program
+                    .evaluate(&Bindings::new(), &mut Budget::default())
+                    .is_ok()
+            );
+        }
+    }
+}
+
+#[test]
+fn no_text_makes_the_parser_stop_short() {
+    let words = [
+        "a",
+        "1",
+        "'x'",
+        "(",
+        ")",
+        "[",
+        "]",
+        "{",
+        "}",
+        ".",
+        "?",
+        ":",
+        ",",
+        "+",
+        "-",
+        "!",
+        "&&",
+        "||",
+        "==",
+        "in",
+        "has",
+        "all",
+        "x",
+        "\"",
+        "\\",
+        "\u{1f600}",
+        " ",
+        "\n",
+        "//",
+        "0x",
+        "b'",
+        "1e",
+    ];
+    let mut seed = 1u64;
+    for _ in 0..20_000 {
+        let mut source = String::new();
+        for _ in 0..(seed % 12) {
+            seed = seed
+                .wrapping_mul(6_364_136_223_846_793_005)
+                .wrapping_add(1_442_695_040_888_963_407);
+            source.push_str(words[(seed >> 33) as usize % words.len()]);
+        }
+        seed = seed.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
+        seed ^= seed >> 29;
+        if let Err(errors) = Environment::base().compile(&source) {
+            assert!(!join(&errors).is_empty(), "{source}");
+        }
+    }
+}
+
+#[test]
+fn mutations_are_made_of_messages() {
+    let environment = Environment::base().with_mutation();
+    for (source, wanted) in [
+        (
+            "Object{spec: Object.spec{replicas: 3, ?none: optional.none()}}",
+            r#"{"spec":{"replicas":3}}"#,
+        ),
+        (
+            "[JSONPatch{op: 'add', path: '/metadata/labels/' + jsonpatch.escapeKey('a/b~'), value: {'x': [1, 2]}}]",
+            r#"[{"op":"add","path":"/metadata/labels/a~1b~0","value":{"x":[1,2]}}]"#,
+        ),
+    ] {
+        let program = environment.compile(source).expect(source);
+        let found = program
+            .evaluate(&Bindings::new(), &mut Budget::default())
+            .expect(source);
+        let value = found.to_value().expect("JSON");
+        assert_eq!(serde_json::to_string(&value).expect("JSON prints"), wanted);
+    }
+    let errors = environment
+        .compile("JSONPatch{nosuch: 1}")
+        .expect_err("refused");
+    assert!(join(&errors).contains("undefined field 'nosuch'"));
+    assert!(Environment::base().compile("JSONPatch{op: 'a'}").is_err());
+}
+
+#[test]
+fn built_in_types_are_known() {
+    let id = schema::builtin()
+        .named("io.k8s.api.apps.v1.Deployment")
+        .expect("a built-in type");
+    let of = schema::TypeRef {
+        schema: Arc::clone(schema::builtin()),
+        id,
+    };
+    let decl = Decl::of(&of, "Deployment", true).expect("a type");
+    let environment = Environment::base().with_variable("object", decl.ty());
+    for (source, fine) in [
+        ("object.spec.replicas > 1", true),
+        ("object.spec.replicas > 'a'", false),
+        (
+            "object.spec.template.spec.containers.all(c, c.image.startsWith('a') && has(c.resources))",
+            true,
+        ),
+        (
+            "object.metadata.labels['a'] == 'b' && object.metadata.__namespace__ == 'x'",
+            true,
+        ),
+        ("object.spec.nosuch == 1", false),
+        ("object.spec.strategy.rollingUpdate.maxSurge == '25%'", true),
+        ("object.metadata.creationTimestamp.getHours() > 1", true),
+    ] {
+        let found = environment.compile(source).map_err(|errors| join(&errors));
+        assert_eq!(found.is_ok(), fine, "{source}: {:?}", found.err());
+    }
+}
+
+#[test]
 fn the_budget_stops_what_goes_on() {
     let wide: Vec<String> = (0..100).map(|number| number.to_string()).collect();
     let list = format!("[{}]", wide.join(","));

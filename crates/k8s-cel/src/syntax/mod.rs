@@ -19,8 +19,55 @@ pub struct Expr {
     pub id: usize,
     /// Byte offset into the source, for errors.
     pub at: usize,
+    /// Length of the longest way down from here.
+    pub depth: usize,
     /// What it is.
     pub kind: Kind,
+}
+
+impl Expr {
+    /// A node, deeper by one than the deepest of its parts.
+    fn new(id: usize, at: usize, kind: Kind) -> Self {
+        let mut deepest = 0;
+        kind.each_part(&mut |part| deepest = deepest.max(part.depth));
+        Self {
+            id,
+            at,
+            depth: deepest + 1,
+            kind,
+        }
+    }
+}
+
+impl Kind {
+    /// Calls `each` with every part.
+    pub fn each_part<'e>(&'e self, each: &mut dyn FnMut(&'e Expr)) {
+        match self {
+            Self::Literal(_) | Self::Ident(_) => {}
+            Self::Select { operand, .. } => each(operand),
+            Self::Call { target, args, .. } => {
+                target.iter().for_each(|target| each(target));
+                args.iter().for_each(each);
+            }
+            Self::List(items) => items.iter().for_each(|(item, _)| each(item)),
+            Self::Map(entries) => entries.iter().for_each(|(key, value, _)| {
+                each(key);
+                each(value);
+            }),
+            Self::Struct { fields, .. } => fields.iter().for_each(|field| each(&field.value)),
+            Self::Fold(fold) => {
+                for part in [
+                    &fold.range,
+                    &fold.init,
+                    &fold.condition,
+                    &fold.step,
+                    &fold.result,
+                ] {
+                    each(part);
+                }
+            }
+        }
+    }
 }
 
 /// What a node is.

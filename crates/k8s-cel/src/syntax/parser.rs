@@ -10,8 +10,11 @@ use super::{
 };
 use machinery::SmolStr;
 
-/// Nesting deeper than this is refused (upstream's parser limit).
-const MAX_DEPTH: usize = 250;
+/// Nesting deeper than this is refused (upstream allows 250), so that threads with small stacks
+/// can parse.
+const MAX_DEPTH: usize = 100;
+/// Longest way down a tree, so that no walk over it runs out of stack.
+const MAX_TREE: usize = 320;
 /// Longest accepted source, in characters (upstream's parser limit).
 const MAX_SOURCE: usize = 100_000;
 
@@ -42,10 +45,11 @@ const RESERVED: &[&str] = &[
     "while",
 ];
 
+/// Logical operators, the weakest first: token and function.
+const LOGICAL: &[(&str, &str)] = &[("||", "_||_"), ("&&", "_&&_")];
+
 /// Binary operators: token, function, binding strength.
 const BINARY: &[(&str, &str, u8)] = &[
-    ("||", "_||_", 1),
-    ("&&", "_&&_", 2),
     ("==", "_==_", 3),
     ("!=", "_!=_", 3),
     ("<", "_<_", 3),
@@ -108,11 +112,7 @@ impl Parser<'_> {
     /// A numbered node.
     pub fn expr(&mut self, at: usize, kind: Kind) -> Expr {
         self.ids += 1;
-        Expr {
-            id: self.ids - 1,
-            at,
-            kind,
-        }
+        Expr::new(self.ids - 1, at, kind)
     }
 
     /// A call without receiver.
@@ -181,9 +181,9 @@ impl Parser<'_> {
             let why = format!("expression recursion limit exceeded: {MAX_DEPTH}");
             return Err(CompileError::new(self.source, self.peek().at, why));
         }
-        let condition = self.binary(1)?;
+        let condition = self.logical(0)?;
         let tree = if let Some(at) = self.accept("?") {
-            let then = self.binary(1)?;
+            let then = self.logical(0)?;
             self.expect(":")?;
             let otherwise = self.ternary()?;
             self.call(at, "_?_:_", vec![condition, then, otherwise])
@@ -194,9 +194,43 @@ impl Parser<'_> {
         Ok(tree)
     }
 
+    /// Chains of one logical operator become balanced trees, as they may be long.
+    fn logical(&mut self, level: usize) -> Parsed {
+        let Some((punct, function)) = LOGICAL.get(level) else {
+            return self.binary(0);
+        };
+        let mut terms = vec![self.logical(level + 1)?];
+        let mut places = Vec::new();
+        while let Some(at) = self.accept(punct) {
+            places.push(at);
+            terms.push(self.logical(level + 1)?);
+        }
+        Ok(self.balanced(function, terms, &places))
+    }
+
+    fn balanced(&mut self, function: &str, mut terms: Vec<Expr>, places: &[usize]) -> Expr {
+        let half = terms.len() / 2;
+        if half == 0 {
+            return terms.remove(0);
+        }
+        let right = terms.split_off(half);
+        let left = self.balanced(function, terms, &places[..half - 1]);
+        let right = self.balanced(function, right, &places[half..]);
+        self.call(places[half - 1], function, vec![left, right])
+    }
+
+    fn not_too_deep(&self, tree: &Expr) -> Result<(), CompileError> {
+        if tree.depth <= MAX_TREE {
+            return Ok(());
+        }
+        let why = format!("expression recursion limit exceeded: {MAX_TREE}");
+        Err(CompileError::new(self.source, tree.at, why))
+    }
+
     fn binary(&mut self, strength: u8) -> Parsed {
         let mut left = self.unary()?;
         loop {
+            self.not_too_deep(&left)?;
             let found = match &self.peek().word {
                 Word::Punct(punct) => BINARY.iter().find(|(token, ..)| token == punct),
                 _ => None,
@@ -247,6 +281,7 @@ impl Parser<'_> {
     fn member(&mut self) -> Parsed {
         let mut tree = self.primary()?;
         loop {
+            self.not_too_deep(&tree)?;
             if let Some(at) = self.accept(".") {
                 tree = self.after_dot(tree, at)?;
             } else if let Some(at) = self.accept("[") {
