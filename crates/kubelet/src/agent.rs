@@ -291,7 +291,9 @@ impl Agent {
                 (worker.writing, worker.written) = (false, Some(status));
             }
             Done::Written(_, _, Err(_)) => {
-                worker.writing = false;
+                // Whatever else happens to the pod, a refused write is not repeated at once: one
+                // that is refused without waiting would spin.
+                (worker.writing, worker.write_from) = (false, now + API_RETRY);
                 self.wake(&uid, now + API_RETRY);
             }
             _ => {}
@@ -638,6 +640,7 @@ impl Agent {
         let over = worker.gone || worker.deleting || worker.settled;
         if over
             || worker.writing
+            || now < worker.write_from
             || worker.written.is_some()
                 && worker.life == Life::Released
                 && worker.spec.deletion.is_none()

@@ -222,6 +222,8 @@ pub struct Worker {
     /// Status as last written, and whether a write is under way.
     pub written: Option<Value>,
     pub writing: bool,
+    /// No status is written before this: the last write failed.
+    pub write_from: Time,
     pub initialized: bool,
 }
 
@@ -251,6 +253,7 @@ impl Worker {
             started_at: started.map_or(now, Time),
             written: None,
             writing: false,
+            write_from: Time::default(),
             initialized: false,
             pod,
         }
