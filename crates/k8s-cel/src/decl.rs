@@ -140,10 +140,16 @@ impl Decl {
         let DeclShape::Object(fields) = &self.shape else {
             return None;
         };
-        fields
-            .binary_search_by(|field| field.name.as_str().cmp(name))
-            .ok()
-            .map(|at| &fields[at])
+        let at = |name: &str| fields.binary_search_by(|field| field.name.as_str().cmp(name));
+        // Keywords may be selected as they are.
+        let found = at(name).or_else(|missing| {
+            if RESERVED.contains(&name) {
+                at(&format!("__{name}__"))
+            } else {
+                Err(missing)
+            }
+        });
+        found.ok().map(|at| &fields[at])
     }
 
     /// The type for the checker.

@@ -280,7 +280,7 @@ fn built_in_types_are_known() {
             true,
         ),
         (
-            "object.metadata.labels['a'] == 'b' && object.metadata.__namespace__ == 'x'",
+            "object.metadata.labels['a'] == 'b' && object.metadata.namespace == object.metadata.__namespace__",
             true,
         ),
         ("object.spec.nosuch == 1", false),
