@@ -6,6 +6,7 @@
 //! seeded mutations of them; `bin/decoders.rs` gives the same functions to libFuzzer.
 
 mod bytes;
+mod expressions;
 mod mutate;
 mod objects;
 mod records;
@@ -34,6 +35,7 @@ pub const TARGETS: &[Target] = &[
     texts::PATTERN,
     texts::FIELD_PATHS,
     texts::TIME,
+    expressions::CEL,
     objects::JSON_PATCH,
     objects::MERGE_PATCH,
     objects::STRATEGIC_PATCH,
