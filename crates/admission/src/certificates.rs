@@ -9,7 +9,7 @@ use crate::{
 };
 use auth::{Attributes, MASTERS};
 use kinds::CERTIFICATE_SIGNING_REQUESTS;
-use machinery::{Status, format_smolstr};
+use machinery::{Status, Value, format_smolstr, format_time};
 use registry::{Admission, Operation, Review};
 
 /// One of the two plug-ins.
@@ -33,11 +33,16 @@ impl Certificates {
         verb: "sign",
     };
 
+    /// Whether the write is one through its subresource.
+    fn is_here(&self, review: &Review<'_>) -> bool {
+        review.kind.storage == CERTIFICATE_SIGNING_REQUESTS
+            && review.operation == Operation::Update
+            && review.subresource == self.subresource
+    }
+
     /// Whether the write is one that needs the right.
     fn concerns(&self, review: &Review<'_>) -> bool {
-        let here = review.kind.storage == CERTIFICATE_SIGNING_REQUESTS
-            && review.operation == Operation::Update
-            && review.subresource == self.subresource;
+        let here = self.is_here(review);
         let before = review
             .old
             .map(|old| old.at("status.certificate").to_value())
@@ -49,6 +54,15 @@ impl Certificates {
 impl Admission for Certificates {
     fn name(&self) -> &'static str {
         self.name
+    }
+
+    fn mutate(&self, review: &mut Review<'_>) -> Result<(), Status> {
+        if self.is_here(review) {
+            let old = review.old.map(|old| old.at("status.conditions").to_value());
+            let now = format_time(review.door.now().0);
+            date_conditions(&mut review.object, &old.unwrap_or_default(), &now);
+        }
+        Ok(())
     }
 
     fn validate(&self, review: &mut Review<'_>) -> Result<(), Status> {
@@ -66,6 +80,30 @@ impl Admission for Certificates {
                 self.verb
             ),
         ))
+    }
+}
+
+/// Dates the conditions that come without: when they were written, and since when they are so.
+fn date_conditions(request: &mut Value, old: &Value, now: &str) {
+    let conditions = request.object_at(&["status"]).get_mut("conditions");
+    for one in conditions
+        .and_then(Value::as_array_mut)
+        .into_iter()
+        .flatten()
+    {
+        let same = |known: &&Value| {
+            ["type", "status"]
+                .iter()
+                .all(|key| known[*key] == one[*key])
+        };
+        let before = old.items().iter().find(same);
+        let since = before.map_or("", |known| known["lastTransitionTime"].str());
+        let since = if since.is_empty() { now } else { since }.to_owned();
+        for (field, time) in [("lastUpdateTime", now), ("lastTransitionTime", &since)] {
+            if one[field].str().is_empty() {
+                one[field] = time.into();
+            }
+        }
     }
 }
 

@@ -9,7 +9,7 @@ pub mod bootstrap;
 mod certificates;
 mod claim_resize;
 mod common;
-mod csr;
+pub mod csr;
 mod default_classes;
 mod ledger;
 mod limit_ranger;

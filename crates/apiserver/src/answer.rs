@@ -311,15 +311,45 @@ impl<F: Fn(&mut Vec<u8>, &Object)> Iterator for Pieces<F> {
     }
 }
 
-/// Adds `Warning` headers (RFC 7234 form, as upstream).
+/// Characters of all warnings of an answer; if there are more, each is cut (upstream's number).
+const WARNINGS_MAX: usize = 4096;
+/// Characters of one warning that is cut.
+const WARNING_CUT: usize = 256;
+
+/// Adds `Warning` headers (RFC 7234 form, as upstream): each text once, and not too much of them.
 pub fn with_warnings(mut response: HttpResponse, reply_warnings: &[String]) -> HttpResponse {
-    for text in reply_warnings {
+    for text in warnings(reply_warnings) {
         let quoted = text.replace('\\', "\\\\").replace('"', "\\\"");
         if let Ok(header) = format!("299 - \"{quoted}\"").parse() {
             response.headers_mut().append(header::WARNING, header);
         }
     }
     response
+}
+
+/// What of the warnings is told.
+fn warnings(given: &[String]) -> Vec<String> {
+    let mut all: Vec<&String> = Vec::new();
+    for text in given.iter().filter(|text| !text.is_empty()) {
+        if !all.contains(&text) {
+            all.push(text);
+        }
+    }
+    let total: usize = all.iter().map(|text| text.chars().count()).sum();
+    if total <= WARNINGS_MAX {
+        return all.into_iter().cloned().collect();
+    }
+    let mut told = 0;
+    let cut = |text: &String| text.chars().take(WARNING_CUT).collect::<String>();
+    let mut kept = Vec::new();
+    for text in all.into_iter().map(cut) {
+        if told >= WARNINGS_MAX {
+            break;
+        }
+        told += text.chars().count();
+        kept.push(text);
+    }
+    kept
 }
 
 /// The success code of a reply.
@@ -428,4 +458,21 @@ impl Body for Counted {
 pub fn without_body(response: HttpResponse) -> HttpResponse {
     let (parts, _) = response.into_parts();
     Response::from_parts(parts, Full::new(Bytes::new()).boxed_unsync())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn warnings_are_told_once_and_cut_when_there_are_many() {
+        let few: Vec<String> = ["a", "", "a", "b"].map(str::to_owned).into();
+        assert_eq!(warnings(&few), ["a", "b"]);
+        let long = "x".repeat(WARNINGS_MAX);
+        assert_eq!(warnings(std::slice::from_ref(&long)), [long.clone()]);
+        let many: Vec<String> = (0..40).map(|at| format!("{at:02}{long}")).collect();
+        let told = warnings(&many);
+        assert_eq!(told.len(), WARNINGS_MAX / WARNING_CUT);
+        assert!(told.iter().all(|text| text.chars().count() == WARNING_CUT));
+    }
 }

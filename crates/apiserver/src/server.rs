@@ -7,6 +7,7 @@ use crate::{
     discovery::Documents,
     health,
     identity::{self, Presented, StaticTokens},
+    limits::{self, ACCEPT_REST, HANDSHAKE_MAX},
     metrics::{Asked, Metrics, Served},
     options::Query,
     path::{self, ResourcePath},
@@ -18,25 +19,20 @@ use auth::{AUTHENTICATED, Attributes, User};
 use codec::Choice;
 use hyper::{HeaderMap, Method, Request, body::Incoming, header, service::service_fn};
 use hyper_util::{
-    rt::{TokioExecutor, TokioIo},
+    rt::{TokioExecutor, TokioIo, TokioTimer},
     server::conn::auto,
 };
 use kinds::{Kind, SubKind};
 use machinery::{GroupVersionResource, Object, Status};
 use registry::{Answer, Body, Call, Door, Reply, Verb};
-use std::{convert::Infallible, io, sync::Arc, time::Duration};
+use std::{convert::Infallible, io, sync::Arc};
 use tokio::net::{TcpListener, TcpStream};
 use tokio_rustls::TlsAcceptor;
 
-/// A TLS handshake that takes longer is given up.
-const HANDSHAKE_MAX: Duration = Duration::from_secs(10);
-/// Streams on one HTTP/2 connection (upstream's limit).
-const STREAMS_MAX: u32 = 250;
-/// After a failing accept the listener rests this long, so that a full file table does not spin.
-const ACCEPT_REST: Duration = Duration::from_millis(50);
-
 /// Prometheus' text form.
 const METRICS_TYPE: &str = "text/plain; version=0.0.4; charset=utf-8";
+/// Sets of keys (RFC 7517).
+const KEYS_TYPE: &str = "application/jwk-set+json";
 
 /// What the server serves with.
 pub struct ApiServerConfig {
@@ -135,7 +131,16 @@ impl ApiServer {
             async move { Ok::<_, Infallible>(server.answer(request, certificate.as_deref()).await) }
         });
         let mut builder = auto::Builder::new(TokioExecutor::new());
-        builder.http2().max_concurrent_streams(STREAMS_MAX);
+        builder
+            .http1()
+            .timer(TokioTimer::new())
+            .header_read_timeout(limits::HEADER_MAX);
+        builder
+            .http2()
+            .timer(TokioTimer::new())
+            .max_concurrent_streams(limits::STREAMS_MAX)
+            .keep_alive_interval(limits::PING_AFTER)
+            .keep_alive_timeout(limits::PING_MAX);
         // The connection's end is nobody's failure but its client's.
         let _: Result<(), _> = builder
             .serve_connection_with_upgrades(TokioIo::new(stream), service)
@@ -229,8 +234,11 @@ impl ApiServer {
         let words: Vec<&str> = path.trim_matches('/').split('/').collect();
         match words.as_slice() {
             ["version"] => json(&health::version()),
-            ["openid", "v1", "jwks"] => json(&inner.door.tokens().jwks()),
-            [".well-known", "openid-configuration"] => json(&openid(inner.door.tokens().issuer())),
+            ["openid", "v1", "jwks"] => Ok(public(KEYS_TYPE, &inner.door.tokens().jwks())),
+            [".well-known", "openid-configuration"] => {
+                let document = openid(inner.door.tokens().issuer());
+                Ok(public("application/json", &document))
+            }
             ["metrics"] => {
                 let snapshot = inner.door.snapshot();
                 let objects = snapshot.tables.iter();
@@ -273,7 +281,12 @@ impl ApiServer {
         let answered = if streams {
             stream::respond(&self.0, parts, request).await
         } else {
-            self.through_the_door(parts, kind, request).await
+            let limit = limits::of(&parts.query);
+            let work = self.through_the_door(parts, kind, request);
+            match limit {
+                Ok(limit) => limits::within(limit, work).await,
+                Err(status) => Err(status),
+            }
         };
         let response = answered.unwrap_or_else(|status| failure(&status));
         Ok(answer::counted(response, served))
@@ -440,6 +453,16 @@ fn verb(parts: &Parts) -> Result<Verb, Status> {
     })
 }
 
+/// A document about the keys of tokens; whoever may read it may keep it for a while.
+fn public(content_type: &str, document: &machinery::Value) -> HttpResponse {
+    let mut response = whole(200, content_type, codec::encode_json_value(document));
+    let kept = hyper::header::HeaderValue::from_static("public, max-age=3600");
+    response
+        .headers_mut()
+        .insert(hyper::header::CACHE_CONTROL, kept);
+    response
+}
+
 fn openid(issuer: &str) -> machinery::Value {
     machinery::json!({
         "issuer": issuer, "jwks_uri": format!("{issuer}/openid/v1/jwks"), "response_types_supported": ["id_token"],
@@ -482,7 +505,8 @@ fn root_paths(door: &Door) -> machinery::Value {
     machinery::json!({"paths": paths})
 }
 
-/// The pod a stream goes to, authorized as `verb` on its subresource.
+/// The pod a stream goes to, authorized on its subresource as the HTTP method's verb. Who may
+/// only read may not run or reach anything: a stream opened by `GET` needs `create` as well.
 pub(crate) fn connect(inner: &Inner, parts: &Parts) -> Result<Arc<Object>, Status> {
     let place = &parts.place;
     let resource = GroupVersionResource {
@@ -490,20 +514,20 @@ pub(crate) fn connect(inner: &Inner, parts: &Parts) -> Result<Arc<Object>, Statu
         version: place.gv.version.clone(),
         resource: place.resource.clone(),
     };
-    let verb = if parts.method == Method::GET {
-        Verb::Get
-    } else {
-        Verb::Connect
+    let reads = matches!(place.subresource.as_str(), "log" | "proxy");
+    let verbs: &[Verb] = match parts.method == Method::GET {
+        true if reads => &[Verb::Get],
+        true => &[Verb::Get, Verb::Connect],
+        false => &[Verb::Connect],
     };
-    let call = Call::new(
-        parts.user.clone(),
-        verb,
-        resource,
-        &place.namespace,
-        &place.name,
-    )
-    .on(&place.subresource);
-    inner.door.connect(&call)
+    let connect = |verb: &Verb| {
+        let (user, resource) = (parts.user.clone(), resource.clone());
+        let call = Call::new(user, *verb, resource, &place.namespace, &place.name);
+        inner.door.connect(&call.on(&place.subresource))
+    };
+    let (last, before) = verbs.split_last().expect("each method has a verb");
+    before.iter().try_for_each(|verb| connect(verb).map(drop))?;
+    connect(last)
 }
 
 /// Binds a listener, with a sentence for the common failure.

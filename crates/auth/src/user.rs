@@ -86,6 +86,12 @@ impl User {
             SCHEDULER => Self::new("system:kube-scheduler", &[]),
             // Upstream's node controllers share one account.
             "taint-eviction-controller" => Self::service_account(SYSTEM, "node-controller", ""),
+            // So do those of certificate requests.
+            "csrapproving" | "csrsigning" | "csrcleaner" => {
+                Self::service_account(SYSTEM, "certificate-controller", "")
+            }
+            // Who makes accounts' tokens cannot have one itself.
+            "tokens-controller" => Self::new("system:kube-controller-manager", &[]),
             _ => Self::service_account(SYSTEM, name, ""),
         }
     }

@@ -3,6 +3,7 @@
 //! They know objects by resource name and field path; neither the door nor the store, nor each
 //! other. Upstream counterpart: `pkg/controller`.
 
+mod certificates;
 mod cluster_role_aggregation;
 mod common;
 mod crd;
@@ -29,18 +30,24 @@ mod serviceaccount;
 mod services;
 mod statefulset;
 mod taint_eviction;
+mod tokens;
+mod trust;
 mod volumes;
 
 pub use ownership::{BY_UID, ORPHANS};
 use reconcile::Controller;
+use std::sync::Arc;
+pub use trust::{Asked, Trust};
 
 /// What controllers must be told about the cluster.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Default)]
 pub struct ControllersConfig {
     /// PEM text of the CA that signs the server's certificate, for `kube-root-ca.crt`.
     pub root_ca: String,
     /// Directory under which each node keeps the volumes of provisioner `xebec.io/directory`.
     pub volume_directory: String,
+    /// The cluster's keys; without them nobody signs certificates or tokens.
+    pub trust: Option<Arc<dyn Trust>>,
 }
 
 /// All controllers, in a fixed order.
@@ -70,6 +77,9 @@ pub fn all(config: ControllersConfig) -> Vec<Box<dyn Controller>> {
         Box::new(volumes::ClaimProtection),
         Box::new(volumes::VolumeProtection),
     ];
+    if let Some(trust) = config.trust {
+        all.extend(of_keys(&trust, &config.root_ca));
+    }
     all.push(Box::new(serviceaccount::RootCa {
         bundle: config.root_ca,
     }));
@@ -77,4 +87,23 @@ pub fn all(config: ControllersConfig) -> Vec<Box<dyn Controller>> {
         directory: config.volume_directory,
     }));
     all
+}
+
+/// The controllers that have something signed.
+fn of_keys(trust: &Arc<dyn Trust>, root_ca: &str) -> [Box<dyn Controller>; 4] {
+    [
+        Box::new(certificates::Approver {
+            trust: trust.clone(),
+        }),
+        Box::new(certificates::Signer {
+            trust: trust.clone(),
+        }),
+        Box::new(certificates::Cleaner {
+            trust: trust.clone(),
+        }),
+        Box::new(tokens::Tokens {
+            trust: trust.clone(),
+            root_ca: root_ca.into(),
+        }),
+    ]
 }

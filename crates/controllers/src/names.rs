@@ -2,6 +2,7 @@
 //!
 //! Knows nothing of what they contain.
 
+pub const CERTIFICATE_REQUESTS: &str = "certificatesigningrequests.certificates.k8s.io";
 pub const CLUSTER_ROLES: &str = "clusterroles.rbac.authorization.k8s.io";
 pub const CONFIG_MAPS: &str = "configmaps";
 pub const CONTROLLER_REVISIONS: &str = "controllerrevisions.apps";
@@ -22,6 +23,7 @@ pub const PVS: &str = "persistentvolumes";
 pub const REPLICA_SETS: &str = "replicasets.apps";
 pub const REPLICATION_CONTROLLERS: &str = "replicationcontrollers";
 pub const RESOURCE_QUOTAS: &str = "resourcequotas";
+pub const SECRETS: &str = "secrets";
 pub const SERVICES: &str = "services";
 pub const SERVICE_ACCOUNTS: &str = "serviceaccounts";
 pub const STATEFUL_SETS: &str = "statefulsets.apps";

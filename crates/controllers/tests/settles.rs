@@ -33,6 +33,7 @@ impl World {
         let controllers = all(ControllersConfig {
             root_ca: "PEM".into(),
             volume_directory: "/v".into(),
+            ..ControllersConfig::default()
         });
         let indexes: Vec<_> = controllers.iter().flat_map(|one| one.indexes()).collect();
         Self {

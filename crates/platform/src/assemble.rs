@@ -1,6 +1,6 @@
 //! Puts the control plane together.
 
-use crate::{custom, pods::PodRouter, services::ServiceNet};
+use crate::{CertificateSigner, custom, pods::PodRouter, services::ServiceNet, trust::Keys};
 use auth::{TokenKey, User};
 use controllers::ControllersConfig;
 use driver::{Recorder, Workqueue, drive};
@@ -16,6 +16,8 @@ use store::{OpenError, Store, StoreOptions};
 pub struct PlatformConfig {
     /// Signs service-account tokens.
     pub tokens: Arc<TokenKey>,
+    /// Signs certificates.
+    pub certificates: Arc<dyn CertificateSigner>,
     /// PEM text of the CA that clients check the server with.
     pub root_ca: String,
     /// Domain of the cluster's names.
@@ -90,7 +92,7 @@ pub async fn assemble(
         catalogue,
         admission: admission::chain(config.admission),
         webhooks: Some(admission::webhooks::Webhooks::new(config.callout, None)),
-        tokens: config.tokens,
+        tokens: config.tokens.clone(),
     });
     custom::follow(&door, builtin, compiled).map_err(AssembleError::Start)?;
     bootstrap(&door, config.bootstrap).await?;
@@ -100,6 +102,11 @@ pub async fn assemble(
     let controllers = ControllersConfig {
         root_ca: config.root_ca,
         volume_directory: config.volume_directory,
+        trust: Some(Arc::new(Keys {
+            signer: config.certificates,
+            tokens: config.tokens,
+            door: door.clone(),
+        })),
     };
     let mut brains: Vec<Box<dyn Brain>> = controllers::all(controllers)
         .into_iter()

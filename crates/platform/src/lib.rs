@@ -11,7 +11,9 @@ mod custom;
 mod node;
 mod pods;
 mod services;
+mod trust;
 
 pub use assemble::*;
 pub use node::*;
 pub use services::ServiceNet;
+pub use trust::CertificateSigner;

@@ -3,7 +3,7 @@
 //! Signatures are `auth`'s. Upstream counterpart: `pkg/registry/core/serviceaccount/storage/token.go`
 //! and `pkg/serviceaccount`.
 
-use crate::{Answer, Context, Door, Reply};
+use crate::{Answer, Context, Door, PatchKind, Reply, Verb};
 use auth::{Bound, Claims, LEEWAY, NODE_NAME_EXTRA, TokenRequest, User};
 use base64::{Engine, engine::general_purpose::STANDARD};
 use env::Time;
@@ -24,6 +24,11 @@ const SECONDS_OF_VOLUMES: i64 = 3607;
 const EXTENDED: Duration = Duration::from_secs(365 * 24 * 3600);
 
 const ACCOUNTS: &str = "serviceaccounts";
+const SECRETS: &str = "secrets";
+/// Label of a secret with a token: the day of its last use.
+const LAST_USED: &str = "kubernetes.io/legacy-token-last-used";
+/// Label of a secret whose token holds no more.
+const INVALID_SINCE: &str = "kubernetes.io/legacy-token-invalid-since";
 const INVALIDATED: &str = "service account token has been invalidated";
 
 /// Who a token proves its bearer to be, and for whom it is meant.
@@ -119,10 +124,36 @@ impl Door {
             deadline,
         };
         check.all(&claims, token)?;
+        if claims.audiences.is_none() {
+            self.note_use(&claims, &check.snapshot);
+        }
         Ok(Authenticated {
             user: user_of(&claims),
             audiences,
         })
+    }
+}
+
+impl Door {
+    /// Notes in the secret of a token on which day it was used last.
+    fn note_use(&self, claims: &Claims, snapshot: &Snapshot) {
+        let key = Key::new(&claims.namespace, &claims.bound.name);
+        let today = format_time(self.now().0);
+        let today = today.split('T').next().unwrap_or_default();
+        let known = snapshot.get(SECRETS, &key);
+        if known.is_none_or(|secret| secret.label(LAST_USED) == Some(today)) {
+            return;
+        }
+        let user = Arc::new(User::component("system:apiserver"));
+        let call = self.component_call(&user, Verb::Patch, SECRETS, &key.namespace, &key.name);
+        let Ok(call) = call else { return };
+        let patch = json!({"metadata": {"labels": {(LAST_USED): today}}});
+        let call = call.with_patch(PatchKind::Merge, patch);
+        let door = self.clone();
+        self.world().spawn("note-token-use", async move {
+            // The next use notes it as well.
+            let _ = door.call(call).await;
+        });
     }
 }
 
@@ -141,9 +172,13 @@ impl Check {
         let object = match bound.kind.as_str() {
             "Pod" => self.present("pods", namespace, &bound.name, &bound.uid)?,
             "Node" => self.present("nodes", "", &bound.name, &bound.uid)?,
-            "Secret" => self.present("secrets", namespace, &bound.name, &bound.uid)?,
+            "Secret" => self.present(SECRETS, namespace, &bound.name, &bound.uid)?,
             _ => return Ok(()),
         };
+        if claims.audiences.is_none() && !object.label(INVALID_SINCE).unwrap_or_default().is_empty()
+        {
+            return Err(marked_invalid(claims));
+        }
         // The tokens in secrets hold as long as they are there.
         let held =
             claims.audiences.is_some() || STANDARD.encode(token) == object.at("data.token").str();
@@ -163,6 +198,13 @@ impl Check {
         same.filter(|object| deleted(object).is_none_or(|at| Time(at) >= self.deadline))
             .ok_or_else(|| INVALIDATED.to_owned())
     }
+}
+
+fn marked_invalid(claims: &Claims) -> String {
+    let (namespace, secret, name) = (&claims.namespace, &claims.bound.name, &claims.name);
+    format!(
+        "the token in secret {namespace}/{secret} for service account {namespace}/{name} has been marked invalid. Use tokens from the TokenRequest API or manually created secret-based tokens, or remove the '{INVALID_SINCE}' label from the secret to temporarily allow use of this token"
+    )
 }
 
 fn user_of(claims: &Claims) -> User {

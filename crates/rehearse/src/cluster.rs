@@ -3,7 +3,7 @@
 //! The harness of rehearsals and behaviour tests. Adds no behaviour of its own: what happens
 //! is what `platform::assemble` makes happen. Upstream counterpart: `kind`, envtest, KWOK.
 
-use crate::Error;
+use crate::{Error, signer::SimSigner};
 use admission::{AdmissionConfig, bootstrap};
 use auth::{AUTHENTICATED, MASTERS, TokenKey, User};
 use env::Time;
@@ -107,6 +107,7 @@ fn config(sim: &Sim, callout: Arc<SimCallout>) -> PlatformConfig {
     let services = AdmissionConfig::default().services;
     PlatformConfig {
         tokens: Arc::new(TokenKey::generate(&*world.entropy, issuer)),
+        certificates: Arc::new(SimSigner),
         root_ca: "simulated".into(),
         cluster_domain: "cluster.local".into(),
         volume_directory: "/var/lib/simulated".into(),

@@ -11,6 +11,7 @@ mod manifests;
 mod report;
 mod run;
 pub mod scenario;
+mod signer;
 mod steps;
 mod timeline;
 

@@ -1,9 +1,9 @@
 //! The API server of a cluster, listening.
 
 use crate::{home::Home, nodes::CLUSTER_DOMAIN, pki::Pki, streams::Kubelets};
-use apiserver::{ApiServer, ApiServerConfig, LiveTls, listen};
-use env::World;
-use platform::{Platform, PlatformConfig, assemble};
+use apiserver::{ApiServer, ApiServerConfig, Credential, LiveTls, Validity, listen};
+use env::{Time, World};
+use platform::{CertificateSigner, Platform, PlatformConfig, assemble};
 use real_env::{RealCallout, RealDisk};
 use std::{
     error::Error,
@@ -40,6 +40,7 @@ impl Server {
         let kubelets = Arc::new(Kubelets::default());
         let config = PlatformConfig {
             tokens: pki.tokens.clone(),
+            certificates: Arc::new(Issuer(pki.authority.clone())),
             root_ca: pki.trust.clone(),
             cluster_domain: CLUSTER_DOMAIN.into(),
             volume_directory: home.volumes().display().to_string(),
@@ -79,6 +80,27 @@ impl Server {
             pki,
             tls,
         })
+    }
+}
+
+/// The cluster's authority, issuing what was approved.
+struct Issuer(Credential);
+
+impl CertificateSigner for Issuer {
+    fn sign(
+        &self,
+        request: &str,
+        usages: &[String],
+        seconds: Option<u64>,
+        now: Time,
+    ) -> Result<String, String> {
+        apiserver::sign_request(&self.0, request, usages, seconds, now)
+            .map_err(|why| why.to_string())
+    }
+
+    fn end(&self, certificate: &str) -> Option<Time> {
+        let holds = Validity::of(certificate).ok()?;
+        Some(Time::from_unix_seconds(holds.to))
     }
 }
 

@@ -12,7 +12,10 @@ use x509_cert::{
     attr::AttributeTypeAndValue,
     der::{
         Any, Decode, DecodePem, Encode, EncodePem,
-        asn1::{BitString, Ia5String, ObjectIdentifier, OctetString, SetOfVec, Utf8StringRef},
+        asn1::{
+            BitString, GeneralizedTime, Ia5String, ObjectIdentifier, OctetString, SetOfVec,
+            UtcTime, Utf8StringRef,
+        },
         flagset::FlagSet,
         pem::LineEnding,
     },
@@ -40,6 +43,8 @@ const SUBJECT_ALT_NAME: ObjectIdentifier = ObjectIdentifier::new_unwrap("2.5.29.
 const SERIAL_BYTES: usize = 16;
 /// No certificate is issued for less than this.
 const LIFE_MIN: Duration = Duration::from_secs(600);
+/// Certificates that hold at least this long give their backdating back at the end.
+const LIFE_SHORT: Duration = Duration::from_secs(8 * 3600);
 
 /// What a certificate's key may be used for, by the names of `spec.usages`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -208,7 +213,10 @@ pub fn sign_request(
     let parsed = CertReq::from_der(&pem.contents).map_err(error)?;
     let usages: Option<Vec<Use>> = usages.iter().map(|name| Use::of(name)).collect();
     let life = seconds.map_or(LEAF_LIFE, Duration::from_secs);
-    let life = life.clamp(LIFE_MIN, LEAF_LIFE);
+    let mut life = life.clamp(LIFE_MIN, LEAF_LIFE);
+    if life >= LIFE_SHORT {
+        life -= BACKDATE;
+    }
     let content = Content {
         alternatives: alternatives_of(&parsed)?,
         subject: parsed.info.subject,
@@ -246,10 +254,6 @@ fn sign(authority: &Credential, content: Content, validity: Validity) -> Result<
         oid: ECDSA_WITH_SHA256,
         parameters: None,
     };
-    let at = |seconds: u64| {
-        CertificateTime::try_from(std::time::UNIX_EPOCH + Duration::from_secs(seconds))
-            .map_err(error)
-    };
     let signed = TbsCertificate {
         version: Version::V3,
         serial_number: serial(&content.key)?,
@@ -257,8 +261,8 @@ fn sign(authority: &Credential, content: Content, validity: Validity) -> Result<
         issuer: issuer.tbs_certificate.subject.clone(),
         // Nothing outlives who vouches for it.
         validity: Period {
-            not_before: at(validity.from)?,
-            not_after: at(validity.to.min(end))?,
+            not_before: written(validity.from)?,
+            not_after: written(validity.to.min(end))?,
         },
         extensions: Some(extensions(&issuer, &content)?),
         subject: content.subject,
@@ -274,6 +278,16 @@ fn sign(authority: &Credential, content: Content, validity: Validity) -> Result<
         signature: BitString::from_bytes(&signature).map_err(error)?,
     };
     certificate.to_pem(LineEnding::LF).map_err(error)
+}
+
+/// A moment as a certificate writes it: short until 2049, long from then on (RFC 5280, 4.1.2.5).
+fn written(seconds: u64) -> Result<CertificateTime, PkiError> {
+    let since = Duration::from_secs(seconds);
+    if let Ok(short) = UtcTime::from_unix_duration(since) {
+        return Ok(CertificateTime::UtcTime(short));
+    }
+    let long = GeneralizedTime::from_unix_duration(since);
+    long.map(CertificateTime::GeneralTime).map_err(error)
 }
 
 fn extensions(issuer: &Certificate, content: &Content) -> Result<Vec<Extension>, PkiError> {

@@ -1,9 +1,15 @@
 //! Who may do what: nodes, grants, impersonation, tokens, reviews. Each with upstream's words.
 
 use crate::place;
+use base64::{Engine, engine::general_purpose::STANDARD};
 use contract_tests::{Answer, Api};
 use e2e_tests::Cluster;
+use rcgen::{CertificateParams, DnType, KeyPair};
 use serde_json::{Value, json};
+use std::time::{Duration, Instant};
+
+/// How long a controller may take.
+const PATIENCE: Duration = Duration::from_secs(20);
 
 const ROLES: &str = "/apis/rbac.authorization.k8s.io/v1";
 
@@ -199,4 +205,123 @@ pub fn tokens_hold_as_long_as_their_pod(cluster: &mut Cluster) {
         &json!({"message": review(&token, json!([]))["error"]}),
         "has been invalidated",
     );
+}
+
+/// The caller's own API with another identity.
+fn by_certificate(cluster: &Cluster, certificate: &str, key: &str) -> Api {
+    let text = cluster.k("config view --raw --minify -o json").ok();
+    let mut config: Value = serde_json::from_str(&text).expect("kubectl prints JSON");
+    config["users"][0]["user"] =
+        json!({"client-certificate-data": certificate, "client-key-data": STANDARD.encode(key)});
+    Api::configured(&config.to_string())
+}
+
+fn eventually(what: &str, mut found: impl FnMut() -> Option<Value>) -> Value {
+    let end = Instant::now() + PATIENCE;
+    loop {
+        if let Some(value) = found() {
+            return value;
+        }
+        assert!(Instant::now() < end, "waited for {what}");
+        std::thread::sleep(Duration::from_millis(50));
+    }
+}
+
+/// A request as `spec.request` carries it, and its key.
+fn asked(common_name: &str, organization: &str) -> (String, String) {
+    let key = KeyPair::generate().unwrap();
+    let mut asked = CertificateParams::default();
+    let subject = &mut asked.distinguished_name;
+    subject.push(DnType::OrganizationName, organization);
+    subject.push(DnType::CommonName, common_name);
+    let request = asked.serialize_request(&key).unwrap().pem().unwrap();
+    (STANDARD.encode(request), key.serialize_pem())
+}
+
+const REQUESTS: &str = "/apis/certificates.k8s.io/v1/certificatesigningrequests";
+
+fn certificate_request(name: &str, signer: &str, request: &str, usages: &[&str]) -> Value {
+    json!({"apiVersion": "certificates.k8s.io/v1", "kind": "CertificateSigningRequest", "metadata": {"name": name},
+        "spec": {"request": request, "signerName": signer, "usages": usages, "expirationSeconds": 3600}})
+}
+
+pub fn approved_certificates_are_believed(cluster: &mut Cluster) {
+    let api = Api::of(cluster);
+    let (request, key) = asked("ann", "dev");
+    let signer = "kubernetes.io/kube-apiserver-client";
+    let made = certificate_request("ann", signer, &request, &["client auth"]);
+    api.create(REQUESTS, &made).ok();
+    cluster.k("certificate approve ann").ok();
+    let path = format!("{REQUESTS}/ann");
+    let certificate = eventually("a certificate", || {
+        let status = api.get(&path).ok()["status"].clone();
+        status["certificate"].is_string().then_some(status)
+    });
+    let approved = &certificate["conditions"][0];
+    assert!(approved["lastTransitionTime"].is_string(), "{approved}");
+    let ann = by_certificate(cluster, certificate["certificate"].as_str().unwrap(), &key);
+    let review = json!({"apiVersion": "authentication.k8s.io/v1", "kind": "SelfSubjectReview"});
+    let whoami = ann.create("/apis/authentication.k8s.io/v1/selfsubjectreviews", &review);
+    let user = whoami.ok()["status"]["userInfo"].clone();
+    assert_eq!(user["username"], "ann");
+    assert_eq!(user["groups"], json!(["dev", "system:authenticated"]));
+}
+
+pub fn signers_refuse_what_is_not_theirs(cluster: &mut Cluster) {
+    let api = Api::of(cluster);
+    let (request, _) = asked("bob", "dev");
+    let signer = "kubernetes.io/kube-apiserver-client-kubelet";
+    let made = certificate_request("bob", signer, &request, &["client auth"]);
+    api.create(REQUESTS, &made).ok();
+    cluster.k("certificate approve bob").ok();
+    let failed = eventually("a failure", || {
+        let conditions = api.get(&format!("{REQUESTS}/bob")).ok()["status"]["conditions"].clone();
+        conditions[1].is_object().then(|| conditions[1].clone())
+    });
+    assert_eq!(failed["type"], "Failed");
+    assert_eq!(failed["reason"], "SignerValidationFailure");
+    says(&failed, "subject organization is not system:nodes");
+}
+
+pub fn secrets_hold_tokens_of_accounts(cluster: &mut Cluster) {
+    let (api, _) = place(cluster, "kept");
+    let accounts = "/api/v1/namespaces/kept/serviceaccounts";
+    let account =
+        json!({"apiVersion": "v1", "kind": "ServiceAccount", "metadata": {"name": "bot"}});
+    api.create(accounts, &account).ok();
+    let secret = json!({"apiVersion": "v1", "kind": "Secret", "type": "kubernetes.io/service-account-token",
+        "metadata": {"name": "bot-token", "annotations": {"kubernetes.io/service-account.name": "bot"}}});
+    api.create("/api/v1/namespaces/kept/secrets", &secret).ok();
+    let path = "/api/v1/namespaces/kept/secrets/bot-token";
+    let token = eventually("a token", || {
+        let data = api.get(path).ok()["data"].clone();
+        data["token"].is_string().then(|| data["token"].clone())
+    });
+    let token = STANDARD.decode(token.as_str().unwrap()).unwrap();
+    let bearer = format!("Bearer {}", String::from_utf8(token).unwrap());
+    let body = json!({"apiVersion": "authentication.k8s.io/v1", "kind": "SelfSubjectReview"});
+    let nobody = Api::anonymous(cluster);
+    let whoami = || {
+        nobody.call(
+            "POST",
+            "/apis/authentication.k8s.io/v1/selfsubjectreviews",
+            &[
+                ("Authorization", &bearer),
+                ("Content-Type", "application/json"),
+            ],
+            body.to_string().as_bytes(),
+        )
+    };
+    let user = whoami().ok()["status"]["userInfo"].clone();
+    assert_eq!(user["username"], "system:serviceaccount:kept:bot");
+    eventually("the day of the last use", || {
+        let labels = api.get(path).ok()["metadata"]["labels"].clone();
+        let day = labels["kubernetes.io/legacy-token-last-used"].clone();
+        day.is_string().then_some(day)
+    });
+    api.delete(&format!("{accounts}/bot")).ok();
+    whoami().refused(401, "Unauthorized");
+    eventually("the secret's end", || {
+        (api.get(path).code == 404).then_some(json!(1))
+    });
 }

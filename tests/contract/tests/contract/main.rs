@@ -33,6 +33,18 @@ const CASES: &[Case] = &[
         access::tokens_hold_as_long_as_their_pod,
     ),
     (
+        "access::approved_certificates_are_believed",
+        access::approved_certificates_are_believed,
+    ),
+    (
+        "access::signers_refuse_what_is_not_theirs",
+        access::signers_refuse_what_is_not_theirs,
+    ),
+    (
+        "access::secrets_hold_tokens_of_accounts",
+        access::secrets_hold_tokens_of_accounts,
+    ),
+    (
         "custom::values_are_defaulted_pruned_and_refused",
         custom::values_are_defaulted_pruned_and_refused,
     ),
