@@ -9,6 +9,7 @@ mod body;
 mod discovery;
 mod health;
 mod identity;
+mod limits;
 mod metrics;
 mod nodes;
 mod options;

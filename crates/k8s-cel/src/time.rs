@@ -214,66 +214,7 @@ impl fmt::Display for Timestamp {
     }
 }
 
-const UNITS: &[(&str, i64)] = &[
-    ("ns", 1),
-    ("us", 1_000),
-    ("\u{b5}s", 1_000),
-    ("\u{3bc}s", 1_000),
-    ("ms", 1_000_000),
-    ("s", NANOS),
-    ("m", 60 * NANOS),
-    ("h", 3600 * NANOS),
-];
-
-/// Nanoseconds of a Go duration text (`1h30m`, `-1.5s`).
-pub fn parse_duration(text: &str) -> Option<i64> {
-    let (sign, mut rest) = match text.as_bytes().first()? {
-        b'-' => (-1, &text[1..]),
-        b'+' => (1, &text[1..]),
-        _ => (1, text),
-    };
-    if rest == "0" {
-        return Some(0);
-    }
-    if rest.is_empty() {
-        return None;
-    }
-    let mut total: i128 = 0;
-    while !rest.is_empty() {
-        let digits = rest
-            .find(|letter: char| !letter.is_ascii_digit() && letter != '.')
-            .unwrap_or(rest.len());
-        let (number, after) = rest.split_at(digits);
-        let end = after
-            .find(|letter: char| letter.is_ascii_digit() || letter == '.')
-            .unwrap_or(after.len());
-        let (unit, after) = after.split_at(end);
-        let (_, nanos) = UNITS.iter().find(|(name, _)| *name == unit)?;
-        total += scaled(number, *nanos)?;
-        rest = after;
-    }
-    i64::try_from(total * sign).ok()
-}
-
-fn scaled(number: &str, unit: i64) -> Option<i128> {
-    let (whole, part) = number.split_once('.').unwrap_or((number, ""));
-    if whole.is_empty() && part.is_empty() {
-        return None;
-    }
-    let whole: i128 = if whole.is_empty() {
-        0
-    } else {
-        whole.parse().ok()?
-    };
-    let part: f64 = if part.is_empty() {
-        0.0
-    } else {
-        format!("0.{part}").parse().ok()?
-    };
-    whole
-        .checked_mul(unit.into())?
-        .checked_add((part * unit as f64) as i128)
-}
+pub use machinery::parse_duration;
 
 /// A duration as `string()` writes it: seconds with fraction.
 pub fn show_duration(nanos: i64) -> String {

@@ -24,43 +24,7 @@ pub(super) fn format_timestamp(seconds: i64, nanos: i64, micro: bool) -> Option<
     })
 }
 
-/// Units of Go's duration text, in nanoseconds.
-const UNITS: [(&str, f64); 8] = [
-    ("ns", 1.0),
-    ("us", 1e3),
-    ("µs", 1e3),
-    ("μs", 1e3),
-    ("ms", 1e6),
-    ("s", 1e9),
-    ("m", 60e9),
-    ("h", 3600e9),
-];
-
-/// Go duration text (`1h2m3.5s`) to nanoseconds.
-pub(super) fn parse_duration(text: &str) -> Option<i64> {
-    let (sign, mut rest) = match text.strip_prefix('-') {
-        Some(rest) => (-1.0, rest),
-        None => (1.0, text.strip_prefix('+').unwrap_or(text)),
-    };
-    if rest == "0" {
-        return Some(0);
-    }
-    if rest.is_empty() {
-        return None;
-    }
-    let mut sum = 0.0;
-    while !rest.is_empty() {
-        let digits = rest.find(|c: char| !c.is_ascii_digit() && c != '.')?;
-        let number: f64 = rest[..digits].parse().ok()?;
-        let unit_end = rest[digits..]
-            .find(|c: char| c.is_ascii_digit() || c == '.')
-            .map_or(rest.len(), |length| digits + length);
-        let unit = &rest[digits..unit_end];
-        sum += number * UNITS.iter().find(|(name, _)| *name == unit)?.1;
-        rest = &rest[unit_end..];
-    }
-    Some((sign * sum).round() as i64)
-}
+pub(super) use machinery::parse_duration;
 
 /// Nanoseconds as Go prints a duration: `1h0m5s`, `1.5s`, `20ms`, `0s`.
 pub(super) fn format_duration(nanos: i64) -> String {
