@@ -82,7 +82,20 @@ impl Controller for GarbageCollector {
     }
 }
 
+/// Whether an object that was there before is no nearer to going and has the owners it had.
+fn owns_alike(change: &Change) -> bool {
+    let (Some(old), Some(new)) = (&change.old, &change.new) else {
+        return false;
+    };
+    let owners_of = [old, new].map(|object| object.metadata().get("ownerReferences"));
+    let going = old.is_deleting() || new.is_deleting();
+    !going && old.uid() == new.uid() && owners_of[0] == owners_of[1]
+}
+
 fn wake(view: &View, change: &Change, wake: &mut Vec<Target>) {
+    if owns_alike(change) {
+        return;
+    }
     if let Some(new) = &change.new
         && (new.is_deleting() || new.owner_references().next().is_some())
     {

@@ -56,8 +56,14 @@ impl Controller for NodeLifecycle {
             },
             Watch {
                 resource: LEASES,
-                wakes: |_, change, wake| {
-                    if change.key.namespace == LEASE_NAMESPACE {
+                // A renewal is found when the node's time is up; only one given up is waited for.
+                wakes: |view, change, wake| {
+                    let renews = change.old.is_some() && change.new.is_some();
+                    let node = view.get(NODES, "", &change.key.name);
+                    let given_up = node.is_none_or(|node| {
+                        condition(node, "Ready").get("status").str() == "Unknown"
+                    });
+                    if change.key.namespace == LEASE_NAMESPACE && (given_up || !renews) {
                         wake.push(Target::new(NODES, "", &change.key.name));
                     }
                 },

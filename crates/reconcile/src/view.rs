@@ -34,11 +34,33 @@ struct Place {
     key: Key,
 }
 
+/// Index values, and the objects found by each.
+type Places = BTreeMap<SmolStr, BTreeSet<Place>>;
+
+impl Index {
+    /// The index values of an object, in place of what `values` held; none of no object.
+    fn read(&self, object: Option<&Object>, values: &mut Vec<SmolStr>) {
+        values.clear();
+        if let Some(object) = object {
+            (self.values)(object, values);
+        }
+    }
+}
+
+fn leave(places: &mut Places, value: &SmolStr, place: &Place) {
+    if let Some(set) = places.get_mut(value) {
+        set.remove(place);
+        if set.is_empty() {
+            places.remove(value);
+        }
+    }
+}
+
 /// All objects at one revision, with indexes.
 #[derive(Default)]
 pub struct View {
     snapshot: Snapshot,
-    indexes: Vec<(Index, BTreeMap<SmolStr, BTreeSet<Place>>)>,
+    indexes: Vec<(Index, Places)>,
 }
 
 impl View {
@@ -59,7 +81,7 @@ impl View {
         }
         for (resource, table) in &snapshot.tables {
             for (key, object) in table {
-                view.index(resource, key, object, true);
+                view.index(resource, key, None, Some(object));
             }
         }
         view.snapshot = snapshot;
@@ -89,36 +111,31 @@ impl View {
 
     /// Moves the view forward by one change of the log.
     pub fn advance(&mut self, change: &Change) {
-        if let Some(old) = &change.old {
-            self.index(&change.resource, &change.key, old, false);
-        }
-        if let Some(new) = &change.new {
-            self.index(&change.resource, &change.key, new, true);
-        }
+        let (old, new) = (change.old.as_deref(), change.new.as_deref());
+        self.index(&change.resource, &change.key, old, new);
         self.snapshot.apply(change);
     }
 
-    fn index(&mut self, resource: &SmolStr, key: &Key, object: &Object, add: bool) {
-        let mut values = Vec::new();
+    fn index(&mut self, resource: &SmolStr, key: &Key, old: Option<&Object>, new: Option<&Object>) {
+        let (mut before, mut after) = (Vec::new(), Vec::new());
         for (index, places) in &mut self.indexes {
             if index.resource != "*" && index.resource != resource {
                 continue;
             }
-            values.clear();
-            (index.values)(object, &mut values);
-            for value in values.drain(..) {
-                let place = Place {
-                    resource: resource.clone(),
-                    key: key.clone(),
-                };
-                if add {
-                    places.entry(value).or_default().insert(place);
-                } else if let Some(set) = places.get_mut(&value) {
-                    set.remove(&place);
-                    if set.is_empty() {
-                        places.remove(&value);
-                    }
-                }
+            index.read(old, &mut before);
+            index.read(new, &mut after);
+            if before == after {
+                continue;
+            }
+            let place = Place {
+                resource: resource.clone(),
+                key: key.clone(),
+            };
+            before
+                .drain(..)
+                .for_each(|value| leave(places, &value, &place));
+            for value in after.drain(..) {
+                places.entry(value).or_default().insert(place.clone());
             }
         }
     }

@@ -4,7 +4,7 @@
 //! `apimachinery/pkg/util/managedfields`.
 
 use crate::{Body, Context, PatchKind, decode};
-use machinery::{Object, Status, Value, format_time};
+use machinery::{Object, Ref, Status, Value, format_time};
 use schema::{FieldSet, Manager};
 use std::sync::Arc;
 
@@ -55,21 +55,48 @@ pub(crate) fn track_update(context: &Context<'_>, old: &Value, new: &mut Value) 
     }
 }
 
-/// Whether an object, encoded as `bytes`, differs from the stored one in nothing but the times
-/// of its field managers: such a write would write nothing anybody asked for.
-pub(crate) fn only_times_differ(new: &Value, bytes: &[u8], stored: &Object) -> bool {
+/// Whether the bytes of an object differ from the stored one in nothing but the times of its
+/// field managers: such a write would write nothing anybody asked for.
+pub(crate) fn only_times_differ(bytes: &[u8], stored: &Object) -> bool {
     // Times are of one length, so that most writes are told apart without looking inside.
-    if bytes.len() != stored.bytes().len() {
-        return false;
-    }
-    let (mut new, mut old) = (new.clone(), stored.to_value());
-    for object in [&mut new, &mut old] {
-        let managed = object.at_mut(&["metadata", "managedFields"]);
-        for entry in managed.and_then(Value::as_array_mut).into_iter().flatten() {
-            entry["time"] = Value::Null;
+    bytes.len() == stored.bytes().len()
+        && same_but(
+            Ref::new(bytes),
+            stored.root(),
+            &["metadata", "managedFields"],
+        )
+}
+
+/// Whether two objects are the same but for the times of the entries at `path`.
+fn same_but(one: Ref<'_>, other: Ref<'_>, path: &[&str]) -> bool {
+    let Some((part, rest)) = path.split_first() else {
+        return same_entries(one, other);
+    };
+    same_members(one, other, |key, one, other| {
+        key == *part && same_but(one, other, rest)
+    })
+}
+
+fn same_entries(one: Ref<'_>, other: Ref<'_>) -> bool {
+    let same = |(one, other)| same_members(one, other, |key, _, _| key == "time");
+    one.items().count() == other.items().count() && one.items().zip(other.items()).all(same)
+}
+
+/// Whether two objects have the same members; `excuse` may pass over one that differs.
+fn same_members(
+    one: Ref<'_>,
+    other: Ref<'_>,
+    excuse: impl Fn(&str, Ref<'_>, Ref<'_>) -> bool,
+) -> bool {
+    let (mut ours, mut theirs) = (one.entries(), other.entries());
+    loop {
+        match (ours.next(), theirs.next()) {
+            (None, None) => return true,
+            (Some((key, one)), Some((other_key, other)))
+                if key == other_key && (one == other || excuse(key, one, other)) => {}
+            _ => return false,
         }
     }
-    new == old
 }
 
 /// The object that an applied configuration makes of the live one.
@@ -87,4 +114,29 @@ pub(crate) fn apply(
     })?;
     decode::conform(context, &mut made, &[])?;
     Ok(made)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use machinery::{flat, json};
+
+    #[test]
+    fn times_of_managers_alone_are_told_from_changes() {
+        let object = |value: &str, time: &str| {
+            json!({"kind": "Lease", "metadata": {"name": "a", "managedFields": [{"manager": "m", "time": time}]},
+                "spec": {"holder": value}})
+        };
+        let stored = Object::new(&object("me", "2026-01-01T00:00:00Z"), 1);
+        for (value, time, alike) in [
+            ("me", "2026-01-01T00:00:00Z", true),
+            ("me", "2026-01-01T00:00:10Z", true),
+            ("he", "2026-01-01T00:00:10Z", false),
+            ("he", "2026-01-01T00:00:00Z", false),
+            ("other", "2026-01-01T00:00:00Z", false),
+        ] {
+            let bytes = flat::encode(&object(value, time));
+            assert_eq!(only_times_differ(&bytes, &stored), alike, "{value} {time}");
+        }
+    }
 }

@@ -55,7 +55,7 @@ pub(crate) fn patched(
     let type_ref = &context.kind.type_ref;
     let mut value = match kind {
         PatchKind::Json => schema::json_patch(&current, patch)?,
-        PatchKind::Merge => schema::merge_patch(&current, patch)?,
+        PatchKind::Merge => schema::merge_patch(current, patch)?,
         PatchKind::Strategic if context.kind.custom => {
             return Err(Status::new(
                 machinery::Reason::UnsupportedMediaType,

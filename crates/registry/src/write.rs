@@ -17,6 +17,7 @@ use crate::{
     Answer, Body, Context, Door, Operation, Pass, Reply, Review, Rounds, Verb, decode, managed,
     meta::{self, SUFFIX_LENGTH},
 };
+use kinds::Kind;
 use machinery::{Object, Status, Value, flat};
 use std::sync::Arc;
 use store::{CommitError, Expected, Key, Transaction, Write};
@@ -58,16 +59,15 @@ impl Door {
         value: Value,
     ) -> Result<Arc<Object>, Status> {
         self.check_namespace(context)?;
-        let generated = value.name().is_empty();
-        for attempt in 1.. {
-            match self.create_once(context, value.clone()).await {
-                Err(status)
-                    if generated && status.is_already_exists() && attempt < GENERATE_NAME_TRIES => {
+        if value.name().is_empty() {
+            for _ in 1..GENERATE_NAME_TRIES {
+                match self.create_once(context, value.clone()).await {
+                    Err(status) if status.is_already_exists() => {}
+                    outcome => return outcome,
                 }
-                outcome => return outcome,
             }
         }
-        unreachable!("the loop returns")
+        self.create_once(context, value).await
     }
 
     async fn create_once(
@@ -117,15 +117,12 @@ impl Door {
         context: &mut Context<'_>,
         review: &Review<'_>,
     ) -> Result<Arc<Object>, Status> {
-        let stored = self
-            .to_storage(review.object.clone(), &context.kind)
-            .await?;
+        let bytes = self.stored_bytes(&review.object, &context.kind).await?;
         if context.call.options.dry_run {
             self.roll_back(review);
             return Ok(Arc::new(Object::new(&review.object, 0)));
         }
-        let key = Key::new(stored.namespace(), stored.name());
-        let bytes = flat::encode(&stored);
+        let key = Key::new(review.object.namespace(), review.object.name());
         match self
             .commit(context, key.clone(), Expected::Absent, Write::Put(bytes))
             .await?
@@ -136,6 +133,15 @@ impl Door {
                 &key.name,
             )),
         }
+    }
+
+    /// What the store holds of an object.
+    async fn stored_bytes(&self, object: &Value, kind: &Arc<Kind>) -> Result<Vec<u8>, Status> {
+        if object["apiVersion"].str() == kind.storage_version {
+            return Ok(flat::encode(object));
+        }
+        let stored = self.to_storage(object.clone(), kind).await?;
+        Ok(flat::encode(&stored))
     }
 
     pub(crate) async fn update(&self, mut context: Context<'_>) -> Result<Reply, Status> {
@@ -255,13 +261,9 @@ impl Door {
         stored: &Arc<Object>,
         review: &Review<'_>,
     ) -> Result<Attempt, Status> {
-        let new = self
-            .to_storage(review.object.clone(), &context.kind)
-            .await?;
-        let finished = meta::is_finished(&context.kind, &new);
-        let bytes = flat::encode(&new);
-        let same =
-            || bytes[..] == *stored.bytes() || managed::only_times_differ(&new, &bytes, stored);
+        let finished = meta::is_finished(&context.kind, &review.object);
+        let bytes = self.stored_bytes(&review.object, &context.kind).await?;
+        let same = || bytes[..] == *stored.bytes() || managed::only_times_differ(&bytes, stored);
         if !finished && same() {
             let unchanged = self.to_requested(stored, &context.kind).await?;
             return Ok(Attempt::Done(unchanged));

@@ -102,6 +102,33 @@ fn an_update_owns_what_it_made_in_upstreams_form() {
 }
 
 #[test]
+fn an_update_of_own_fields_renews_nothing_but_the_time() {
+    let mut desk = Desk::new("apps.v1.Deployment", "apps/v1");
+    desk.update("a", json(DEPLOYMENT));
+    desk.now = "2026-01-01T00:00:01Z".into();
+    desk.change("b", &["spec", "paused"], true);
+    let before = desk.at(&["metadata", "managedFields"]).clone();
+    desk.now = "2026-01-01T00:00:02Z".into();
+    desk.change("a", &["spec", "replicas"], 5);
+    let after = desk.at(&["metadata", "managedFields"]).clone();
+    let mut renewed = before[0].clone();
+    assert_eq!(renewed["manager"].str(), "a");
+    renewed["time"] = "2026-01-01T00:00:02Z".into();
+    assert_eq!(after.items(), [before[1].clone(), renewed]);
+    desk.change("b", &["spec", "replicas"], 6);
+    assert_eq!(
+        desk.owner("a").expect("an entry")["f:spec"]["f:replicas"],
+        Value::Null
+    );
+    assert_eq!(
+        desk.owner("b").expect("an entry")["f:spec"]["f:replicas"],
+        json("{}")
+    );
+    desk.change("b", &["spec", "paused"], false);
+    assert!(desk.owner("b").expect("an entry")["f:spec"]["f:paused"].is_null());
+}
+
+#[test]
 fn an_applier_owns_what_it_says() {
     let mut desk = Desk::new("apps.v1.Deployment", "apps/v1");
     desk.apply("kubectl", DEPLOYMENT);

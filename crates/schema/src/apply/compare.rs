@@ -148,6 +148,11 @@ fn members(old: &Map, new: &Map, how: Parts) -> Difference {
         let Some((key, _)) = before.or(after) else {
             return found;
         };
+        if let (Some((_, old)), Some((_, new))) = (before, after)
+            && old == new
+        {
+            continue;
+        }
         let at = member(how, key).0;
         let inner = match (before, after) {
             (Some((_, old)), Some((_, new))) => compare(old, new, at),

@@ -81,6 +81,24 @@ impl FieldSet {
         !self.own && self.children.is_empty()
     }
 
+    /// Whether all paths are in the set that `fields` (`fieldsV1`) says, without reading it whole.
+    pub(super) fn is_within(&self, fields: &Value) -> bool {
+        self.children.iter().all(|(key, inner)| {
+            fields
+                .get(key)
+                .is_some_and(|theirs| (!inner.own || says_own(theirs)) && inner.is_within(theirs))
+        })
+    }
+
+    /// Whether any path is in the set that `fields` (`fieldsV1`) says.
+    pub(super) fn meets(&self, fields: &Value) -> bool {
+        self.children.iter().any(|(key, inner)| {
+            fields
+                .get(key)
+                .is_some_and(|theirs| (inner.own && says_own(theirs)) || inner.meets(theirs))
+        })
+    }
+
     fn position(&self, key: &str) -> Result<usize, usize> {
         self.children
             .binary_search_by(|(other, _)| other.as_str().cmp(key))
@@ -186,6 +204,13 @@ impl FieldSet {
             found.push(path);
         }
     }
+}
+
+/// Whether the path that leads to `fields` is in their set itself.
+fn says_own(fields: &Value) -> bool {
+    fields
+        .as_object()
+        .is_none_or(|map| map.is_empty() || map.contains_key("."))
 }
 
 fn show_element(key: &str) -> String {

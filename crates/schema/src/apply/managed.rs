@@ -64,15 +64,10 @@ impl Entry {
 
     /// `None` for what no server wrote.
     fn parse(value: &Value) -> Option<Self> {
-        let applies = match value["operation"].str() {
-            "Apply" => true,
-            "Update" => false,
-            _ => return None,
-        };
         let text = |key: &str| SmolStr::from(value[key].str());
-        (value["fieldsType"].str() == "FieldsV1").then(|| Entry {
+        is_entry(value).then(|| Entry {
             manager: text("manager"),
-            applies,
+            applies: value["operation"].str() == "Apply",
             api_version: text("apiVersion"),
             subresource: text("subresource"),
             time: text("time"),
@@ -117,15 +112,27 @@ impl Entry {
         text
     }
 
-    fn order(&self) -> impl Ord + use<> {
-        (
-            self.operation(),
+    fn order(&self) -> [SmolStr; 5] {
+        [
+            SmolStr::new_static(self.operation()),
             self.time.clone(),
             self.manager.clone(),
             self.api_version.clone(),
             self.subresource.clone(),
-        )
+        ]
     }
+}
+
+/// Whether a server wrote this.
+fn is_entry(value: &Value) -> bool {
+    matches!(value["operation"].str(), "Apply" | "Update")
+        && value["fieldsType"].str() == "FieldsV1"
+}
+
+/// [`Entry::order`] of a written entry.
+fn order_of(entry: &Value) -> [SmolStr; 5] {
+    ["operation", "time", "manager", "apiVersion", "subresource"]
+        .map(|key| SmolStr::new(entry[key].str()))
 }
 
 fn managed_of(object: &Value) -> &Value {
@@ -190,7 +197,8 @@ fn strip(fields: &mut FieldSet) {
         set
     });
     fields.subtract_trees(servers);
-    fields.subtract(&FieldSet::of_fields(&["metadata"]));
+    static METADATA: OnceLock<FieldSet> = OnceLock::new();
+    fields.subtract(METADATA.get_or_init(|| FieldSet::of_fields(&["metadata"])));
 }
 
 /// What an object without any content looks like; for built-in types with all that prints anyway.
@@ -218,7 +226,7 @@ fn base(live: Option<&Value>, new: &Value, by: &Manager) -> Value {
     let nothing = |entry: &Value| entry.entries().all(|(_, value)| value.is_null());
     match given.items() {
         [only] if nothing(only) => Value::Null,
-        items if items.iter().any(|entry| Entry::parse(entry).is_some()) => given.clone(),
+        items if items.iter().any(is_entry) => given.clone(),
         _ => of_live(),
     }
 }
@@ -244,6 +252,12 @@ pub fn update_managed(live: Option<&Value>, new: &mut Value, of: &TypeRef, by: &
         set_raw(new, start);
         return;
     }
+    if live.is_some_and(|live| start == *managed_of(live))
+        && let Some(entries) = renewed(&start, &found, by)
+    {
+        set_raw(new, entries);
+        return;
+    }
     let mut entries = parse_all(&start);
     release(&mut entries, &found, by.api_version);
     if !found.changed.is_empty() {
@@ -258,6 +272,39 @@ pub fn update_managed(live: Option<&Value>, new: &mut Value, of: &TypeRef, by: &
     entries.retain(|entry| !entry.fields.is_empty());
     cap_updaters(&mut entries);
     write(new, entries);
+}
+
+/// The entries after an update of nothing but what its manager alone holds already: all that
+/// changes is the time. `None` for any other update.
+fn renewed(entries: &Value, found: &Difference, by: &Manager) -> Option<Value> {
+    let own = Entry::new(by, false);
+    let is_own = |entry: &Value| {
+        entry["operation"].str() == own.operation()
+            && entry["manager"].str() == own.manager
+            && entry["apiVersion"].str() == own.api_version
+            && entry["subresource"].str() == own.subresource
+    };
+    let of_others = |entry: &&Value| !is_own(entry) && entry["apiVersion"].str() == by.api_version;
+    let mut owns = entries.items().iter().filter(|entry| is_own(entry));
+    let (mine, more) = (owns.next()?, owns.next());
+    let contested = entries
+        .items()
+        .iter()
+        .filter(of_others)
+        .any(|entry| found.changed.meets(&entry["fieldsV1"]));
+    if more.is_some()
+        || contested
+        || !found.removed.is_empty()
+        || !found.changed.is_within(&mine["fieldsV1"])
+    {
+        return None;
+    }
+    let mut entries = entries.clone();
+    let items = entries.as_array_mut()?;
+    let mine = items.iter_mut().find(|entry| is_own(entry))?;
+    mine["time"] = by.now.into();
+    items.sort_by_cached_key(order_of);
+    Some(entries)
 }
 
 /// Takes what changed or went from all managers that use the same API version.

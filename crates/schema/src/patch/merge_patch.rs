@@ -6,11 +6,11 @@ use machinery::{Map, Status, Value};
 ///
 /// # Errors
 /// 400 if the patch is not an object.
-pub fn merge_patch(current: &Value, patch: &Value) -> Result<Value, Status> {
+pub fn merge_patch(current: impl Into<Value>, patch: &Value) -> Result<Value, Status> {
     let Value::Object(changes) = patch else {
         return Err(Status::bad_request("Invalid JSON Patch"));
     };
-    let mut document = current.clone();
+    let mut document = current.into();
     merge(document.make_object(), changes);
     Ok(document)
 }
