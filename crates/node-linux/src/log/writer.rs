@@ -68,13 +68,14 @@ impl LogWriter {
         self.write(&records)
     }
 
-    /// Writes what has come without a final line end.
+    /// Writes what has come without a final line end, as a part of a line: readers must not see
+    /// an end that was never written.
     pub fn finish(&mut self) -> io::Result<()> {
         let mut records = Vec::new();
         for stream in [Stream::Stdout, Stream::Stderr] {
             let rest = std::mem::take(&mut self.pending[stream as usize]);
             if !rest.is_empty() {
-                push_record(&mut records, &now(), (stream, 'F'), &rest);
+                push_record(&mut records, &now(), (stream, 'P'), &rest);
             }
         }
         self.write(&records)
