@@ -22,7 +22,7 @@ pub use names::*;
 pub use object::*;
 pub use quantity::*;
 pub use selector::*;
-pub use smol_str::{SmolStr, ToSmolStr, format_smolstr};
+pub use smol_str::{SmolStr, SmolStrBuilder, ToSmolStr, format_smolstr};
 pub use status::*;
 pub use time::*;
 pub use value::*;

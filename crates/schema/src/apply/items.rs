@@ -1,7 +1,7 @@
 //! What identifies the items of a list, and which types are merged part by part.
 
 use crate::{At, ListKind, Shape};
-use machinery::{Map, SmolStr, Value, format_smolstr};
+use machinery::{Map, SmolStr, SmolStrBuilder, Value, format_smolstr};
 
 /// How a value of a type takes part in a merge.
 #[derive(Clone, Copy)]
@@ -49,7 +49,10 @@ pub(super) fn parts<'a>(at: Option<At<'a>>, value: &Value) -> Parts<'a> {
 pub(super) fn member<'a>(parts: Parts<'a>, key: &str) -> (Option<At<'a>>, bool) {
     match parts {
         Parts::Struct(at) => match at.shape() {
-            Shape::Struct(known) => (at.member(key), known.field(key).is_some()),
+            Shape::Struct(known) => match known.field(key) {
+                Some(field) => (Some(at.to(field.node)), true),
+                None => (known.additional.map(|id| at.to(id)), false),
+            },
             _ => (None, false),
         },
         Parts::Map(value) => (value, false),
@@ -58,7 +61,10 @@ pub(super) fn member<'a>(parts: Parts<'a>, key: &str) -> (Option<At<'a>>, bool) 
 }
 
 pub(super) fn field_key(name: &str) -> SmolStr {
-    format_smolstr!("f:{name}")
+    let mut key = SmolStrBuilder::new();
+    key.push_str("f:");
+    key.push_str(name);
+    key.finish()
 }
 
 /// Path element of an item: by its keys (absent ones take their default) or its value.
