@@ -9,7 +9,7 @@ use crate::{
 };
 use auth::{Attributes, MASTERS};
 use kinds::CERTIFICATE_SIGNING_REQUESTS;
-use machinery::{Status, Value, format_smolstr, format_time};
+use machinery::{FieldError, Status, Value, format_smolstr, format_time};
 use registry::{Admission, Operation, Review};
 
 /// One of the two plug-ins.
@@ -134,15 +134,18 @@ impl Admission for CertificateSubjectRestriction {
     }
 
     fn validate(&self, review: &mut Review<'_>) -> Result<(), Status> {
-        let spec = &review.object["spec"];
-        let concerned = is(review, CERTIFICATE_SIGNING_REQUESTS, Operation::Create)
-            && spec["signerName"].str() == CLIENT_SIGNER;
-        if !concerned {
+        if !is(review, CERTIFICATE_SIGNING_REQUESTS, Operation::Create) {
             return Ok(());
         }
-        let subject = csr::subject(spec["request"].str())
-            .map_err(|why| forbid(review, &format!("unable to parse CSR: {why}")))?;
-        if subject.organizations.iter().any(|group| group == MASTERS) {
+        let spec = &review.object["spec"];
+        let request = spec["request"].str();
+        let subject = csr::subject(request).map_err(|why| {
+            let error = FieldError::invalid("spec.request", request, why);
+            let gvk = &review.kind.gvk;
+            Status::invalid(&gvk.group, &gvk.kind, review.object.name(), &[error])
+        })?;
+        let concerned = spec["signerName"].str() == CLIENT_SIGNER;
+        if concerned && subject.organizations.iter().any(|group| group == MASTERS) {
             let why = format!("use of {CLIENT_SIGNER} signer with {MASTERS} group is not allowed");
             return Err(forbid(review, &why));
         }

@@ -526,7 +526,12 @@ pub(crate) fn connect(inner: &Inner, parts: &Parts) -> Result<Arc<Object>, Statu
         inner.door.connect(&call.on(&place.subresource))
     };
     let (last, before) = verbs.split_last().expect("each method has a verb");
-    before.iter().try_for_each(|verb| connect(verb).map(drop))?;
+    for verb in before {
+        // Whether there is such a pod is for those to know who may do all of it.
+        connect(verb)
+            .map(drop)
+            .or_else(|why| if why.is_not_found() { Ok(()) } else { Err(why) })?;
+    }
     connect(last)
 }
 

@@ -170,13 +170,15 @@ fn equalities(selector: &Value) -> Vec<(SmolStr, SmolStr)> {
 fn check_access(kind: &str, value: &Value, namespace: &str) -> Result<(), Status> {
     let spec = &value["spec"];
     let (resource, path) = (&spec["resourceAttributes"], &spec["nonResourceAttributes"]);
+    // As upstream prints it: by the names that its type has inside.
+    let shown = json!({"Path": path["path"].str(), "Verb": path["verb"].str()});
     let mut errors = Vec::new();
     let mut invalid = |field: &str, value: &Value, why: &str| {
         errors.push(FieldError::invalid(field, value, why));
     };
     if !resource.is_null() && !path.is_null() {
         let why = "cannot be specified in combination with resourceAttributes";
-        invalid("spec.nonResourceAttributes", path, why);
+        invalid("spec.nonResourceAttributes", &shown, why);
     }
     if resource.is_null() && path.is_null() {
         let why = "exactly one of nonResourceAttributes or resourceAttributes must be specified";
@@ -189,16 +191,22 @@ fn check_access(kind: &str, value: &Value, namespace: &str) -> Result<(), Status
     }
     if kind.starts_with("Local") && !path.is_null() {
         let why = "disallowed on this kind of request";
-        invalid("spec.nonResourceAttributes", path, why);
+        invalid("spec.nonResourceAttributes", &shown, why);
+    }
+    let place = &resource["namespace"];
+    if kind.starts_with("Local") && !resource.is_null() && place.str() != namespace {
+        let why = "must match metadata.namespace";
+        invalid(
+            "spec.resourceAttributes.namespace",
+            &place.str().into(),
+            why,
+        );
     }
     check_selector(&mut errors, "fieldSelector", &resource["fieldSelector"]);
     check_selector(&mut errors, "labelSelector", &resource["labelSelector"]);
     if !errors.is_empty() {
-        return Err(Status::invalid(GROUP, kind, "", &errors));
-    }
-    if kind.starts_with("Local") && resource["namespace"].str() != namespace {
-        let why = format!("spec.resourceAttributes.namespace must match namespace: {namespace}");
-        return Err(Status::bad_request(why));
+        // Upstream leaves the kind out.
+        return Err(Status::invalid(GROUP, "", "", &errors));
     }
     Ok(())
 }

@@ -5,9 +5,9 @@
 //! | 1 resolve, 2 authenticate and authorize | `door.rs`, `authorize.rs` |
 //! | 3 decode: addressing, types, unknown fields, defaults | `decode.rs` |
 //! | 4 namespace exists and is not going away | here |
-//! | 5 server-owned metadata, mutating admission, defaults again | `meta.rs`, `admission.rs` |
-//! | 6 the kind's own preparation, generation | `kinds` |
-//! | 7 field ownership | `managed.rs` |
+//! | 5 server-owned metadata | `meta.rs` |
+//! | 6 field ownership: of what was asked for, not of what the server adds | `managed.rs` |
+//! | 7 mutating admission, defaults again, the kind's own preparation, generation | `admission.rs`, `kinds` |
 //! | 8 validation | `kinds` |
 //! | 9 validating admission, quota | `admission.rs` |
 //! | 10 nothing changed: nothing written | here |
@@ -93,11 +93,11 @@ impl Door {
                 &key.name,
             ));
         }
+        managed::track_create(context, &mut value);
         let mut review = self.review_of(context, Operation::Create, value, None);
         self.mutate(&mut review).await?;
         kind.apply_defaults(&mut review.object);
         kind.prepare_create(&mut review.object);
-        managed::track_create(context, &mut review.object);
         context.warnings.append(&mut review.warnings);
         refuse_if_any(context, &review.object, kind.validate(&review.object))?;
         context
@@ -230,11 +230,11 @@ impl Door {
         meta::check_identity(context, &value, stored)?;
         let old = live.root().to_value();
         meta::prepare_update(&mut value, live);
+        managed::track_update(context, &old, &mut value);
         let mut review = self.review_of(context, Operation::Update, value, Some(live));
         self.mutate(&mut review).await?;
         kind.apply_defaults(&mut review.object);
         prepare_update(context, &mut review.object, &old);
-        managed::track_update(context, &old, &mut review.object);
         let errors = match context.call.subresource.as_str() {
             "" | "scale" => kind.validate_update(&review.object, &old),
             _ => kind.validate_status_update(&review.object, &old),

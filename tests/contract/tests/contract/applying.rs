@@ -128,3 +128,17 @@ pub fn ports_are_told_apart_by_protocol(cluster: &mut Cluster) {
         "{ports:?}"
     );
 }
+
+pub fn what_the_server_adds_is_nobodys(cluster: &mut Cluster) {
+    let (api, _) = place(cluster, "added");
+    let services = "/api/v1/namespaces/added/services";
+    let asked = json!({"apiVersion": "v1", "kind": "Service", "metadata": {"name": "s"}, "spec": {"ports": [{"port": 80}]}});
+    let made = api.create(services, &asked).ok();
+    assert!(made["spec"]["clusterIP"].is_string());
+    let owned = &made["metadata"]["managedFields"][0]["fieldsV1"]["f:spec"];
+    assert!(owned["f:ports"].is_object(), "{owned}");
+    assert!(owned["f:clusterIP"].is_null(), "{owned}");
+    // Sent back without what the server added, the object is as it was: nothing is written.
+    let again = api.update(&format!("{services}/s"), &asked).ok();
+    assert_eq!(version(&again), version(&made));
+}

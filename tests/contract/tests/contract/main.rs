@@ -102,6 +102,10 @@ const CASES: &[Case] = &[
         patching::concurrent_updates_lose_nothing,
     ),
     (
+        "applying::what_the_server_adds_is_nobodys",
+        applying::what_the_server_adds_is_nobodys,
+    ),
+    (
         "applying::disjoint_appliers_never_conflict",
         applying::disjoint_appliers_never_conflict,
     ),
