@@ -192,7 +192,7 @@ fn make(
             schema::builtin(),
             VERSION,
         )),
-        ["openapi", "v3"] => Ok(index(catalogue, resources)),
+        ["openapi", "v3"] => Ok(index(catalogue)),
         ["openapi", "v3", "api", one] => openapi(resources, version("", one)),
         ["openapi", "v3", "apis", group, one] => openapi(resources, version(group, one)),
         _ => Err(Status::no_such_path()),
@@ -249,9 +249,9 @@ fn openapi(resources: &[ApiResource], gv: GroupVersion) -> Result<Value, Status>
     Ok(codec::openapi_v3(found.iter(), schema::builtin(), VERSION))
 }
 
-/// The index of OpenAPI documents. A built-in document is a function of this binary's version,
-/// so its hash needs no document; custom ones are made, which is cheap.
-fn index(catalogue: &Catalogue, resources: &[ApiResource]) -> Value {
+/// The index of OpenAPI documents. A document is a function of this binary's version and of the
+/// definitions in it, so its hash needs no document.
+fn index(catalogue: &Catalogue) -> Value {
     let mut paths = machinery::Map::new();
     for group in catalogue.groups() {
         for version in &group.versions {
@@ -259,24 +259,26 @@ fn index(catalogue: &Catalogue, resources: &[ApiResource]) -> Value {
                 group: group.name.clone(),
                 version: version.clone(),
             };
-            let custom = catalogue
-                .of_version(&gv.group, &gv.version)
-                .any(|kind| kind.custom);
-            let hash = if custom {
-                let within = resources.iter().filter(|one| one.gvk.group_version() == gv);
-                let document = codec::openapi_v3(within, schema::builtin(), VERSION);
-                codec::document_hash(&codec::encode_json_value(&document))
-            } else {
-                codec::document_hash(
-                    format!("{}{VERSION}{gv}", env!("CARGO_PKG_VERSION")).as_bytes(),
-                )
-            };
+            let mut made_of = format!("{}{VERSION}{gv}", env!("CARGO_PKG_VERSION"));
+            let kinds = catalogue.of_version(&gv.group, &gv.version);
+            kinds.for_each(|kind| made_of.push_str(&definition(kind)));
+            let hash = codec::document_hash(made_of.as_bytes());
             let base = base_path(&gv);
             let entry = json!({"serverRelativeURL": format!("/openapi/v3{base}?hash={hash}")});
             paths.insert(base.trim_start_matches('/'), entry);
         }
     }
     json!({"paths": paths})
+}
+
+/// Which generation of which definition a kind is from; empty for a built-in kind.
+fn definition(kind: &Kind) -> String {
+    let source = kind.type_ref.schema.source.as_ref();
+    let metadata = source.map(|source| source.definition.root().get("metadata"));
+    metadata.map_or_else(String::new, |metadata| {
+        let generation = metadata.get("generation").as_i64().unwrap_or_default();
+        format!(" {}/{generation}", metadata.get("uid").str())
+    })
 }
 
 fn resource(kind: &Kind) -> ApiResource {

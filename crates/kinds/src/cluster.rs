@@ -84,6 +84,8 @@ pub(crate) const PARTS: &[Part] = &[
     Part {
         strategy: Strategy {
             validate: crd::validate,
+            is_checked: true,
+            validate_create: schema::validate_definition_name,
             validate_update: crd::validate_update,
             ..Strategy::MANAGED
         },

@@ -212,7 +212,11 @@ pub(crate) fn validate(crd: &Value) -> Errors {
             format!("{path}.conversionReviewVersions"),
             &webhook["conversionReviewVersions"],
         );
-        webhooks::review_versions(&mut errors, &path, versions);
+        if versions.items().is_empty() {
+            errors.push(FieldError::required(path, ""));
+        } else {
+            webhooks::review_versions(&mut errors, &path, versions);
+        }
     }
     if errors.is_empty() {
         errors = check_rules(crd);

@@ -421,6 +421,8 @@ pub struct FieldError {
     pub value: Value,
     /// Explanation, may be empty.
     pub detail: String,
+    /// Whether the message leaves the value out although its kind shows one.
+    pub omits_value: bool,
 }
 
 impl FieldError {
@@ -435,7 +437,15 @@ impl FieldError {
             field: field.into(),
             value,
             detail: detail.into(),
+            omits_value: false,
         }
+    }
+
+    /// The error without its value, as rules of custom resources show whole objects and lists.
+    #[must_use]
+    pub fn without_value(mut self) -> Self {
+        self.omits_value = true;
+        self
     }
 
     /// `Required value: detail`.
@@ -519,10 +529,8 @@ impl FieldError {
     }
 
     fn shows_value(&self) -> bool {
-        use FieldErrorKind::{Duplicate, Forbidden, Internal, Invalid, Required, TooLong};
-        // Rules of custom resources do not show whole objects and lists.
-        let omitted = matches!(self.kind, Invalid | Duplicate) && self.value.is_null();
-        !omitted && !matches!(self.kind, Required | Forbidden | TooLong | Internal)
+        use FieldErrorKind::{Forbidden, Internal, Required, TooLong};
+        !self.omits_value && !matches!(self.kind, Required | Forbidden | TooLong | Internal)
     }
 
     fn cause(&self) -> Cause {

@@ -12,7 +12,9 @@ mod lists;
 mod structural;
 mod validate;
 
-pub use definition::{definition_schemas, validate_definition, validate_definition_update};
+pub use definition::{
+    definition_schemas, validate_definition, validate_definition_name, validate_definition_update,
+};
 pub use validate::{validate, validate_update};
 
 use crate::TypeRef;

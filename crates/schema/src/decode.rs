@@ -94,6 +94,9 @@ pub fn decode_error(kind: &str, version: &str, why: &str) -> Status {
     ))
 }
 
+/// What the names of a definition's unions have in common after their package.
+const SCHEMA_OR: &str = "JSONSchemaPropsOr";
+
 #[derive(Default)]
 struct Decoder {
     /// With indexes, for messages about unknown fields.
@@ -129,10 +132,37 @@ impl Decoder {
                     self.path.back(mark);
                 }
             }
-            (Shape::Any, _) => {}
+            (Shape::Any, _) => self.schema_or(value, at),
             _ if self.normal => self.leaf(value, at),
             _ => {}
         }
+    }
+
+    /// A schema or something else in its place, as `items` and `additionalProperties` take it.
+    /// Go reads it with a decoder of its own, which drops unknown fields without a word.
+    fn schema_or(&mut self, value: &mut Value, at: At) {
+        let Some((name, or)) = at.node().name.split_once(SCHEMA_OR) else {
+            return;
+        };
+        let schema = at.schema.named(&format!("{name}JSONSchemaProps"));
+        let schema = at.to(schema.expect("the facts table has the type beside its unions"));
+        let known = self.unknown.len();
+        match (or, &mut *value) {
+            (_, Value::Object(_)) => self.visit(value, schema),
+            ("Array", Value::Array(items)) => {
+                for one in items {
+                    self.visit(one, schema);
+                }
+            }
+            ("StringArray", Value::Array(_)) | ("Bool", Value::Bool(_)) => {}
+            ("Bool", _) if self.normal => {
+                let why = "boolean or JSON schema expected";
+                self.error.get_or_insert_with(|| why.into());
+            }
+            _ if self.normal => *value = Value::Null,
+            _ => {}
+        }
+        self.unknown.truncate(known);
     }
 
     /// An item or a map's value: Go turns null into the zero value.

@@ -3,7 +3,7 @@
 use machinery::{FieldError, Value};
 use schema::{
     Manager, TypeRef, apply, apply_defaults, compile_crd_schema, decode, prune, validate,
-    validate_definition, validate_update,
+    validate_definition, validate_definition_name, validate_update,
 };
 
 fn json(text: &str) -> Value {
@@ -88,7 +88,9 @@ fn schemas_that_are_not_structural_are_refused() {
 #[test]
 fn definitions_are_refused_with_upstreams_messages() {
     for (definition, wanted) in cases(include_str!("data/crd-definitions.txt")) {
-        compare(&validate_definition(&definition), wanted, &definition);
+        let mut errors = validate_definition_name(&definition);
+        errors.extend(validate_definition(&definition));
+        compare(&errors, wanted, &definition);
     }
 }
 

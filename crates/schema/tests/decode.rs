@@ -129,6 +129,44 @@ fn values_take_the_form_of_a_round_trip() {
 }
 
 #[test]
+fn schemas_in_unions_are_read_without_a_word_about_unknown_fields() {
+    let name = "io.k8s.apiextensions-apiserver.pkg.apis.apiextensions.v1.CustomResourceValidation";
+    let of = builtin_type(name).expect(name);
+    let nested = "json: cannot unmarshal string into Go struct field JSONSchemaProps.openAPIV3Schema.items.minimum of type float64";
+    for (given, wanted) in [
+        (
+            r#"{"items":{"type":"a","x":1,"title":null}}"#,
+            Ok((r#"{"items":{"type":"a"}}"#, 0)),
+        ),
+        (r#"{"items":[{"x":1}],"y":1}"#, Ok((r#"{"items":[{}]}"#, 1))),
+        (
+            r#"{"additionalProperties":{"properties":{"a":{"x":1}}}}"#,
+            Ok((r#"{"additionalProperties":{"properties":{"a":{}}}}"#, 0)),
+        ),
+        (
+            r#"{"additionalProperties":true,"default":{"x":null}}"#,
+            Ok((r#"{"additionalProperties":true,"default":{"x":null}}"#, 0)),
+        ),
+        (r#"{"items":{"minimum":"x"}}"#, Err(nested)),
+        (
+            r#"{"additionalProperties":"x"}"#,
+            Err("boolean or JSON schema expected"),
+        ),
+    ] {
+        let mut value = Value::object();
+        value["openAPIV3Schema"] = json(given);
+        let found = decode(&mut value, &of).map(|unknown| unknown.len());
+        match wanted {
+            Ok((text, unknown)) => {
+                assert_eq!(value["openAPIV3Schema"], json(text), "{given}");
+                assert_eq!(found, Ok(unknown), "{given}");
+            }
+            Err(why) => assert_eq!(found, Err(why.to_owned()), "{given}"),
+        }
+    }
+}
+
+#[test]
 fn stated_defaults_are_filled_in() {
     let mut pod = json(
         r#"{"spec":{"containers":[{"ports":[{"containerPort":1},{"containerPort":2,"protocol":"UDP"}]}]}}"#,

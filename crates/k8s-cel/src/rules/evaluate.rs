@@ -352,14 +352,13 @@ fn name(rule: &Rule) -> &str {
 
 fn failure(path: String, rules: &NodeRules, rule: &Rule, new: &Value, message: &str) -> FieldError {
     // Whole objects and lists are not shown.
-    let value = match rules.kind {
-        "object" | "array" => Value::Null,
-        _ => new.clone(),
-    };
-    match rule.source.reason.as_str() {
+    let whole = matches!(rules.kind, "object" | "array");
+    let value = if whole { Value::Null } else { new.clone() };
+    let error = match rule.source.reason.as_str() {
         "FieldValueForbidden" => FieldError::forbidden(path, message),
         "FieldValueRequired" => FieldError::required(path, message),
         "FieldValueDuplicate" => FieldError::duplicate(path, value),
         _ => FieldError::invalid(path, value, message),
-    }
+    };
+    if whole { error.without_value() } else { error }
 }

@@ -208,8 +208,10 @@ fn host_ports(errors: &mut Errors, path: &str, containers: &[Value]) {
     }
 }
 
-/// On the host's network a container's port is the host's.
-pub(super) fn host_network(errors: &mut Errors, path: &str, spec: &Value) {
+/// On the host's network a container's port is the host's. A template need not say so: its pods
+/// are given the port.
+pub(super) fn host_network(errors: &mut Errors, path: &str, pod: &Pod<'_>) {
+    let spec = pod.spec;
     if spec["hostNetwork"].as_bool() != Some(true) {
         return;
     }
@@ -217,7 +219,8 @@ pub(super) fn host_network(errors: &mut Errors, path: &str, spec: &Value) {
         for (at, container) in spec[list].items().iter().enumerate() {
             for (port_at, port) in container["ports"].items().iter().enumerate() {
                 let number = port["hostPort"].as_i64().unwrap_or(0);
-                if number != port["containerPort"].as_i64().unwrap_or(0) {
+                let is_later = pod.is_template && number == 0;
+                if !is_later && number != port["containerPort"].as_i64().unwrap_or(0) {
                     let field = format!("{path}.{list}[{at}].ports[{port_at}].hostPort");
                     let why = "must match `containerPort` when `hostNetwork` is true";
                     errors.push(FieldError::invalid(field, number, why));

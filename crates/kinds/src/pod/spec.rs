@@ -74,7 +74,7 @@ fn validate(errors: &mut Errors, path: &str, mut pod: Pod<'_>) {
     resource_claims(errors, &format!("{path}.resourceClaims"), spec);
     containers::validate(errors, path, &pod);
     resources::of_pod(errors, path, &pod);
-    containers::host_network(errors, path, spec);
+    containers::host_network(errors, path, &pod);
     policies(errors, path, spec);
     security::of_pod(errors, path, spec);
     scheduling::validate(errors, path, spec);

@@ -76,7 +76,18 @@ const NOT_AT_ROOT: [&str; 21] = [
     "x-kubernetes-map-type",
 ];
 
-/// Everything wrong with a definition.
+/// What is wrong with the name of a new definition; of an old one it stays as it is.
+pub fn validate_definition_name(definition: &Value) -> Vec<FieldError> {
+    let spec = &definition["spec"];
+    let (plural, group) = (spec.at(&["names", "plural"]).str(), spec["group"].str());
+    if definition.name() == format!("{plural}.{group}") {
+        return Vec::new();
+    }
+    let why = "must be spec.names.plural+\".\"+spec.group";
+    vec![FieldError::invalid("metadata.name", definition.name(), why)]
+}
+
+/// Everything wrong with a definition but its name.
 pub fn validate_definition(definition: &Value) -> Vec<FieldError> {
     Check::default().definition(definition)
 }
@@ -143,10 +154,6 @@ impl Check {
     fn definition(mut self, definition: &Value) -> Vec<FieldError> {
         let spec = &definition["spec"];
         let (names, group) = (&spec["names"], spec["group"].str());
-        if definition.name() != format!("{}.{group}", names["plural"].str()) {
-            let why = "must be spec.names.plural+\".\"+spec.group";
-            self.invalid("metadata.name", definition.name(), why);
-        }
         self.group(group);
         self.scope(&spec["scope"]);
         self.versions(spec);
@@ -221,7 +228,7 @@ impl Check {
         }
         if let Some(first) = versions.first().map(|first| first["name"].str()) {
             let wrong = dns1035_label(first);
-            if !wrong.is_empty() {
+            if !first.is_empty() && !wrong.is_empty() {
                 self.invalid("spec.version", first, &wrong.join(","));
             }
         }
