@@ -23,7 +23,7 @@ const BLOCKING: [FieldErrorKind; 5] = [
     FieldErrorKind::TypeInvalid,
 ];
 /// Said beside such errors.
-const UNCHECKED: &str = "null: some validation rules were not checked because the object was invalid; correct the existing errors to complete validation";
+const UNCHECKED: &str = "some validation rules were not checked because the object was invalid; correct the existing errors to complete validation";
 
 /// A set of request verbs.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
