@@ -17,6 +17,7 @@ mod namespace_lifecycle;
 mod node_restriction;
 mod pod_resources;
 mod pod_security;
+mod policies;
 mod priority;
 pub mod quota;
 mod role_escalation;
@@ -30,6 +31,7 @@ mod testing;
 mod tolerations;
 pub mod webhooks;
 
+pub use policies::MatchConditions;
 pub use services::{PortRange, ServiceRange};
 
 use registry::Admission;

@@ -125,11 +125,15 @@ impl Checker<'_> {
 
     fn expr(&mut self, expr: &mut Expr) -> Type {
         let (id, at) = (expr.id, expr.at);
-        // A type's name may have dots.
+        // The name of a type or a variable may have dots.
         if matches!(&expr.kind, Kind::Select { test: false, .. })
-            && let Some(ty) = syntax::qualified(expr).and_then(|name| type_named(&name))
+            && let Some(name) = syntax::qualified(expr)
         {
-            expr.kind = Kind::Ident(ty.name().into());
+            if let Some(ty) = type_named(&name) {
+                expr.kind = Kind::Ident(ty.name().into());
+            } else if self.environment.variable(&name).is_some() {
+                expr.kind = Kind::Ident(name.into());
+            }
         }
         let ty = match &mut expr.kind {
             Kind::Literal(literal) => type_of(literal),

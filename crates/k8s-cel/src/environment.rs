@@ -3,7 +3,7 @@
 //! Upstream counterpart: `k8s.io/apiserver/pkg/cel/environment`.
 
 use crate::{
-    Decl, DeclShape, EvalError, Type, Val,
+    Decl, DeclShape, EvalError, Fields, Map, Outcome, Type, Val,
     checker::{self, Checked, Reference},
     estimate::{self, Estimate, Sizes},
     eval::Frame,
@@ -134,15 +134,22 @@ impl Environment {
 }
 
 /// Values of variables.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Default)]
 pub struct Bindings<'a> {
     values: Vec<(&'a str, Val<'a>)>,
+    lazy: Option<Arc<dyn Fields<'a> + 'a>>,
+}
+
+impl std::fmt::Debug for Bindings<'_> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        self.values.fmt(f)
+    }
 }
 
 impl<'a> Bindings<'a> {
     /// No values.
     pub fn new() -> Self {
-        Self { values: Vec::new() }
+        Self::default()
     }
 
     /// With the value of a variable.
@@ -156,6 +163,18 @@ impl<'a> Bindings<'a> {
     pub fn set(&mut self, name: &'a str, value: Val<'a>) {
         self.values.retain(|(known, _)| *known != name);
         self.values.push((name, value));
+    }
+
+    /// With an object whose fields are worked out when they are asked for; there is one at most.
+    #[must_use]
+    pub fn with_lazy(mut self, name: &'a str, fields: Arc<dyn Fields<'a> + 'a>) -> Self {
+        self.set(name, Val::Map(Map::Lazy));
+        self.lazy = Some(fields);
+        self
+    }
+
+    pub(crate) fn lazy(&self, field: &str) -> Option<Outcome<'a>> {
+        self.lazy.as_ref()?.field(field)
     }
 
     pub(crate) fn get(&self, name: &str) -> Option<&Val<'a>> {

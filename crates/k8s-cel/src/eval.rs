@@ -140,6 +140,7 @@ impl<'a, 'b> Frame<'a, 'b> {
     fn selected(&mut self, value: &Val<'a>, key: &Key) -> Result<Option<Val<'a>>, EvalError> {
         match key {
             Key::Field(name) => match value {
+                Val::Map(Map::Lazy) => self.bindings.lazy(name).transpose(),
                 Val::Map(map) => map.field(name).transpose(),
                 _ => Err(EvalError::new(format!("no such key: {name}"))),
             },
@@ -170,6 +171,7 @@ impl<'a, 'b> Frame<'a, 'b> {
             return Err(wrong());
         };
         match value {
+            Val::Map(Map::Lazy) => Ok(Val::Bool(self.bindings.lazy(name).is_some())),
             Val::Map(map) => Ok(Val::Bool(map.field(name).is_some())),
             _ => Err(EvalError::no_overload("")),
         }

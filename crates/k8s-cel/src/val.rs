@@ -107,8 +107,16 @@ pub enum Map<'a> {
     Data(Data<'a>),
     /// A map that was made.
     Made(Arc<MadeMap<'a>>),
-    /// A message that was made, or variables by name.
+    /// A message that was made.
     Message(Arc<Message<'a>>),
+    /// The object whose fields are the [`Fields`] of the bindings.
+    Lazy,
+}
+
+/// Works out fields when they are asked for, such as the variables of a policy.
+pub trait Fields<'a>: Send + Sync {
+    /// The value of a field; `None` if there is no such field.
+    fn field(&self, name: &str) -> Option<Outcome<'a>>;
 }
 
 /// A map that was made: entries in order, found by key.
@@ -233,6 +241,8 @@ impl<'a> Map<'a> {
             Self::Data(data) => data.len(),
             Self::Made(map) => map.entries.len(),
             Self::Message(message) => message.fields.len(),
+            // Nothing counts the fields of what is only selected from.
+            Self::Lazy => 0,
         }
     }
 
@@ -260,6 +270,8 @@ impl<'a> Map<'a> {
                 .iter()
                 .find(|(field, _)| field == name)
                 .map(|(_, value)| value.clone().ready()),
+            // Who evaluates asks the bindings.
+            Self::Lazy => None,
         }
     }
 
@@ -281,6 +293,7 @@ impl<'a> Map<'a> {
                     (Val::text(name), value.ready())
                 }))
             }
+            Self::Lazy => Box::new(std::iter::empty()),
         }
     }
 }

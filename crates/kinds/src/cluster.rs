@@ -6,7 +6,7 @@
 use crate::{
     Part, Strategy,
     check::{self, Errors, immutable, present},
-    crd,
+    crd, policies,
     print::{age, created, is_true, joined, name, or_none, text},
     webhooks,
 };
@@ -142,25 +142,37 @@ pub(crate) const PARTS: &[Part] = &[
         ..Part::plain(crate::MUTATING_WEBHOOK_CONFIGURATIONS)
     },
     Part {
-        strategy: Strategy::MANAGED,
+        strategy: Strategy {
+            validate: policies::validate_validating,
+            ..Strategy::MANAGED
+        },
         heads: POLICY_HEADS,
         row: Some(policy_row),
         ..Part::plain(crate::VALIDATING_ADMISSION_POLICIES)
     },
     Part {
-        strategy: COUNTED,
+        strategy: Strategy {
+            validate: policies::validate_mutating,
+            ..COUNTED
+        },
         heads: &["Name", "Mutations:integer", "ParamKind", "Age"],
         row: Some(mutation_row),
         ..Part::plain(crate::MUTATING_ADMISSION_POLICIES)
     },
     Part {
-        strategy: COUNTED,
+        strategy: Strategy {
+            validate: policies::validate_validating_binding,
+            ..COUNTED
+        },
         heads: BINDING_HEADS,
         row: Some(binding_row),
         ..Part::plain(crate::VALIDATING_ADMISSION_POLICY_BINDINGS)
     },
     Part {
-        strategy: COUNTED,
+        strategy: Strategy {
+            validate: policies::validate_mutating_binding,
+            ..COUNTED
+        },
         heads: BINDING_HEADS,
         row: Some(binding_row),
         ..Part::plain(crate::MUTATING_ADMISSION_POLICY_BINDINGS)

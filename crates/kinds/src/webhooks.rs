@@ -3,7 +3,11 @@
 //! Upstream counterparts: `pkg/apis/admissionregistration/validation`,
 //! `k8s.io/apiserver/pkg/util/webhook` (`validation.go`).
 
-use crate::check::{self, Errors, one_of, one_of_if_set};
+use crate::{
+    Expressions, Powers,
+    check::{self, Errors, one_of, one_of_if_set},
+};
+use k8s_cel::Type;
 use machinery::{FieldError, Value, dns1035_label, dns1123_subdomain};
 use std::collections::BTreeSet;
 
@@ -68,6 +72,7 @@ fn validate_hook(errors: &mut Errors, path: &str, hook: &Value) {
         errors,
         &format!("{path}.matchConditions"),
         &hook["matchConditions"],
+        &Expressions::new(false),
     );
     let versions = format!("{path}.admissionReviewVersions");
     review_versions(errors, &versions, &hook["admissionReviewVersions"]);
@@ -96,7 +101,8 @@ fn side_effects(errors: &mut Errors, path: &str, value: &Value) {
     }
 }
 
-fn validate_rule(errors: &mut Errors, path: &str, rule: &Value) {
+/// Checks an entry of `rules`.
+pub(crate) fn validate_rule(errors: &mut Errors, path: &str, rule: &Value) {
     let operations = &rule["operations"];
     alone(
         errors,
@@ -198,7 +204,8 @@ fn resources(errors: &mut Errors, path: &str, list: &Value) {
     }
 }
 
-fn conditions(errors: &mut Errors, path: &str, list: &Value) {
+/// Checks `matchConditions`.
+pub(crate) fn conditions(errors: &mut Errors, path: &str, list: &Value, expressions: &Expressions) {
     let items = list.items();
     if items.len() > CONDITIONS_MAX {
         errors.push(FieldError::too_many(path, items.len(), CONDITIONS_MAX));
@@ -208,6 +215,10 @@ fn conditions(errors: &mut Errors, path: &str, list: &Value) {
         let (name, expression) = (one["name"].str(), one["expression"].str());
         if expression.trim().is_empty() {
             errors.push(FieldError::required(format!("{path}[{at}].expression"), ""));
+        } else if let Err(why) = expressions.compile(expression.trim(), &[Type::Bool], Powers::Ask)
+        {
+            let field = format!("{path}[{at}].expression");
+            errors.push(FieldError::invalid(field, expression.trim(), why));
         }
         let field = format!("{path}[{at}].name");
         check::named(errors, &field, name, machinery::qualified_name);

@@ -1,6 +1,8 @@
 //! Puts the control plane together.
 
-use crate::{CertificateSigner, custom, pods::PodRouter, services::ServiceNet, trust::Keys};
+use crate::{
+    CertificateSigner, custom, pods::PodRouter, policies, services::ServiceNet, trust::Keys,
+};
 use auth::{TokenKey, User};
 use controllers::ControllersConfig;
 use driver::{Recorder, Workqueue, drive};
@@ -91,11 +93,15 @@ pub async fn assemble(
         store: store.clone(),
         catalogue,
         admission: admission::chain(config.admission),
-        webhooks: Some(admission::webhooks::Webhooks::new(config.callout, None)),
+        webhooks: Some(admission::webhooks::Webhooks::new(
+            config.callout,
+            Some(Arc::new(admission::MatchConditions::default())),
+        )),
         tokens: config.tokens.clone(),
     });
     custom::follow(&door, builtin, compiled).map_err(AssembleError::Start)?;
     bootstrap(&door, config.bootstrap).await?;
+    policies::follow(&door).map_err(AssembleError::Start)?;
     let services =
         ServiceNet::start(&door, &config.cluster_domain).map_err(AssembleError::Start)?;
     let pods = PodRouter::start(&door).map_err(AssembleError::Start)?;

@@ -10,6 +10,7 @@ mod client;
 mod custom;
 mod node;
 mod pods;
+mod policies;
 mod services;
 mod trust;
 

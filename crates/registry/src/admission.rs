@@ -7,7 +7,10 @@ use auth::User;
 use env::BoxFuture;
 use kinds::Kind;
 use machinery::{Object, SmolStr, Status, Value};
-use std::{collections::BTreeSet, sync::Arc};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+};
 
 /// What is being done to the object.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -69,6 +72,8 @@ pub struct Rounds {
     pub invoked: BTreeSet<SmolStr>,
     /// Of those, whoever is due.
     pub due: BTreeSet<SmolStr>,
+    /// What admission has to say to the audit log, by annotation.
+    pub annotations: BTreeMap<String, String>,
 }
 
 impl Rounds {

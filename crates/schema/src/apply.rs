@@ -13,3 +13,4 @@ mod merge;
 pub use compare::field_set;
 pub use fieldset::FieldSet;
 pub use managed::{Manager, apply, update_managed};
+pub use merge::merge_configuration;

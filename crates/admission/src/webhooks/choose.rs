@@ -4,7 +4,7 @@
 //! Upstream counterparts: `admission/plugin/webhook/predicates`, `generic/webhook.go`
 //! (`ShouldCallHook`).
 
-use super::hooks::{Hook, Rule};
+use super::hooks::{Criteria, Rule};
 use kinds::{Kind, SubKind};
 use machinery::{GroupResource, GroupVersionKind, LabelSelector, SmolStr, Status, Value};
 use registry::{Key, Operation, Review};
@@ -21,10 +21,12 @@ const EXEMPT: [&str; 6] = [
 ];
 
 /// Whether no webhook is asked about a write, whatever the rules say.
-pub(super) fn is_exempt(review: &Review<'_>) -> bool {
-    if EXEMPT.contains(&review.kind.storage.as_str()) {
-        return true;
-    }
+pub(crate) fn is_exempt(review: &Review<'_>) -> bool {
+    EXEMPT.contains(&review.kind.storage.as_str()) || is_carried_out(review)
+}
+
+/// Whether a write only carries out an action that was admitted with its body.
+pub(crate) fn is_carried_out(review: &Review<'_>) -> bool {
     // What an action with a body of its own writes was admitted with that body.
     let of_action = review
         .kind
@@ -34,7 +36,7 @@ pub(super) fn is_exempt(review: &Review<'_>) -> bool {
 }
 
 /// The namespace of a write; that of a namespace is itself.
-pub(super) fn namespace<'a>(review: &'a Review<'_>) -> &'a str {
+pub(crate) fn namespace<'a>(review: &'a Review<'_>) -> &'a str {
     if review.kind.storage == kinds::NAMESPACES {
         &review.name
     } else {
@@ -43,7 +45,7 @@ pub(super) fn namespace<'a>(review: &'a Review<'_>) -> &'a str {
 }
 
 /// Kind of what a write carries: the object's, or that of its subresource.
-pub(super) fn body_kind<'a>(kind: &'a Kind, subresource: &str) -> &'a GroupVersionKind {
+pub(crate) fn body_kind<'a>(kind: &'a Kind, subresource: &str) -> &'a GroupVersionKind {
     kind.subresource(subresource)
         .map_or(&kind.gvk, |one| &one.gvk)
 }
@@ -52,12 +54,22 @@ pub(super) fn body_kind<'a>(kind: &'a Kind, subresource: &str) -> &'a GroupVersi
 ///
 /// # Errors
 /// The namespace whose labels decide is not there.
-pub(super) fn choose(hook: &Hook, review: &Review<'_>) -> Result<Option<Arc<Kind>>, Status> {
-    let in_namespace = matches_namespace(&hook.namespaces, review);
-    if matches!(in_namespace, Ok(false)) || !matches_object(&hook.objects, review) {
+pub(crate) fn choose(
+    criteria: &Criteria,
+    review: &Review<'_>,
+) -> Result<Option<Arc<Kind>>, Status> {
+    let in_namespace = matches_namespace(&criteria.namespaces, review);
+    if matches!(in_namespace, Ok(false)) || !matches_object(&criteria.objects, review) {
         return Ok(None);
     }
-    let Some(kind) = matches_rules(hook, review) else {
+    if matches_rules(&criteria.excluded, criteria.exact, review).is_some() {
+        return Ok(None);
+    }
+    let kind = match criteria.unruled {
+        true => Some(review.kind.clone()),
+        false => matches_rules(&criteria.rules, criteria.exact, review),
+    };
+    let Some(kind) = kind else {
         return Ok(None);
     };
     in_namespace.map(|_| Some(kind))
@@ -93,15 +105,15 @@ fn matches_object(selector: &LabelSelector, review: &Review<'_>) -> bool {
         || review.old.is_some_and(|old| selector.matches_object(old))
 }
 
-fn matches_rules(hook: &Hook, review: &Review<'_>) -> Option<Arc<Kind>> {
+fn matches_rules(rules: &[Rule], exact: bool, review: &Review<'_>) -> Option<Arc<Kind>> {
     let own = |rule: &&Rule| matches_rule(rule, review, &review.kind);
-    if hook.rules.iter().any(|rule| own(&rule)) {
+    if rules.iter().any(|rule| own(&rule)) {
         return Some(review.kind.clone());
     }
     // Only rules that match but for group, version and resource are worth a walk through the kinds.
     let wanted = |rule: &&Rule| matches_operation(rule, review) && matches_scope(rule, review);
-    let mut rules = hook.rules.iter().filter(wanted).peekable();
-    if hook.exact || rules.peek().is_none() {
+    let mut rules = rules.iter().filter(wanted).peekable();
+    if exact || rules.peek().is_none() {
         return None;
     }
     let catalogue = review.door.catalogue();
@@ -123,6 +135,7 @@ fn has_subresource(kind: &Kind, review: &Review<'_>) -> bool {
 fn matches_rule(rule: &Rule, review: &Review<'_>, kind: &Kind) -> bool {
     matches_scope(rule, review)
         && matches_operation(rule, review)
+        && (rule.names.is_empty() || rule.names.contains(&review.name))
         && one_or_any(&rule.groups, &kind.gvk.group)
         && one_or_any(&rule.versions, &kind.gvk.version)
         && matches_resource(&rule.resources, &kind.plural, review.subresource)

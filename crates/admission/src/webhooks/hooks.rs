@@ -16,17 +16,49 @@ const TIMEOUT_SECONDS: u64 = 10;
 
 /// One entry of `rules`.
 #[derive(Clone, Debug, Default)]
-pub(super) struct Rule {
+pub(crate) struct Rule {
     pub operations: Vec<SmolStr>,
     pub groups: Vec<SmolStr>,
     pub versions: Vec<SmolStr>,
     pub resources: Vec<SmolStr>,
     pub scope: SmolStr,
+    /// Names of objects (policies only); empty for any.
+    pub names: Vec<SmolStr>,
+}
+
+/// Which writes concern a webhook or a policy.
+#[derive(Clone, Debug)]
+pub(crate) struct Criteria {
+    pub rules: Vec<Rule>,
+    /// Whether no rules means every write (policies).
+    pub unruled: bool,
+    /// Rules whose writes do not concern it after all.
+    pub excluded: Vec<Rule>,
+    /// `matchPolicy: Exact`.
+    pub exact: bool,
+    pub namespaces: LabelSelector,
+    pub objects: LabelSelector,
+}
+
+impl Criteria {
+    /// The criteria in a webhook, or in the `MatchResources` of a policy.
+    pub fn parse(value: &Value, rules: &str) -> Self {
+        let list = |field: &str| value[field].items().iter().map(parse_rule).collect();
+        let all: Vec<Rule> = list(rules);
+        Self {
+            unruled: all.is_empty() && rules == "resourceRules",
+            rules: all,
+            excluded: list("excludeResourceRules"),
+            exact: value["matchPolicy"].str() == "Exact",
+            namespaces: selector(&value["namespaceSelector"]),
+            objects: selector(&value["objectSelector"]),
+        }
+    }
 }
 
 /// Version of the `AdmissionReview` a webhook is sent.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum ReviewVersion {
+pub(crate) enum ReviewVersion {
     V1,
     V1Beta1,
 }
@@ -37,11 +69,7 @@ pub(super) struct Hook {
     pub name: SmolStr,
     /// Names it among all webhooks of its sort.
     pub id: SmolStr,
-    pub rules: Vec<Rule>,
-    /// `matchPolicy: Exact`.
-    pub exact: bool,
-    pub namespaces: LabelSelector,
-    pub objects: LabelSelector,
+    pub criteria: Criteria,
     pub conditions: Vec<Condition>,
     /// `failurePolicy: Ignore`.
     pub ignores_failures: bool,
@@ -67,6 +95,13 @@ impl Hooks {
             storage,
             parsed: Mutex::default(),
         }
+    }
+
+    /// Whether there are any.
+    pub fn exist(&self, door: &Door) -> bool {
+        let snapshot = door.snapshot();
+        let table = snapshot.tables.get(self.storage);
+        table.is_some_and(|table| !table.is_empty())
     }
 
     /// The webhooks of now, by name of their configuration, then in its order; none costs nothing.
@@ -116,10 +151,7 @@ fn parse_hook(id: SmolStr, hook: &Value) -> Hook {
     Hook {
         name: hook["name"].str().into(),
         id,
-        rules: hook["rules"].items().iter().map(parse_rule).collect(),
-        exact: hook["matchPolicy"].str() == "Exact",
-        namespaces: selector(&hook["namespaceSelector"]),
-        objects: selector(&hook["objectSelector"]),
+        criteria: Criteria::parse(hook, "rules"),
         conditions: hook["matchConditions"].items().iter().map(named).collect(),
         ignores_failures: hook["failurePolicy"].str() == "Ignore",
         dry_runs: matches!(hook["sideEffects"].str(), "None" | "NoneOnDryRun"),
@@ -138,11 +170,12 @@ fn parse_rule(rule: &Value) -> Rule {
         versions: list("apiVersions"),
         resources: list("resources"),
         scope: rule["scope"].str().into(),
+        names: list("resourceNames"),
     }
 }
 
 /// An absent selector matches everything here: it defaults to the empty one.
-fn selector(value: &Value) -> LabelSelector {
+pub(crate) fn selector(value: &Value) -> LabelSelector {
     if value.is_null() {
         return LabelSelector::everything();
     }

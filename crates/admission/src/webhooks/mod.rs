@@ -5,19 +5,20 @@
 //! Upstream counterparts: `k8s.io/apiserver/pkg/admission/plugin/webhook`,
 //! `apiextensions-apiserver/pkg/apiserver/conversion`.
 
-mod choose;
+pub(crate) mod choose;
 mod client;
 mod conditions;
 mod conversion;
-mod hooks;
+pub(crate) mod hooks;
 mod mutate;
-mod request;
+pub(crate) mod request;
 mod response;
 mod service;
-mod validate;
+pub(crate) mod validate;
 
 pub use conditions::{Condition, Conditions, Question};
 
+use crate::policies::Policies;
 use client::Outside;
 use env::{BoxFuture, Callout};
 use hooks::Hooks;
@@ -25,10 +26,12 @@ use machinery::{Status, Value};
 use registry::{Conversion, Pass, Review};
 use std::sync::Arc;
 
-/// Asks the programs that webhook configurations and custom resource definitions name.
+/// Asks the programs that webhook configurations and custom resource definitions name, after
+/// admission policies, which upstream's chain has right before them.
 pub struct Webhooks {
     outside: Outside,
     conditions: Option<Arc<dyn Conditions>>,
+    policies: Policies,
     mutating: Hooks,
     validating: Hooks,
 }
@@ -43,6 +46,7 @@ impl Webhooks {
         Arc::new(Self {
             outside: Outside::new(callout),
             conditions,
+            policies: Policies::default(),
             mutating: Hooks::of(kinds::MUTATING_WEBHOOK_CONFIGURATIONS),
             validating: Hooks::of(kinds::VALIDATING_WEBHOOK_CONFIGURATIONS),
         })
@@ -55,11 +59,26 @@ impl registry::Webhooks for Webhooks {
         review: &'a mut Review<'_>,
         pass: Pass,
     ) -> BoxFuture<'a, Result<bool, Status>> {
-        Box::pin(self.mutate_review(review, pass))
+        Box::pin(async move {
+            if !self.policies.may_mutate(review.door) && !self.mutating.exist(review.door) {
+                return Ok(false);
+            }
+            if pass == Pass::Again && review.object != review.rounds.output {
+                // The platform's own steps have changed the object since.
+                review.rounds.changed();
+            }
+            let by_policies = self.policies.mutate(review, pass).await?;
+            let by_hooks = self.mutate_review(review, pass).await?;
+            review.rounds.output = review.object.clone();
+            Ok(by_policies || by_hooks)
+        })
     }
 
     fn validate<'a>(&'a self, review: &'a mut Review<'_>) -> BoxFuture<'a, Result<(), Status>> {
-        Box::pin(self.validate_review(review))
+        Box::pin(async move {
+            self.policies.validate(review).await?;
+            self.validate_review(review).await
+        })
     }
 
     fn convert<'a>(

@@ -53,15 +53,10 @@ impl Webhooks {
         if is_exempt(review) {
             return Ok(false);
         }
-        if pass == Pass::Again && review.object != review.rounds.output {
-            // The platform's own steps have changed the object since.
-            review.rounds.changed();
-        }
         let mut changed = false;
         for hook in hooks.iter() {
             changed |= self.offer(hook, review, pass).await?;
         }
-        review.rounds.output = review.object.clone();
         Ok(changed)
     }
 
@@ -72,7 +67,7 @@ impl Webhooks {
         review: &mut Review<'_>,
         pass: Pass,
     ) -> Result<bool, Status> {
-        let Some(kind) = choose(hook, review)? else {
+        let Some(kind) = choose(&hook.criteria, review)? else {
             return Ok(false);
         };
         if pass == Pass::Again && !review.rounds.due.contains(&hook.id) {

@@ -17,7 +17,7 @@ const SUFFIX_LENGTH: usize = 5;
 const GIVEN_LATER: [&str; 2] = ["creationTimestamp", "uid"];
 
 /// A write in one version.
-pub(super) struct Shown {
+pub(crate) struct Shown {
     /// The kind in that version.
     pub kind: Arc<Kind>,
     pub object: Value,
@@ -25,7 +25,7 @@ pub(super) struct Shown {
 }
 
 /// Whether what is written is the object itself (or a part of it), not a body of another kind.
-fn is_object(review: &Review<'_>) -> bool {
+pub(crate) fn is_object(review: &Review<'_>) -> bool {
     if review.operation == Operation::Connect {
         return false;
     }
@@ -53,7 +53,7 @@ fn given_name<'a>(review: &'a Review<'_>) -> &'a str {
 }
 
 /// A write in the version of `kind`, as it is shown outside.
-pub(super) async fn show(review: &Review<'_>, kind: &Arc<Kind>) -> Result<Shown, Status> {
+pub(crate) async fn show(review: &Review<'_>, kind: &Arc<Kind>) -> Result<Shown, Status> {
     let old = review.old.map(|old| old.to_value()).unwrap_or_default();
     let object = own_form(review);
     let (object, old) = if is_scale(review) {
@@ -108,7 +108,7 @@ async fn in_version(review: &Review<'_>, value: Value, kind: &Arc<Kind>) -> Resu
 }
 
 /// Takes in what a webhook made of the object it was shown.
-pub(super) async fn take_in(
+pub(crate) async fn take_in(
     review: &mut Review<'_>,
     shown: &Shown,
     mut made: Value,
@@ -178,18 +178,24 @@ fn restore(review: &Review<'_>, made: &mut Value) -> Result<(), Status> {
 }
 
 /// `request` of the review.
-pub(super) fn request(review: &Review<'_>, shown: &Shown, uid: &str) -> Value {
+pub(crate) fn request(review: &Review<'_>, shown: &Shown, uid: &str) -> Value {
+    let mut request = circumstances(review, &shown.kind);
+    request["uid"] = uid.into();
+    request["object"] = shown.object.clone();
+    request["oldObject"] = shown.old.clone();
+    request
+}
+
+/// `request` of the review without the objects.
+pub(crate) fn circumstances(review: &Review<'_>, kind: &Kind) -> Value {
     let (asked, subresource) = (&review.kind, review.subresource);
     let mut request = json!({
-        "uid": uid,
-        "kind": kind_of(body_kind(&shown.kind, subresource)),
-        "resource": resource_of(&shown.kind),
+        "kind": kind_of(body_kind(kind, subresource)),
+        "resource": resource_of(kind),
         "requestKind": kind_of(body_kind(asked, subresource)),
         "requestResource": resource_of(asked),
         "operation": review.operation.name(),
         "userInfo": review.user.to_value(),
-        "object": &shown.object,
-        "oldObject": &shown.old,
         "dryRun": review.options.dry_run,
         "options": options(review),
     });
@@ -207,12 +213,12 @@ pub(super) fn request(review: &Review<'_>, shown: &Shown, uid: &str) -> Value {
 }
 
 /// The whole review.
-pub(super) fn review_of(request: Value, version: ReviewVersion) -> Value {
+pub(crate) fn review_of(request: Value, version: ReviewVersion) -> Value {
     json!({"kind": "AdmissionReview", "apiVersion": api_version(version), "request": request})
 }
 
 /// `apiVersion` of a review.
-pub(super) fn api_version(version: ReviewVersion) -> &'static str {
+pub(crate) fn api_version(version: ReviewVersion) -> &'static str {
     match version {
         ReviewVersion::V1 => "admission.k8s.io/v1",
         ReviewVersion::V1Beta1 => "admission.k8s.io/v1beta1",

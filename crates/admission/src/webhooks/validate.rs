@@ -35,7 +35,7 @@ impl Webhooks {
         let mut all: Vec<(&Hook, Result<Asked, Failure>)> = Vec::new();
         let mut versions: Vec<Shown> = Vec::new();
         for hook in hooks.iter() {
-            let Some(kind) = choose(hook, review)? else {
+            let Some(kind) = choose(&hook.criteria, review)? else {
                 continue;
             };
             let shown = version(&mut versions, review, &kind).await?;
@@ -91,7 +91,7 @@ impl Webhooks {
 }
 
 /// The write in a version, converted once for all who want to see it so.
-async fn version<'a>(
+pub(crate) async fn version<'a>(
     versions: &'a mut Vec<Shown>,
     review: &Review<'_>,
     kind: &Arc<Kind>,

@@ -6,9 +6,17 @@ use super::{
     fieldset::FieldSet,
     items::{Parts, field_key, item_key, keys, member, parts},
 };
-use crate::{At, ListKind};
+use crate::{At, ListKind, TypeRef};
 use machinery::{SmolStr, Value};
 use std::collections::BTreeMap;
+
+/// What becomes of `live` when everything that `config` sets is set in it; nobody's ownership
+/// is asked.
+pub fn merge_configuration(live: &Value, config: &Value, of: &TypeRef) -> Value {
+    let mut merged = live.clone();
+    merge(&mut merged, config, Some(At::new(of)));
+    merged
+}
 
 /// Sets in `target` everything that `config` sets.
 pub(super) fn merge(target: &mut Value, config: &Value, at: Option<At>) {
