@@ -233,15 +233,23 @@ impl Door {
         managed::track_update(context, &old, &mut value);
         let mut review = self.review_of(context, Operation::Update, value, Some(live));
         self.mutate(&mut review).await?;
-        kind.apply_defaults(&mut review.object);
-        prepare_update(context, &mut review.object, &old);
-        let errors = match context.call.subresource.as_str() {
-            "" | "scale" => kind.validate_update(&review.object, &old),
-            _ => kind.validate_status_update(&review.object, &old),
-        };
-        refuse_if_any(context, &review.object, errors)?;
+        // What is as it was is sound already; that somebody may object to it stays.
+        let unchanged = review.object == old && !meta::is_finished(&kind, &review.object);
+        if !unchanged {
+            kind.apply_defaults(&mut review.object);
+            prepare_update(context, &mut review.object, &old);
+            let errors = match context.call.subresource.as_str() {
+                "" | "scale" => kind.validate_update(&review.object, &old),
+                _ => kind.validate_status_update(&review.object, &old),
+            };
+            refuse_if_any(context, &review.object, errors)?;
+        }
         self.admit(&mut review).await?;
-        let outcome = self.commit_update(context, stored, &review).await;
+        let outcome = if unchanged {
+            Ok(Attempt::Done(live.clone()))
+        } else {
+            self.commit_update(context, stored, &review).await
+        };
         if !matches!(outcome, Ok(Attempt::Done(_))) {
             self.roll_back(&review);
         } else {
