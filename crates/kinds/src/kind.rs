@@ -232,9 +232,12 @@ impl Kind {
     /// Expects `metadata` to be filled in.
     pub fn prepare_create(&self, object: &mut Value) {
         if self.strategy.has_status {
-            object.make_object().remove("status");
+            let had_status = object.make_object().remove("status").is_some();
             if !self.custom {
                 object["status"] = Value::object();
+            } else if had_status {
+                // What a definition states for status is no client's wish: it stays.
+                self.apply_defaults(object);
             }
         }
         (self.strategy.prepare_create)(object);
@@ -314,7 +317,7 @@ impl Kind {
     pub fn validate(&self, object: &Value) -> Vec<FieldError> {
         let mut errors = meta::validate(object, self);
         errors.extend((self.strategy.validate_create)(object));
-        errors.extend(self.validate_body(object));
+        self.validate_body(object, &mut errors);
         errors
     }
 
@@ -327,7 +330,7 @@ impl Kind {
             errors.extend(schema::validate_update(new, old, &self.type_ref));
             self.follow_rules(new, Some(old), &mut errors);
         } else {
-            errors.extend(self.validate_body(new));
+            self.validate_body(new, &mut errors);
         }
         errors
     }
@@ -354,15 +357,14 @@ impl Kind {
         errors.extend(rules.validate(new, old).errors);
     }
 
-    fn validate_body(&self, object: &Value) -> Vec<FieldError> {
-        let mut errors = (self.strategy.validate)(object);
+    fn validate_body(&self, object: &Value, errors: &mut Vec<FieldError>) {
+        errors.extend((self.strategy.validate)(object));
         if self.custom {
             errors.extend(schema::validate(object, &self.type_ref));
-            self.follow_rules(object, None, &mut errors);
+            self.follow_rules(object, None, errors);
         } else if !self.strategy.is_checked {
-            required::validate(object, &self.type_ref, &mut errors);
+            required::validate(object, &self.type_ref, errors);
         }
-        errors
     }
 
     pub(crate) fn with_part(mut self, part: &Part) -> Self {

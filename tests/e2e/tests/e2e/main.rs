@@ -9,7 +9,9 @@ mod custom;
 mod inspect;
 mod lifecycle;
 mod objects;
+mod operations;
 mod packages;
+mod python;
 mod survival;
 mod whole;
 mod workloads;
@@ -50,6 +52,17 @@ const CASES: &[Case] = &[
         "commands::apply_moves_to_the_server",
         commands::apply_moves_to_the_server,
     ),
+    ("operations::certificates", operations::certificates),
+    (
+        "operations::rights_are_reconciled",
+        operations::rights_are_reconciled,
+    ),
+    ("operations::watching", operations::watching),
+    (
+        "operations::a_node_is_emptied",
+        operations::a_node_is_emptied,
+    ),
+    ("python::client", python::client),
     ("workloads::deployment", workloads::deployment),
     ("workloads::logs_and_exec", workloads::logs_and_exec),
     ("workloads::terminal_and_copy", workloads::terminal_and_copy),

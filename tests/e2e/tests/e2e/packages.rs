@@ -6,6 +6,9 @@ use e2e_tests::{Cluster, root};
 pub fn install_upgrade_rollback(cluster: &mut Cluster) {
     let chart = root().join("tests/charts/hello");
     let chart = chart.display();
+    let dry = cluster.helm(&format!("install hello {chart} --dry-run=server"));
+    has(&dry.ok(), &["pending-install", "kind: Deployment"]);
+    assert_eq!(cluster.helm("list -q").ok(), "");
     has(
         &cluster
             .helm(&format!("install hello {chart} --wait --timeout 90s"))
@@ -14,6 +17,12 @@ pub fn install_upgrade_rollback(cluster: &mut Cluster) {
     );
     has(&cluster.helm("list").ok(), &["hello", "deployed"]);
     let first = cluster.helm("get manifest hello").ok();
+    if !cluster.simulated() {
+        has(
+            &cluster.helm("test hello --timeout 90s").ok(),
+            &["Phase:", "Succeeded"],
+        );
+    }
     cluster
         .helm(&format!(
             "upgrade hello {chart} --set replicas=3,greeting=again --wait --timeout 90s"
@@ -22,6 +31,10 @@ pub fn install_upgrade_rollback(cluster: &mut Cluster) {
     assert_ne!(cluster.helm("get manifest hello").ok(), first);
     let ready = "get deploy -l app.kubernetes.io/instance=hello -o jsonpath={.items[0].status.readyReplicas}";
     assert_eq!(cluster.k(ready).ok(), "3");
+    has(
+        &cluster.helm("get values hello").ok(),
+        &["replicas: 3", "greeting: again"],
+    );
     cluster.helm("rollback hello 1 --wait --timeout 90s").ok();
     has(
         &cluster.helm("history hello").ok(),
