@@ -58,9 +58,12 @@ fn python_client(folder: &Path) -> io::Result<()> {
         return Ok(());
     }
     println!("tools: fetching the client for Python ({name} {version})");
-    let words = "-m pip install -q --upgrade --disable-pip-version-check --root-user-action ignore";
+    let words = "-m pip install -q --upgrade --no-warn-conflicts --root-user-action ignore";
     let mut install = Command::new(python()?);
-    install.args(words.split(' ')).arg("--target").arg(target);
+    install
+        .args(words.split(' '))
+        .args(["--disable-pip-version-check", "--target"])
+        .arg(target);
     must(install.arg(format!("{name}=={version}")))
 }
 
