@@ -1,6 +1,10 @@
 //! Answers as bytes, in the form the client chose.
 
-use crate::{metrics::Served, options::Query, printed::Printed};
+use crate::{
+    metrics::Served,
+    options::Query,
+    printed::{self, Printed},
+};
 use bytes::Bytes;
 use codec::{Choice, Encoding, IncludeObject, ListHead, Offer, TableColumn, Transform};
 use flate2::{Compression, write::GzEncoder};
@@ -242,7 +246,9 @@ pub fn list(
             Ok(streamed(&content_type, Pieces::new(open, list.items, item)))
         }
         (_, Encoding::Yaml) => {
-            let write = |out: &mut Vec<u8>, object: &Object| codec::write_object(out, object, None);
+            let write = |out: &mut Vec<u8>, object: &Object| {
+                printed::write_item(out, &kind, object);
+            };
             let json = Pieces::new(opened(&head), list.items, write).collect::<Vec<_>>();
             let decoded = codec::decode_json(&json.concat(), codec::Limits::default())?;
             let yaml = codec::encode_yaml(&decoded.value);

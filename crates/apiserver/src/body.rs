@@ -43,8 +43,8 @@ pub fn object(bytes: &[u8], content_type: &str, catalogue: &Catalogue) -> Result
         }
     };
     Ok(Body::Object {
+        duplicates: decoded.complaints(),
         value: decoded.value,
-        duplicates: decoded.duplicates,
     })
 }
 
@@ -63,8 +63,8 @@ pub fn patch(bytes: &[u8], content_type: &str, kind: &Kind) -> Result<Body, Stat
     };
     Ok(Body::Patch {
         kind: language,
+        duplicates: decoded.complaints(),
         value: decoded.value,
-        duplicates: decoded.duplicates,
     })
 }
 

@@ -53,6 +53,21 @@ struct Frame {
     bytes: Bytes,
     event: EventType,
     object: Range<usize>,
+    /// Where the object goes on after its version and kind (JSON only).
+    members: usize,
+}
+
+impl Frame {
+    /// Appends the object as an item of a JSON list. Items of typed kinds leave to the list
+    /// what they are; custom kinds have no such types upstream, so theirs say it.
+    fn append_item(&self, out: &mut Vec<u8>, kind: &Kind) {
+        if kind.custom {
+            out.extend_from_slice(&self.bytes[self.object.clone()]);
+            return;
+        }
+        out.push(b'{');
+        out.extend_from_slice(&self.bytes[self.members..self.object.end]);
+    }
 }
 
 struct Entry {
@@ -115,13 +130,13 @@ impl Printed {
     pub fn append(&self, out: &mut Vec<u8>, kind: &Arc<Kind>, object: &Object, keep: bool) {
         let key = Key::new(kind, object, Encoding::Json, EventType::Added);
         match self.find(key) {
-            Some(frame) => out.extend_from_slice(&frame.bytes[frame.object]),
+            Some(frame) => frame.append_item(out, kind),
             None if keep => {
                 let frame = print(kind, object, Encoding::Json, EventType::Added);
-                out.extend_from_slice(&frame.bytes[frame.object.clone()]);
+                frame.append_item(out, kind);
                 self.keep(key, kind, frame);
             }
-            None => codec::write_object(out, object, None),
+            None => write_item(out, kind, object),
         }
     }
 
@@ -207,13 +222,14 @@ fn print(kind: &Kind, object: &Object, encoding: Encoding, event: EventType) -> 
         return Frame {
             bytes,
             event,
+            members: object.start,
             object,
         };
     }
     let mut out = Vec::with_capacity(codec::printed_size(object));
     codec::open_watch_frame(&mut out, event.name());
     let start = out.len();
-    codec::write_object(&mut out, object, None);
+    let members = codec::write_object(&mut out, object, None);
     let object = start..out.len();
     codec::close_watch_frame(&mut out);
     out.shrink_to_fit();
@@ -221,6 +237,16 @@ fn print(kind: &Kind, object: &Object, encoding: Encoding, event: EventType) -> 
         bytes: out.into(),
         event,
         object,
+        members,
+    }
+}
+
+/// Appends an object as an item of a JSON list of its kind, past any cache.
+pub fn write_item(out: &mut Vec<u8>, kind: &Kind, object: &Object) {
+    if kind.custom {
+        codec::write_object(out, object, None);
+    } else {
+        codec::write_item(out, object);
     }
 }
 
@@ -276,8 +302,24 @@ mod tests {
             }
             assert_eq!(printed.object(&kind, &one, encoding), plain);
         }
+        let mut item = Vec::new();
+        codec::write_item(&mut item, &one);
+        // Shared, printed past the cache, printed and kept.
+        for (printed, keep) in [
+            (&printed, true),
+            (&Printed::default(), false),
+            (&Printed::default(), true),
+        ] {
+            let mut out = Vec::new();
+            printed.append(&mut out, &kind, &one, keep);
+            assert_eq!(out, item);
+        }
+        let custom = Arc::new(Kind {
+            custom: true,
+            ..Kind::clone(&kind)
+        });
         let mut out = Vec::new();
-        printed.append(&mut out, &kind, &one, true);
+        printed.append(&mut out, &custom, &one, true);
         assert_eq!(out, codec::encode_json(&one));
     }
 

@@ -28,7 +28,7 @@ pub use resource::*;
 pub use table::*;
 pub use yaml::*;
 
-use machinery::{Status, Value};
+use machinery::{SmolStr, Status, Value};
 
 /// What a decoder may be made to do.
 #[derive(Clone, Copy, Debug)]
@@ -51,8 +51,39 @@ impl Default for Limits {
 pub struct Decoded {
     /// The tree; of equal keys the last won.
     pub value: Value,
-    /// Paths of the fields that occurred more than once, for `duplicate field "spec.a"`.
-    pub duplicates: Vec<String>,
+    /// Where fields occurred more than once.
+    pub duplicates: Duplicates,
+}
+
+/// Repeated fields, as upstream's readers tell of them.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Duplicates {
+    /// In JSON by their paths.
+    Paths(Vec<String>),
+    /// In YAML by the line of the repetition and the key.
+    Lines(Vec<(usize, SmolStr)>),
+}
+
+impl Default for Duplicates {
+    fn default() -> Self {
+        Self::Paths(Vec::new())
+    }
+}
+
+impl Decoded {
+    /// A sentence for each repeated field.
+    pub fn complaints(&self) -> Vec<String> {
+        match &self.duplicates {
+            Duplicates::Paths(paths) => paths
+                .iter()
+                .map(|path| format!("duplicate field {path:?}"))
+                .collect(),
+            Duplicates::Lines(lines) => lines
+                .iter()
+                .map(|(line, key)| format!("line {line}: key {key:?} already set in map"))
+                .collect(),
+        }
+    }
 }
 
 /// Reads a request's body in its encoding. Only JSON and YAML can repeat a field.
@@ -66,7 +97,7 @@ pub fn decode_body(
         Encoding::Yaml => decode_yaml(bytes, Limits::default()),
         Encoding::Protobuf => decode_protobuf(bytes, resolve).map(|value| Decoded {
             value,
-            duplicates: Vec::new(),
+            duplicates: Duplicates::default(),
         }),
     }
 }

@@ -92,7 +92,9 @@ pub fn write_row(
     match include {
         IncludeObject::None => out.extend(b"null"),
         IncludeObject::Metadata => write_partial_metadata(out, object),
-        IncludeObject::Object => write_object(out, object, gv_kind),
+        IncludeObject::Object => {
+            write_object(out, object, gv_kind);
+        }
     }
     out.push(b'}');
 }

@@ -103,6 +103,8 @@ pub(crate) const PARTS: &[Part] = &[
     Part {
         strategy: Strategy {
             warnings: crate::warnings::template,
+            prepare_create: |o| o.set_at(&TEMPLATE_GENERATION, "1"),
+            prepare_update: count_templates,
             validate: daemon_set,
             is_checked: true,
             validate_update: selector_is_fixed,
@@ -216,6 +218,24 @@ const REPLICA_HEADS: &[&str] = &[
     "+Images",
     "+Selector",
 ];
+
+/// Where a daemon set counts the templates it has had, for clients older than revisions.
+const TEMPLATE_GENERATION: [&str; 3] = [
+    "metadata",
+    "annotations",
+    "deprecated.daemonset.template.generation",
+];
+
+/// The count goes on from what is stored, whatever the client says of it.
+fn count_templates(new: &mut Value, old: &Value) {
+    let count: i64 = old.at(&TEMPLATE_GENERATION).str().parse().unwrap_or(0);
+    let template = ["spec", "template"];
+    let changed = new.at(&template) != old.at(&template);
+    new.set_at(
+        &TEMPLATE_GENERATION,
+        (count + i64::from(changed)).to_string(),
+    );
+}
 
 fn ready(object: &Object) -> Value {
     let (ready, wanted) = (

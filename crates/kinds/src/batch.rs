@@ -8,16 +8,19 @@ use crate::{
     pod,
     print::{NONE, age, containers, is_true, name, or_none, selector},
 };
-use machinery::{FieldError, Object, Ref, Value, human_duration, parse_time};
+use machinery::{FieldError, LabelSelector, Object, Ref, Value, human_duration, parse_time};
+use std::sync::OnceLock;
 
 pub(crate) const PARTS: &[Part] = &[
     Part {
         strategy: Strategy {
             warnings: crate::warnings::template,
             prepare_create: generate_selector,
+            validate_create: generated_selector,
             validate: |job| {
                 let mut errors = Errors::new();
                 job_spec(&mut errors, "spec", &job["spec"], true);
+                selector_fits(&mut errors, &job["spec"]);
                 errors
             },
             validate_update: job_update,
@@ -71,14 +74,67 @@ fn generate_selector(job: &mut Value) {
     let labels = job.object_at(&["spec", "template", "metadata", "labels"]);
     for (key, value) in [
         ("controller-uid", &uid),
-        ("batch.kubernetes.io/controller-uid", &uid),
+        (CONTROLLER_UID, &uid),
         ("job-name", &name),
         ("batch.kubernetes.io/job-name", &name),
     ] {
-        labels.insert(key, value);
+        // What the client says is refused later if it is wrong.
+        labels.entry_or(key, || value.clone());
     }
     job.object_at(&["spec", "selector", "matchLabels"])
-        .insert("batch.kubernetes.io/controller-uid", uid);
+        .entry_or(CONTROLLER_UID, || uid);
+    // Where a name makes no label, the template is refused for it.
+    let fits = job.name().len() <= 63;
+    if fits && job.at(&["metadata", "labels"]).entries().next().is_none() {
+        let labels = job.at(&["spec", "template", "metadata", "labels"]).clone();
+        job.set_at(&["metadata", "labels"], labels);
+    }
+}
+
+const CONTROLLER_UID: &str = "batch.kubernetes.io/controller-uid";
+
+/// The selector must find the pods of the template; none finds nothing.
+fn selector_fits(errors: &mut Errors, spec: &Value) {
+    let labels = spec.at(&["template", "metadata", "labels"]);
+    let bytes = machinery::flat::encode(&spec["selector"]);
+    let selector = LabelSelector::from_ref(Ref::new(&bytes));
+    let fits = selector.matches(|key| labels.get(key).and_then(Value::as_str));
+    if spec["selector"].is_null() || !fits {
+        let why = "`selector` does not match template `labels`";
+        let field = "spec.template.metadata.labels";
+        errors.push(FieldError::invalid(field, labels, why));
+    }
+}
+
+/// A selector that nobody wrote selects the job's own pods, and the template fits it.
+fn generated_selector(job: &Value) -> Errors {
+    let mut errors = Errors::new();
+    let spec = &job["spec"];
+    if spec["manualSelector"].as_bool() == Some(true) || spec["selector"].is_null() {
+        return errors;
+    }
+    let labels = spec.at(&["template", "metadata", "labels"]);
+    for (key, wanted) in [
+        ("controller-uid", job.uid()),
+        (CONTROLLER_UID, job.uid()),
+        ("job-name", job.name()),
+        ("batch.kubernetes.io/job-name", job.name()),
+    ] {
+        if labels[key].str() != wanted {
+            let field = "spec.template.metadata.labels";
+            errors.push(FieldError::invalid(
+                field,
+                labels,
+                format!("must be '{wanted}'"),
+            ));
+        }
+    }
+    let own = machinery::json!({"matchLabels": {"batch.kubernetes.io/controller-uid": job.uid()}});
+    if spec["selector"] != own {
+        let why = "`selector` not auto-generated";
+        errors.push(FieldError::invalid("spec.selector", &spec["selector"], why));
+    }
+    errors
 }
 
 /// Names of jobs made from it add eleven characters.
@@ -405,6 +461,11 @@ fn cron_job(o: &Value) -> Errors {
             "timeZone must be an explicit time zone as defined in https://www.iana.org/time-zones";
         errors.push(FieldError::invalid("spec.timeZone", &spec["timeZone"], why));
     }
+    let zone = spec["timeZone"].str();
+    if !zone.is_empty() && !zone.eq_ignore_ascii_case("local") && !is_time_zone(zone) {
+        let why = format!("unknown time zone {zone}");
+        errors.push(FieldError::invalid("spec.timeZone", zone, why));
+    }
     job_spec(
         &mut errors,
         "spec.jobTemplate.spec",
@@ -412,6 +473,15 @@ fn cron_job(o: &Value) -> Errors {
         false,
     );
     errors
+}
+
+/// Whether the IANA's database has a zone of this name, in this case.
+fn is_time_zone(name: &str) -> bool {
+    static ZONES: OnceLock<jiff::tz::TimeZoneDatabase> = OnceLock::new();
+    let zones = ZONES.get_or_init(jiff::tz::TimeZoneDatabase::bundled);
+    zones
+        .get(name)
+        .is_ok_and(|zone| zone.iana_name() == Some(name))
 }
 
 /// What keeps a text from being a schedule: five fields, or `@daily` and the like.

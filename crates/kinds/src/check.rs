@@ -130,7 +130,7 @@ pub(crate) fn labels(errors: &mut Errors, path: &str, labels: &Value) {
 }
 
 /// As a qualified name, in words about labels.
-fn label_key(key: &str) -> Vec<String> {
+pub(crate) fn label_key(key: &str) -> Vec<String> {
     let complaints = qualified_name(key).into_iter();
     complaints
         .map(|why| why.replacen("a qualified name must", "a valid label key must", 1))

@@ -4,11 +4,11 @@
 //! apiextensions, kube-aggregator.
 
 use crate::{
-    Part, Strategy,
-    check::{self, Errors, immutable, present},
-    crd, policies,
+    Part, Strategy, certificates,
+    check::{self, Errors, immutable},
+    crd, pod, policies,
     print::{age, created, is_true, joined, name, or_none, text},
-    webhooks,
+    ranges, webhooks,
 };
 use machinery::{FieldError, Object, Value, path_segment};
 
@@ -54,18 +54,8 @@ pub(crate) const PARTS: &[Part] = &[
         strategy: Strategy {
             name_check: path_segment,
             has_status: true,
-            validate: |o| {
-                let mut errors = Errors::new();
-                present(&mut errors, "spec.request", &o["spec"]["request"]);
-                present(&mut errors, "spec.signerName", &o["spec"]["signerName"]);
-                if o.at(&["spec", "usages"]).items().is_empty() {
-                    errors.push(FieldError::required(
-                        "spec.usages",
-                        "usages cannot be empty",
-                    ));
-                }
-                errors
-            },
+            validate: certificates::validate,
+            is_checked: true,
             prepare_update: |new, old| new["spec"] = old["spec"].clone(),
             ..Strategy::PLAIN
         },
@@ -97,16 +87,8 @@ pub(crate) const PARTS: &[Part] = &[
         strategy: Strategy {
             name_check: path_segment,
             has_status: true,
-            validate: |o| {
-                let mut errors = Errors::new();
-                let (spec, group) = (&o["spec"], o.at(&["spec", "group"]).str());
-                let wanted = format!("{}.{group}", spec["version"].str());
-                if o.name() != wanted {
-                    let why = format!("must be `spec.version+\".\"+spec.group`: {wanted:?}");
-                    errors.push(FieldError::invalid("metadata.name", o.name(), why));
-                }
-                errors
-            },
+            validate: certificates::api_service,
+            is_checked: true,
             ..Strategy::PLAIN
         },
         heads: &["Name", "Service", "Available", "Age"],
@@ -187,6 +169,7 @@ pub(crate) const PARTS: &[Part] = &[
                     o["handler"].str(),
                     machinery::dns1123_label,
                 );
+                runtime_pods(&mut errors, o);
                 errors
             },
             validate_update: |new, old| {
@@ -203,6 +186,9 @@ pub(crate) const PARTS: &[Part] = &[
     Part {
         strategy: Strategy {
             has_status: true,
+            validate: ranges::blocks,
+            is_checked: true,
+            validate_update: ranges::blocks_update,
             ..Strategy::PLAIN
         },
         heads: &["Name", "CIDRs", "Age"],
@@ -216,6 +202,13 @@ pub(crate) const PARTS: &[Part] = &[
         ..Part::plain(crate::SERVICE_CIDRS)
     },
     Part {
+        strategy: Strategy {
+            name_check: ranges::address_name,
+            validate: ranges::address,
+            is_checked: true,
+            validate_update: ranges::address_update,
+            ..Strategy::PLAIN
+        },
         heads: &["Name", "ParentRef"],
         row: Some(|o, _| {
             let parent = o.at("spec.parentRef");
@@ -322,4 +315,31 @@ fn csr_row(o: &Object, now: u64) -> Vec<Value> {
         or_none(duration),
         state.into(),
     ]
+}
+
+/// What a runtime adds to pods: the resources it takes, where its pods may go.
+fn runtime_pods(errors: &mut Errors, o: &Value) {
+    for (resource, amount) in o.at(&["overhead", "podFixed"]).entries() {
+        let (path, before) = (format!("overhead.limits[{resource}]"), errors.len());
+        check::syntax(errors, &path, resource, machinery::qualified_name);
+        let standard = matches!(resource.as_str(), "cpu" | "memory" | "ephemeral-storage")
+            || resource.starts_with("hugepages-");
+        if !standard && !resource.contains('/') {
+            let why = "must be a standard resource for containers";
+            errors.push(FieldError::invalid(&path, resource, why));
+        }
+        if errors.len() == before || standard {
+            check::quantity(errors, &path, amount);
+        }
+    }
+    let scheduling = &o["scheduling"];
+    let (field, selector) = ("scheduling.nodeSelector", &scheduling["nodeSelector"]);
+    check::labels(errors, field, selector);
+    let (field, list) = ("scheduling.tolerations", scheduling["tolerations"].items());
+    pod::tolerations(errors, field, list);
+    for (at, one) in list.iter().enumerate() {
+        if list[..at].contains(one) {
+            errors.push(FieldError::duplicate(format!("{field}[{at}]"), one));
+        }
+    }
 }

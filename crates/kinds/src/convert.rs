@@ -83,6 +83,11 @@ fn to_v2(scaler: &mut Value) {
 }
 
 fn to_v1(scaler: &mut Value) {
+    if scaler["status"].as_object().is_some() {
+        // v1 always tells it.
+        let status = scaler["status"].make_object();
+        status.entry_or("currentReplicas", || 0_i64.into());
+    }
     if let Some(Value::Array(metrics)) = scaler.remove_at(&["spec", "metrics"]) {
         let (cpu, rest): (Vec<_>, Vec<_>) = metrics.into_iter().partition(is_cpu);
         if let Some(cpu) = cpu.first() {

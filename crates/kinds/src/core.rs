@@ -391,7 +391,11 @@ fn node(o: &Value) -> Errors {
             crate::pod::resource_value(&mut errors, &path, resource, amount);
         }
     }
-    node_blocks(&mut errors, o.at(&["spec", "podCIDRs"]));
+    let (one, all) = (o.at(&["spec", "podCIDR"]), o.at(&["spec", "podCIDRs"]));
+    if all.items().is_empty() && !one.str().is_empty() {
+        check::block(&mut errors, "spec.podCIDRs[0]", one.str());
+    }
+    node_blocks(&mut errors, all);
     errors
 }
 

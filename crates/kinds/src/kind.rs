@@ -2,7 +2,7 @@
 //!
 //! Upstream counterpart: `genericregistry.Store` and `APIResource` taken together.
 
-use crate::{Columns, Strategy, catalogue::Part, defaults, meta, required};
+use crate::{Columns, Strategy, catalogue::Part, defaults, meta, required, subresource, zeros};
 use k8s_cel::rules::Rules;
 use machinery::{
     FieldError, FieldErrorKind, GroupResource, GroupVersion, GroupVersionKind, SmolStr, Value,
@@ -226,6 +226,9 @@ impl Kind {
     /// Fills in defaults: those of the schema, then those upstream computes.
     pub fn apply_defaults(&self, object: &mut Value) {
         defaults::apply(object, self);
+        if !self.custom && self.strategy.has_status {
+            zeros::write(object, &self.storage);
+        }
     }
 
     /// Readies a new object: drops status a client may not set, then the kind's own changes.
@@ -241,6 +244,9 @@ impl Kind {
             }
         }
         (self.strategy.prepare_create)(object);
+        if !self.custom {
+            zeros::write(object, &self.storage);
+        }
         match self.strategy.has_generation {
             // Upstream counts a driver's changes and not its making.
             true if self.storage != crate::CSI_DRIVERS => {
@@ -287,7 +293,8 @@ impl Kind {
         (self.strategy.prepare_status_update)(new, old);
     }
 
-    pub(crate) fn count_generation(&self, new: &mut Value, old: &Value) {
+    /// Counts what an update wants anew, from the stored count.
+    pub fn count_generation(&self, new: &mut Value, old: &Value) {
         let generation = old.at(&["metadata", "generation"]).as_i64();
         // Nothing of a priority class counts, though it starts at one.
         if !self.strategy.has_generation || self.storage == crate::PRIORITY_CLASSES {
@@ -346,6 +353,26 @@ impl Kind {
         errors
     }
 
+    /// Everything wrong with an update through a subresource that writes a part of the object.
+    pub fn validate_part_update(
+        &self,
+        subresource: &str,
+        new: &Value,
+        old: &Value,
+    ) -> Vec<FieldError> {
+        let mut errors = self.validate_status_update(new, old);
+        match subresource {
+            "ephemeralcontainers" => {
+                errors.extend(subresource::debuggers_stay(new, old));
+                self.validate_body(new, &mut errors);
+            }
+            "resize" => self.validate_body(new, &mut errors),
+            "approval" => errors.extend(subresource::decisions_stay(new, old)),
+            _ => {}
+        }
+        errors
+    }
+
     /// Evaluates a custom kind's rules, unless the object is not of the shape they rely on.
     fn follow_rules(&self, new: &Value, old: Option<&Value>, errors: &mut Vec<FieldError>) {
         let rules = self.rules.get_or_init(|| Rules::compile(&self.type_ref));
@@ -355,6 +382,15 @@ impl Kind {
             return;
         }
         errors.extend(rules.validate(new, old).errors);
+    }
+
+    /// What a client should hear of an object it writes, given the stored one.
+    pub fn warnings(&self, new: &Value, old: Option<&Value>) -> Vec<String> {
+        let mut warnings = (self.strategy.warnings)(new);
+        if self.custom {
+            warnings.extend(meta::finalizer_warnings(new, old));
+        }
+        warnings
     }
 
     fn validate_body(&self, object: &Value, errors: &mut Vec<FieldError>) {

@@ -6,7 +6,11 @@ use crate::{
     Kind,
     check::{Errors, IMMUTABLE, is_empty, labels, syntax},
 };
-use machinery::{FieldError, Value, dns1123_label, qualified_name};
+use machinery::{FieldError, SmolStr, Value, dns1123_label, qualified_name};
+use std::collections::BTreeSet;
+
+/// Finalizers of the system itself, which need no domain.
+const STANDARD_FINALIZERS: [&str; 3] = ["kubernetes", "orphan", "foregroundDeletion"];
 
 /// Bytes that all annotations of an object may hold together.
 const ANNOTATIONS_MAX: usize = 256 * 1024;
@@ -118,6 +122,21 @@ fn owners(errors: &mut Errors, owners: &[Value]) {
     }
 }
 
+/// Finalizers that came with a write and may collide with those of others.
+pub(crate) fn finalizer_warnings(new: &Value, old: Option<&Value>) -> Vec<String> {
+    let all = |object: &Value| -> BTreeSet<SmolStr> {
+        let list = object.at(&["metadata", "finalizers"]).items();
+        list.iter().map(|one| SmolStr::new(one.str())).collect()
+    };
+    let (new, old) = (all(new), old.map(all).unwrap_or_default());
+    let plain =
+        |name: &&SmolStr| !name.contains('/') && !STANDARD_FINALIZERS.contains(&name.as_str());
+    new.difference(&old)
+        .filter(plain)
+        .map(|name| format!("metadata.finalizers: {name:?}: prefer a domain-qualified finalizer name including a path (/) to avoid accidental conflicts with other finalizer writers"))
+        .collect()
+}
+
 /// Kinds of the core and its sisters want finalizers qualified; definitions, their kinds and
 /// aggregation have the generic rule alone.
 fn wants_qualified(kind: &Kind) -> bool {
@@ -130,7 +149,7 @@ fn finalizers(errors: &mut Errors, finalizers: &[Value], kind: &Kind) {
     for (at, finalizer) in finalizers.iter().enumerate() {
         let (name, before) = (finalizer.str(), errors.len());
         syntax(errors, PATH, name, qualified_name);
-        let standard = matches!(name, "kubernetes" | "orphan" | "foregroundDeletion");
+        let standard = STANDARD_FINALIZERS.contains(&name);
         if wants_qualified(kind) && (errors.len() > before || !name.contains('/') && !standard) {
             let why = "name is neither a standard finalizer name nor is it fully qualified";
             errors.push(FieldError::invalid(format!("{PATH}[{at}]"), name, why));

@@ -401,19 +401,38 @@ fn slice(o: &Value) -> Errors {
             ));
         }
         for (at, address) in endpoint["addresses"].items().iter().enumerate() {
-            match o["addressType"].str() {
-                "FQDN" => syntax(
+            slice_address(
+                &mut errors,
+                &path,
+                at,
+                address.str(),
+                o["addressType"].str(),
+            );
+        }
+        for (field, check) in [
+            ("nodeName", dns1123_subdomain as fn(&str) -> Vec<String>),
+            ("hostname", dns1123_label),
+        ] {
+            if let Some(text) = endpoint[field].as_str() {
+                syntax(
                     &mut errors,
-                    &format!("{path}[{at}]"),
-                    address.str(),
-                    dns1123_subdomain,
-                ),
-                _ => check::ip(&mut errors, &format!("{path}[{at}]"), address.str()),
+                    &format!("endpoints[{at}].{field}"),
+                    text,
+                    check,
+                );
             }
         }
     }
     let mut names = BTreeSet::new();
     for (at, port) in o["ports"].items().iter().enumerate() {
+        if !port["name"].str().is_empty() {
+            let field = format!("ports[{at}].name");
+            syntax(&mut errors, &field, port["name"].str(), dns1123_label);
+        }
+        if let Some(protocol) = port["appProtocol"].as_str() {
+            let field = format!("ports[{at}].appProtocol");
+            syntax(&mut errors, &field, protocol, machinery::qualified_name);
+        }
         if !names.insert(port["name"].str()) {
             errors.push(FieldError::duplicate(
                 format!("ports[{at}].name"),
@@ -428,6 +447,27 @@ fn slice(o: &Value) -> Errors {
         );
     }
     errors
+}
+
+/// An address of the slice's type that something can be behind.
+fn slice_address(errors: &mut Errors, path: &str, at: usize, text: &str, kind: &str) {
+    let field = format!("{path}[{at}]");
+    if kind == "FQDN" {
+        return syntax(errors, &field, text, dns1123_subdomain);
+    }
+    let before = errors.len();
+    check::ip(errors, &field, text);
+    if errors.len() > before {
+        return;
+    }
+    let is_v6 = text.contains(':');
+    let why = match kind {
+        "IPv4" if is_v6 => Some("must be an IPv4 address"),
+        "IPv6" if !is_v6 => Some("must be an IPv6 address"),
+        _ => None,
+    };
+    errors.extend(why.map(|why| FieldError::invalid(path, text, why)));
+    check::special_address(errors, &field, text);
 }
 
 fn slice_update(new: &Value, old: &Value) -> Errors {

@@ -4,7 +4,7 @@
 //! `scaleFromX` functions.
 
 use crate::Kind;
-use machinery::{GroupVersionKind, LabelSelector, Ref, Value, flat, json};
+use machinery::{FieldError, GroupVersionKind, LabelSelector, Ref, Value, flat, json};
 use schema::TypeRef;
 
 /// Subresource and the paths it may write.
@@ -96,6 +96,42 @@ impl Kind {
         }
         true
     }
+}
+
+/// Containers that look into a pod are added; those that are there stay as they are.
+pub(crate) fn debuggers_stay(new: &Value, old: &Value) -> Vec<FieldError> {
+    let all = |pod: &Value| pod.at(&["spec", "ephemeralContainers"]).items().to_vec();
+    let (new, old) = (all(new), all(old));
+    let complaint = |before: &Value| {
+        let now = new.iter().find(|one| one["name"] == before["name"]);
+        let done = match now {
+            Some(now) if now == before => return None,
+            Some(_) => "changed",
+            None => "removed",
+        };
+        let why = format!(
+            "existing ephemeral containers {:?} may not be {done}",
+            before["name"].str()
+        );
+        Some(FieldError::forbidden("spec.ephemeralContainers", why))
+    };
+    old.iter().filter_map(complaint).collect()
+}
+
+/// What was decided of a certificate request stays decided.
+pub(crate) fn decisions_stay(new: &Value, old: &Value) -> Vec<FieldError> {
+    let holds = |request: &Value, kind: &str| {
+        let conditions = request.at(&["status", "conditions"]).items();
+        conditions.iter().any(|one| one["type"].str() == kind)
+    };
+    ["Approved", "Denied", "Failed"]
+        .into_iter()
+        .filter(|kind| holds(old, kind) && !holds(new, kind))
+        .map(|kind| {
+            let why = format!("updates may not remove a condition of type {kind:?}");
+            FieldError::forbidden("status.conditions", why)
+        })
+        .collect()
 }
 
 /// A label selector, a plain map, or text that is one already.

@@ -4,9 +4,10 @@
 
 use crate::{
     Part, Strategy,
-    check::{self, Errors, immutable, is_empty, one_of, one_of_if_set, syntax},
+    check::{self, Errors, immutable, is_empty, one_of_if_set, syntax},
     pod::{driver_name, no_backsteps, node_term, volume_source},
     print::{age, joined, name, scalar, text},
+    storage,
 };
 use machinery::{FieldError, Object, Quantity, Ref, Value, dns1123_label, dns1123_subdomain};
 
@@ -21,7 +22,8 @@ pub(crate) const PARTS: &[Part] = &[
     Part {
         strategy: Strategy {
             shows_deleted: true,
-            validate: attributes_class,
+            validate: storage::attributes_class,
+            is_checked: true,
             validate_update: |new, old| {
                 let fields = ["driverName", "parameters"].into_iter();
                 let changed = fields.filter(|field| new[*field] != old[*field]);
@@ -88,24 +90,8 @@ pub(crate) const PARTS: &[Part] = &[
     Part {
         strategy: Strategy {
             shows_deleted: true,
-            validate: |o| {
-                let mut errors = Errors::new();
-                check::present(&mut errors, "provisioner", &o["provisioner"]);
-                one_of_if_set(
-                    &mut errors,
-                    "reclaimPolicy",
-                    &o["reclaimPolicy"],
-                    &["Delete", "Retain"],
-                );
-                let modes = &["Immediate", "WaitForFirstConsumer"];
-                one_of(
-                    &mut errors,
-                    "volumeBindingMode",
-                    &o["volumeBindingMode"],
-                    modes,
-                );
-                errors
-            },
+            validate: storage::class,
+            is_checked: true,
             validate_update: class_update,
             ..Strategy::PLAIN
         },
@@ -124,6 +110,9 @@ pub(crate) const PARTS: &[Part] = &[
         strategy: Strategy {
             shows_deleted: true,
             has_status: true,
+            validate: storage::attachment,
+            is_checked: true,
+            validate_update: storage::attachment_update,
             ..Strategy::PLAIN
         },
         heads: &["Name", "Attacher", "PV", "Node", "Attached:boolean", "Age"],
@@ -143,6 +132,8 @@ pub(crate) const PARTS: &[Part] = &[
         strategy: Strategy {
             shows_deleted: true,
             has_generation: true,
+            validate: storage::driver,
+            validate_update: storage::driver_update,
             ..Strategy::PLAIN
         },
         heads: &[
@@ -188,6 +179,9 @@ pub(crate) const PARTS: &[Part] = &[
     Part {
         strategy: Strategy {
             shows_deleted: true,
+            validate: storage::node,
+            is_checked: true,
+            validate_update: storage::node_update,
             ..Strategy::PLAIN
         },
         heads: &["Name", "Drivers:integer", "Age"],
@@ -199,6 +193,15 @@ pub(crate) const PARTS: &[Part] = &[
             ]
         }),
         ..Part::plain(crate::CSI_NODES)
+    },
+    Part {
+        strategy: Strategy {
+            validate: storage::capacity,
+            is_checked: true,
+            validate_update: storage::capacity_update,
+            ..Strategy::PLAIN
+        },
+        ..Part::plain(crate::CSI_STORAGE_CAPACITIES)
     },
 ];
 
@@ -657,23 +660,6 @@ fn class_update(new: &Value, old: &Value) -> Errors {
         "volumeBindingMode",
     ] {
         immutable(&mut errors, field, &new[field], &old[field]);
-    }
-    errors
-}
-
-fn attributes_class(o: &Value) -> Errors {
-    let mut errors = Errors::new();
-    driver_name(&mut errors, "driverName", o["driverName"].str());
-    if is_empty(&o["parameters"]) {
-        let why = "must contain at least one key/value pair";
-        errors.push(FieldError::required("parameters", why));
-    }
-    if o["parameters"].get("").is_some() {
-        errors.push(FieldError::invalid(
-            "parameters",
-            "",
-            "field can not be empty.",
-        ));
     }
     errors
 }

@@ -62,6 +62,9 @@ fn essence(cause: &str) -> String {
             let (head, tail) = (&cause[..start], &cause[end + close.len()..]);
             return format!("{head}value: …: {tail}");
         }
+        if let Some(start) = cause.find(open).filter(|_| cause.ends_with(&close[..1])) {
+            return format!("{}value: …", &cause[..start]);
+        }
     }
     cause
 }

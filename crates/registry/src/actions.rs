@@ -54,6 +54,12 @@ impl Door {
     }
 
     async fn evict(&self, mut context: Context<'_>, eviction: Value) -> Result<Reply, Status> {
+        let named = eviction.name();
+        if !named.is_empty() && named != context.call.name {
+            return Err(Status::bad_request(
+                "name in URL does not match name in Eviction object",
+            ));
+        }
         let key = Key::new(&context.call.namespace, &context.call.name);
         let pod = self
             .inner()

@@ -57,11 +57,11 @@ pub enum Body {
     /// None.
     #[default]
     None,
-    /// An object; `duplicates` are paths of fields that appeared twice.
+    /// An object; `duplicates` says which fields appeared twice.
     Object {
         /// The tree.
         value: Value,
-        /// Duplicate fields found while decoding.
+        /// Complaints about repeated fields, in the reader's words.
         duplicates: Vec<String>,
     },
     /// A patch.
@@ -70,7 +70,7 @@ pub enum Body {
         kind: PatchKind,
         /// Its content.
         value: Value,
-        /// Duplicate fields found while decoding.
+        /// Complaints about repeated fields, in the reader's words.
         duplicates: Vec<String>,
     },
 }

@@ -1,7 +1,7 @@
 //! PATCH: four languages, one read-modify-write.
 
 use crate::{Answer, Body, Context, Door, PatchKind, Reply, decode, managed};
-use machinery::{Object, Status, Value};
+use machinery::{FieldError, GroupVersion, GroupVersionKind, Object, SmolStr, Status, Value};
 use std::sync::Arc;
 
 impl Door {
@@ -16,20 +16,21 @@ impl Door {
         };
         if *kind == PatchKind::Apply {
             if context.call.options.field_manager.is_empty() {
-                return Err(Status::bad_request(
-                    "PatchOptions.meta.k8s.io \"\" is invalid: fieldManager: Required value: is required for apply patch",
-                ));
+                return Err(options(FieldError::required(
+                    "fieldManager",
+                    "is required for apply patch",
+                )));
             }
             check_applied(&context, value)?;
         } else if context.call.options.force {
-            return Err(Status::bad_request(
-                "PatchOptions.meta.k8s.io \"\" is invalid: force: Forbidden: may not be specified for non-apply patch",
-            ));
+            return Err(options(FieldError::forbidden(
+                "force",
+                "may not be specified for non-apply patch",
+            )));
         }
-        decode::report_unknown(&mut context, duplicates, &[])?;
         let object = self
             .rewrite(&mut context, |context, live| {
-                patched(context, live, *kind, value)
+                patched(context, live, *kind, value, duplicates)
             })
             .await?;
         let kind = context.kind.clone();
@@ -43,11 +44,14 @@ pub(crate) fn patched(
     live: Option<&Arc<Object>>,
     kind: PatchKind,
     patch: &Value,
+    complaints: &[String],
 ) -> Result<Value, Status> {
     if kind == PatchKind::Apply {
         let mut config = patch.clone();
         let unknown = schema::prune(&mut config, &context.kind.type_ref);
-        decode::report_unknown(context, &[], &unknown)?;
+        check_declared(context, patch, &unknown)?;
+        decode::report_unknown(context, complaints, &[])
+            .map_err(|why| Status::bad_request(format!("error decoding YAML: {why}")))?;
         return managed::apply(context, live, config);
     }
     let live = live.ok_or_else(|| context.missing())?;
@@ -65,9 +69,21 @@ pub(crate) fn patched(
         PatchKind::Strategic => schema::strategic_merge_patch(&current, patch, type_ref)?,
         PatchKind::Apply => unreachable!("handled above"),
     };
-    decode::check_addressing(context.call, &context.kind.clone(), &mut value)?;
+    let shown = |value: &Value| match kind {
+        PatchKind::Strategic => go_text(patch),
+        _ => serde_json::to_string(value).unwrap_or_default(),
+    };
+    if kind == PatchKind::Strategic {
+        // Upstream patches a struct here, whose type is no field of it.
+        value["apiVersion"] = context.kind.api_version().into();
+        value["kind"] = (&context.kind.gvk.kind).into();
+    }
+    decode::check_type(&context.kind, &mut value).map_err(|why| refused(&shown(&value), &why))?;
+    decode::check_addressing(context.call, &context.kind, &mut value)?;
     let reported = context.warnings.len();
-    decode::conform(context, &mut value, &[])?;
+    let before = value.clone();
+    decode::try_conform(context, &mut value, complaints)
+        .map_err(|why| refused(&shown(&before), &why))?;
     // A retry after a race must not warn twice.
     let mut seen = std::collections::BTreeSet::new();
     let mut at = 0;
@@ -78,14 +94,64 @@ pub(crate) fn patched(
     Ok(value)
 }
 
+fn options(error: FieldError) -> Status {
+    Status::invalid("meta.k8s.io", "PatchOptions", "", &[error])
+}
+
+/// What a patch makes of an object is no object of its kind.
+fn refused(shown: &str, why: &str) -> Status {
+    Status::invalid("", "", "", &[FieldError::invalid("patch", shown, why)])
+}
+
+/// A tree as Go prints it, which is how upstream shows strategic patches.
+fn go_text(value: &Value) -> String {
+    let list = |words: Vec<String>| words.join(" ");
+    match value {
+        Value::Null => "<nil>".to_owned(),
+        Value::String(text) => text.to_string(),
+        Value::Array(items) => format!("[{}]", list(items.iter().map(go_text).collect())),
+        Value::Object(map) => {
+            let member = |(key, value): (&SmolStr, &Value)| format!("{key}:{}", go_text(value));
+            format!("map[{}]", list(map.iter().map(member).collect()))
+        }
+        scalar => serde_json::to_string(scalar).unwrap_or_default(),
+    }
+}
+
+/// Fields of an applied configuration must be known, or nobody could own them.
+fn check_declared(context: &Context<'_>, config: &Value, unknown: &[String]) -> Result<(), Status> {
+    let says = |path: &String| format!(".{path}: field not declared in schema");
+    let texts: Vec<_> = unknown.iter().map(says).collect();
+    let why = match texts.as_slice() {
+        [] => return Ok(()),
+        [one] => one.clone(),
+        many => format!("errors:\n  {}", many.join("\n  ")),
+    };
+    let (namespace, name) = (config.namespace(), config.name());
+    let GroupVersionKind {
+        group,
+        version,
+        kind,
+    } = &context.kind.gvk;
+    let message = format!(
+        "failed to create typed patch object ({namespace}/{name}; {group}/{version}, Kind={kind}): {why}"
+    );
+    Err(Status::foreign(500, "", message, Value::Null))
+}
+
 /// An applied configuration names the object of the path and no managed fields.
 fn check_applied(context: &Context<'_>, value: &Value) -> Result<(), Status> {
     if !value.at(&["metadata", "managedFields"]).items().is_empty() {
         return Err(Status::bad_request("metadata.managedFields must be nil"));
     }
     let mut checked = value.clone();
-    if checked["apiVersion"].is_null() || checked["kind"].is_null() {
-        return Err(Status::bad_request("invalid object type: /, Kind="));
+    let gv = GroupVersion::parse(checked["apiVersion"].str());
+    let found = checked["kind"].str();
+    if gv != context.kind.gvk.group_version() || found != context.kind.gvk.kind {
+        return Err(Status::bad_request(format!(
+            "invalid object type: {}/{}, Kind={found}",
+            gv.group, gv.version
+        )));
     }
     decode::check_addressing(context.call, &context.kind, &mut checked)
 }

@@ -42,9 +42,14 @@ impl Door {
                 let live = live.ok_or_else(|| context.missing())?;
                 let new = match (&submitted, &body) {
                     (Some(value), _) => value.clone(),
-                    (None, Body::Patch { kind, value, .. }) => {
-                        patched(context, Some(live), *kind, value)?
-                    }
+                    (
+                        None,
+                        Body::Patch {
+                            kind,
+                            value,
+                            duplicates,
+                        },
+                    ) => patched(context, Some(live), *kind, value, duplicates)?,
                     _ => return Err(Status::bad_request("a body is required")),
                 };
                 Ok(take_part(context, live, new))

@@ -100,9 +100,7 @@ impl Door {
         kind.prepare_create(&mut review.object);
         context.warnings.append(&mut review.warnings);
         refuse_if_any(context, &review.object, kind.validate(&review.object))?;
-        context
-            .warnings
-            .extend((kind.strategy.warnings)(&review.object));
+        context.warnings.extend(kind.warnings(&review.object, None));
         self.admit(&mut review).await?;
         context.warnings.append(&mut review.warnings);
         let committed = self.commit_create(context, &review).await;
@@ -240,7 +238,8 @@ impl Door {
             prepare_update(context, &mut review.object, &old);
             let errors = match context.call.subresource.as_str() {
                 "" | "scale" => kind.validate_update(&review.object, &old),
-                _ => kind.validate_status_update(&review.object, &old),
+                "status" => kind.validate_status_update(&review.object, &old),
+                part => kind.validate_part_update(part, &review.object, &old),
             };
             refuse_if_any(context, &review.object, errors)?;
         }
@@ -257,7 +256,7 @@ impl Door {
             if context.call.subresource.is_empty() {
                 context
                     .warnings
-                    .extend((kind.strategy.warnings)(&review.object));
+                    .extend(kind.warnings(&review.object, Some(&old)));
             }
         }
         outcome
@@ -444,7 +443,7 @@ fn prepare_update(context: &Context<'_>, new: &mut Value, old: &Value) {
     match context.call.subresource.as_str() {
         "" | "scale" => context.kind.prepare_update(new, old),
         "status" => context.kind.prepare_status_update(new, old),
-        _ => {}
+        _ => context.kind.count_generation(new, old),
     }
 }
 

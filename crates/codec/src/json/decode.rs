@@ -3,7 +3,7 @@
 //! Error texts are those of Go's `encoding/json`, because clients see them.
 //! Knows no schema. Upstream counterpart: `sigs.k8s.io/json`.
 
-use crate::{Decoded, Limits, path};
+use crate::{Decoded, Duplicates, Limits, path};
 use machinery::{Map, SmolStr, Status, Value, flat::intern};
 
 /// Reads one JSON value and nothing after it.
@@ -18,7 +18,7 @@ pub fn decode_json(bytes: &[u8], limits: Limits) -> Result<Decoded, Status> {
     let value = parser.document().map_err(Status::bad_request)?;
     Ok(Decoded {
         value,
-        duplicates: parser.duplicates,
+        duplicates: Duplicates::Paths(parser.duplicates),
     })
 }
 
@@ -404,7 +404,9 @@ mod tests {
     fn reports_duplicates_by_path() {
         let text = r#"{"spec":{"a":1,"a":2,"l":[{"x":1},{"n":0,"n":1}]},"kind":"a","kind":"b"}"#;
         let decoded = read(text).unwrap();
-        assert_eq!(decoded.duplicates, ["spec.l[1].n", "spec.a", "kind"]);
+        let complaints = decoded.complaints();
+        assert_eq!(complaints[0], "duplicate field \"spec.l[1].n\"");
+        assert!(complaints[1].ends_with("\"spec.a\"") && complaints[2].ends_with("\"kind\""));
         assert_eq!(decoded.value.at(&["spec", "a"]), &Value::Int(2));
     }
 

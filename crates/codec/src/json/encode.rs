@@ -30,29 +30,32 @@ pub fn encode_json_value(value: &Value) -> Vec<u8> {
 }
 
 /// Appends an object with `metadata.resourceVersion`, under another `(apiVersion, kind)`
-/// where one is given.
-pub fn write_object(out: &mut Vec<u8>, object: &Object, type_override: Option<(&str, &str)>) {
-    let (api_version, kind) = type_override.unzip();
+/// where one is given. These two come first; what is returned is where the others begin, so
+/// that `{` and the bytes from there on are the object as an item ([`write_item`]).
+pub fn write_object(
+    out: &mut Vec<u8>,
+    object: &Object,
+    type_override: Option<(&str, &str)>,
+) -> usize {
     let mut writer = Writer::new(out);
-    let Some(Raw::Object(mut members)) = object.root().raw() else {
-        return writer.out.extend_from_slice(b"{}");
+    let Some(Raw::Object(members)) = object.root().raw() else {
+        writer.out.extend_from_slice(b"{}");
+        return writer.out.len() - 1;
     };
     let mut any = false;
-    while let Some(key) = members.key() {
-        writer.key(key, &mut any);
-        let Some(value) = members.value() else { break };
-        let replaced = match key.bytes() {
-            b"apiVersion" => api_version,
-            b"kind" => kind,
-            _ => None,
-        };
-        match replaced {
-            Some(text) => write_string(writer.out, text),
-            None if key.bytes() == b"metadata" => writer.metadata(value, object.revision()),
-            None => writer.value(value),
-        }
+    writer.head(members, type_override.unzip(), &mut any);
+    let start = writer.out.len();
+    writer.rest(members, object.revision(), any);
+    start + usize::from(matches!(writer.out[start], b',' | b'{'))
+}
+
+/// Appends an object as lists of typed kinds hold it: the list says their version and kind.
+pub fn write_item(out: &mut Vec<u8>, object: &Object) {
+    let mut writer = Writer::new(out);
+    match object.root().raw() {
+        Some(Raw::Object(members)) => writer.rest(members, object.revision(), false),
+        _ => writer.out.extend_from_slice(b"{}"),
     }
-    writer.close_object(any);
 }
 
 /// Appends `metadata` with the revision in its place among the sorted fields.
@@ -93,6 +96,48 @@ impl<'o> Writer<'o> {
             out,
             words: words(),
         }
+    }
+
+    /// `apiVersion` and `kind`, which sort before most other members but not before all.
+    fn head(
+        &mut self,
+        mut members: Walk<'_>,
+        replaced: (Option<&str>, Option<&str>),
+        any: &mut bool,
+    ) {
+        while let Some(key) = members.key() {
+            let value = members.value().unwrap_or(Raw::Null);
+            let replaced = match key.bytes() {
+                b"apiVersion" => replaced.0,
+                b"kind" => replaced.1,
+                name if name > b"kind" => break,
+                _ => continue,
+            };
+            self.key(key, any);
+            match replaced {
+                Some(text) => write_string(self.out, text),
+                None => self.value(value),
+            }
+        }
+    }
+
+    /// All members of an object but those of its head, to its end.
+    fn rest(&mut self, mut members: Walk<'_>, revision: u64, mut any: bool) {
+        while let Some(key) = members.key() {
+            let value = members.value().unwrap_or(Raw::Null);
+            match key.bytes() {
+                b"apiVersion" | b"kind" => continue,
+                b"metadata" => {
+                    self.key(key, &mut any);
+                    self.metadata(value, revision);
+                }
+                _ => {
+                    self.key(key, &mut any);
+                    self.value(value);
+                }
+            }
+        }
+        self.close_object(any);
     }
 
     fn value(&mut self, value: Raw<'_>) {
@@ -506,6 +551,29 @@ mod tests {
         let mut out = Vec::new();
         write_object(&mut out, &object, Some(("v2", "Crate")));
         assert!(text(out).starts_with(r#"{"apiVersion":"v2","kind":"Crate","metadata""#));
+        let box_of = |tree| Object::new(&tree, 7);
+        for (object, item) in [
+            (
+                object,
+                r#"{"metadata":{"name":"a","resourceVersion":"7","uid":"u"},"n":[1.5,null,true,{}]}"#,
+            ),
+            (box_of(json!({"apiVersion": "v1", "kind": "Box"})), "{}"),
+            (
+                box_of(json!({"apiVersion": "v1", "data": {}, "kind": "Box", "x": 1})),
+                r#"{"data":{},"x":1}"#,
+            ),
+            (box_of(json!({"data": {}})), r#"{"data":{}}"#),
+            (box_of(json!({})), "{}"),
+        ] {
+            let (mut whole, mut alone) = (b"...".to_vec(), Vec::new());
+            let start = write_object(&mut whole, &object, None);
+            write_item(&mut alone, &object);
+            assert_eq!(text(alone), item);
+            assert_eq!(
+                format!("{{{}", std::str::from_utf8(&whole[start..]).unwrap()),
+                item
+            );
+        }
         let managed = json!({"metadata": {"managedFields": [{"fieldsV1": "{\"f:a\":{}}", "manager": "m"}, {"fieldsV1": {"f:b": {}}}]}});
         assert_eq!(
             text(encode_json(&Object::new(&managed, 2))),

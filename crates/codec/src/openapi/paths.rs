@@ -199,7 +199,7 @@ impl Writer<'_> {
             value
         });
         let mut operation = json!({
-            "operationId": operation_id(verb, &self.resource.gvk, scope, sub.map_or("", |sub| &sub.name)),
+            "operationId": operation_id(verb, self.resource, scope, sub.map_or("", |sub| &sub.name)),
             "tags": [tag(&self.resource.gvk)],
             "parameters": query.collect::<Vec<Value>>(),
             "x-kubernetes-action": action,
@@ -306,30 +306,57 @@ fn tag(gvk: &GroupVersionKind) -> String {
     format!("{group}_{}", gvk.version)
 }
 
-/// `listCoreV1NamespacedPod`, `replaceAppsV1NamespacedDeploymentScale`.
-fn operation_id(verb: &str, gvk: &GroupVersionKind, scope: &str, sub: &str) -> String {
-    let verb = match verb {
-        "get" => "read",
-        "update" => "replace",
-        "deletecollection" => "deleteCollection",
-        "list" => "list",
-        other => other,
+/// `listCoreV1NamespacedPod`, `listCoreV1PodForAllNamespaces`,
+/// `deleteCoreV1CollectionNamespacedPod`, `replaceAppsV1NamespacedDeploymentScale`.
+fn operation_id(verb: &str, resource: &ApiResource, scope: &str, sub: &str) -> String {
+    let gvk = &resource.gvk;
+    let (verb, many) = match verb {
+        "get" => ("read", ""),
+        "update" => ("replace", ""),
+        "deletecollection" => ("delete", "Collection"),
+        other => (other, ""),
     };
+    let everywhere = verb == "list" && resource.namespaced && scope.is_empty();
     let group: String = group_words(&gvk.group).into_iter().map(camel).collect();
-    let suffix = if verb == "list" && scope.is_empty() {
-        ""
-    } else {
-        scope
-    };
     format!(
-        "{verb}{group}{}{suffix}{}{}",
+        "{verb}{group}{}{many}{scope}{}{}{}",
         camel(&gvk.version),
         gvk.kind,
-        camel(sub)
+        camel(sub),
+        if everywhere { "ForAllNamespaces" } else { "" }
     )
 }
 
 /// Where a version's document is found, with its hash so that clients may keep it.
 pub(super) fn index_entry(base: &str, document: &[u8]) -> Value {
     json!({"serverRelativeURL": format!("/openapi/v3{base}?hash={}", document_hash(document))})
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::testing::box_resource;
+
+    #[test]
+    fn operations_have_upstreams_names() {
+        let boxes = box_resource();
+        for (verb, scope, sub, wanted) in [
+            ("list", "Namespaced", "", "listExampleComV1NamespacedBox"),
+            ("list", "", "", "listExampleComV1BoxForAllNamespaces"),
+            (
+                "deletecollection",
+                "Namespaced",
+                "",
+                "deleteExampleComV1CollectionNamespacedBox",
+            ),
+            (
+                "update",
+                "Namespaced",
+                "status",
+                "replaceExampleComV1NamespacedBoxStatus",
+            ),
+        ] {
+            assert_eq!(operation_id(verb, &boxes, scope, sub), wanted);
+        }
+    }
 }

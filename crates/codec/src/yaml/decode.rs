@@ -1,14 +1,17 @@
 //! YAML text to trees: the parser's events, resolved by the rules Kubernetes clients expect.
 //!
 //! Plain scalars follow YAML 1.1 as `sigs.k8s.io/yaml` does (`yes`, `off` and `0755` are not
-//! strings), with the exceptions that library makes: a bare `=`, `y` and `n` are strings.
+//! strings, and neither are `y` and `n`), but a bare `=` is a string.
 //! Knows no schema. Upstream counterpart: `sigs.k8s.io/yaml`.
 
 use super::scalar::resolve;
-use crate::{Decoded, Limits, path};
+use crate::{Decoded, Duplicates, Limits};
 use machinery::{Map, SmolStr, Status, Value, flat::intern};
 use saphyr_parser::{Event, Parser, ScalarStyle, ScanError, StrInput, Tag};
-use std::{borrow::Cow, collections::BTreeMap};
+use std::{
+    borrow::Cow,
+    collections::{BTreeMap, BTreeSet},
+};
 
 /// Nodes that aliases may add to one stream, so that a small text cannot become a huge tree.
 pub const MAX_ALIASED_NODES: usize = 100_000;
@@ -47,7 +50,9 @@ struct Reader<'a> {
     anchors: BTreeMap<usize, (Value, usize)>,
     aliased: usize,
     nodes: usize,
-    duplicates: Vec<String>,
+    /// Where the event read last began.
+    line: usize,
+    duplicates: Vec<(usize, SmolStr)>,
 }
 
 type Next<'a> = Event<'a>;
@@ -60,13 +65,17 @@ impl<'a> Reader<'a> {
             anchors: BTreeMap::new(),
             aliased: 0,
             nodes: 0,
+            line: 0,
             duplicates: Vec::new(),
         }
     }
 
     fn next(&mut self) -> Result<Next<'a>, Status> {
         match self.events.next() {
-            Some(Ok((event, _))) => Ok(event),
+            Some(Ok((event, span))) => {
+                self.line = span.start.line();
+                Ok(event)
+            }
             Some(Err(error)) => Err(scan_failure(&error)),
             None => Ok(Event::StreamEnd),
         }
@@ -90,7 +99,7 @@ impl<'a> Reader<'a> {
             Event::DocumentEnd => Value::Null,
             event => self.value(event)?,
         };
-        let duplicates = std::mem::take(&mut self.duplicates);
+        let duplicates = Duplicates::Lines(std::mem::take(&mut self.duplicates));
         Ok(Decoded { value, duplicates })
     }
 
@@ -144,36 +153,33 @@ impl<'a> Reader<'a> {
             if event == Event::SequenceEnd {
                 return Ok(Value::Array(items));
             }
-            let known = self.duplicates.len();
             items.push(self.value(event)?);
-            path::prefix(&mut self.duplicates[known..], || {
-                path::item(items.len() - 1)
-            });
         }
     }
 
     fn mapping(&mut self) -> Result<Value, Status> {
         let mut entries: Vec<(SmolStr, Value)> = Vec::new();
-        let mut merged = Vec::new();
+        let (mut merged, mut known) = (Vec::new(), BTreeSet::new());
         loop {
             let event = self.next()?;
             if event == Event::MappingEnd {
                 break;
             }
             let merge = is_merge_key(&event);
+            let line = self.line;
             let key = key_text(self.value(event)?)?;
             let event = self.next()?;
-            let known = self.duplicates.len();
             let value = self.value(event)?;
-            path::prefix(&mut self.duplicates[known..], || path::member(&key));
+            if !merge && !known.insert(key.clone()) {
+                self.duplicates.push((line, key.clone()));
+            }
             if merge {
                 merged.push(value);
             } else {
                 entries.push((key, value));
             }
         }
-        let duplicates = &mut self.duplicates;
-        let mut map = Map::from_entries(entries, |key| duplicates.push(path::member(key)));
+        let mut map = Map::from_entries(entries, |_| ());
         merged
             .into_iter()
             .try_for_each(|source| merge_into(&mut map, source))?;
@@ -217,8 +223,7 @@ fn key_text(key: Value) -> Result<SmolStr, Status> {
         Value::Bool(flag) => Ok(if flag { "true" } else { "false" }.into()),
         Value::Int(number) => Ok(SmolStr::new(number.to_string())),
         Value::Float(number) => Ok(SmolStr::new(number.to_string())),
-        Value::Null => Ok("null".into()),
-        Value::Array(_) | Value::Object(_) => Err(failure("invalid map key")),
+        Value::Null | Value::Array(_) | Value::Object(_) => Err(failure("invalid map key")),
     }
 }
 
@@ -262,7 +267,7 @@ mod tests {
             ),
             (
                 "a: on\nb: no\nc: y\nd: =\n",
-                json!({"a": true, "b": false, "c": "y", "d": "="}),
+                json!({"a": true, "b": false, "c": true, "d": "="}),
             ),
             ("on: 1\n2: x\n", json!({"true": 1, "2": "x"})),
             (
@@ -292,7 +297,13 @@ mod tests {
     #[test]
     fn reports_duplicates_and_splits_streams() {
         let decoded = read("spec:\n  l:\n  - a: 1\n    a: 2\nspec: 3\n").unwrap();
-        assert_eq!(decoded.duplicates, ["spec.l[0].a", "spec"]);
+        assert_eq!(
+            decoded.complaints(),
+            [
+                "line 4: key \"a\" already set in map",
+                "line 5: key \"spec\" already set in map"
+            ]
+        );
         let documents = yaml_documents(b"a: 1\n---\n# nothing\n---\nb: 2\n").unwrap();
         assert_eq!(documents, [json!({"a": 1}), json!({"b": 2})]);
         assert!(read("a: 1\n---\nb: 2\n").is_err());

@@ -9,8 +9,10 @@ use machinery::{SmolStr, Value, flat::intern};
 pub(super) fn resolve(text: &str) -> Value {
     match text {
         "" | "~" | "null" | "Null" | "NULL" => Value::Null,
-        "true" | "True" | "TRUE" | "yes" | "Yes" | "YES" | "on" | "On" | "ON" => Value::Bool(true),
-        "false" | "False" | "FALSE" | "no" | "No" | "NO" | "off" | "Off" | "OFF" => {
+        "true" | "True" | "TRUE" | "y" | "Y" | "yes" | "Yes" | "YES" | "on" | "On" | "ON" => {
+            Value::Bool(true)
+        }
+        "false" | "False" | "FALSE" | "n" | "N" | "no" | "No" | "NO" | "off" | "Off" | "OFF" => {
             Value::Bool(false)
         }
         _ if text.starts_with(|c: char| c.is_ascii_digit() || "+-.".contains(c)) => {
@@ -91,8 +93,8 @@ mod tests {
             ("--1", json!("--1")),
             (".inf", json!(".inf")),
             ("12:30", json!("12:30")),
-            ("y", json!("y")),
-            ("N", json!("N")),
+            ("y", json!(true)),
+            ("N", json!(false)),
             ("Yes", json!(true)),
             ("oFF", json!("oFF")),
             ("2026-01-02", json!("2026-01-02")),

@@ -16,7 +16,7 @@ mod volumes;
 
 pub(crate) use mounts::no_backsteps;
 pub(crate) use resources::{is_quota, resource_name, value as resource_value};
-pub(crate) use scheduling::node_term;
+pub(crate) use scheduling::{node_term, tolerations};
 pub(crate) use spec::template;
 pub(crate) use volumes::{driver_name, plain as volume_source};
 

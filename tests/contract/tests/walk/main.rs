@@ -5,6 +5,7 @@
 //! server of its own, or with `XEBEC_WALK_KUBECONFIG` against any other, so that the suite itself
 //! can be held against the original. Upstream counterparts: `test/integration/{apiserver,etcd}`.
 
+mod actions;
 mod compare;
 mod delete;
 mod discovery;

@@ -1,7 +1,7 @@
 //! One resource's walk: its objects, its requests, and the order of its steps.
 
 use crate::{
-    APART, Failure, NAMESPACE,
+    APART, Failure, NAMESPACE, actions,
     compare::{Outcome, ensure},
     delete,
     discovery::Resource,
@@ -32,6 +32,7 @@ const STEPS: &[&[Step]] = &[
     refuse::STEPS,
     read::STEPS,
     subresource::STEPS,
+    actions::STEPS,
     delete::STEPS,
 ];
 
