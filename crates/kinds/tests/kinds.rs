@@ -742,3 +742,24 @@ fn rules_of_a_definition_are_compiled_and_followed() {
         "{errors:#?}"
     );
 }
+
+#[test]
+fn what_a_definition_states_for_status_stays_and_a_clients_does_not() {
+    let mut crd = ruled(json!([]));
+    let mut version = crd["spec"]["versions"][0].clone();
+    version["subresources"] = json!({"status": {}});
+    let status = json!({"type": "object", "properties": {"phase": {"type": "string"}}, "default": {"phase": "new"}});
+    let at = ["schema", "openAPIV3Schema", "properties", "status"];
+    version.set_at(&at, status);
+    crd["spec"]["versions"] = Value::Array(vec![version]);
+    let (crd, errors) = created(crd);
+    assert_eq!(errors, [""; 0]);
+    let bytes = flat::encode(&crd);
+    let widget = &kinds_of_crd(machinery::Ref::new(&bytes)).unwrap()[0];
+    for given in [json!({}), json!({"status": {"phase": "mine"}})] {
+        let mut object = named("example.com/v1", "Widget", given);
+        widget.apply_defaults(&mut object);
+        widget.prepare_create(&mut object);
+        assert_eq!(object["status"], json!({"phase": "new"}));
+    }
+}
