@@ -21,9 +21,9 @@ pub const CEL: Target = Target {
 static ENVIRONMENT: LazyLock<Environment> =
     LazyLock::new(|| Environment::base().with_variable("self", Type::Dyn));
 
-static OBJECT: LazyLock<Value> = LazyLock::new(|| {
-    json!({"metadata": {"name": "a", "labels": {"a": "b"}}, "spec": {"replicas": 3_i64, "names": ["a", "bc"]}})
-});
+static OBJECT: LazyLock<Value> = LazyLock::new(
+    || json!({"metadata": {"name": "a", "labels": {"a": "b"}}, "spec": {"replicas": 3_i64, "names": ["a", "bc"]}}),
+);
 
 fn cel(bytes: &[u8]) {
     let Ok(text) = std::str::from_utf8(bytes) else {

@@ -484,7 +484,9 @@ fn reads(container: &Value, kind: &str) -> bool {
 
 fn is_from_api(volume: &Value) -> bool {
     const LOCAL: [&str; 5] = ["name", "hostPath", "emptyDir", "downwardAPI", "image"];
-    volume.entries().any(|(source, _)| !LOCAL.contains(&source.as_str()))
+    volume
+        .entries()
+        .any(|(source, _)| !LOCAL.contains(&source.as_str()))
 }
 
 #[cfg(test)]

@@ -246,7 +246,11 @@ impl TokenKey {
 
 /// The claims of a token that lives in a secret; they hold as long as the secret does.
 fn of_secret(claims: &Value) -> Claims {
-    let claim = |name: &str| claims[format!("{SECRET_CLAIM}{name}").as_str()].str().to_owned();
+    let claim = |name: &str| {
+        claims[format!("{SECRET_CLAIM}{name}").as_str()]
+            .str()
+            .to_owned()
+    };
     Claims {
         namespace: claim("namespace"),
         name: claim("service-account.name"),
@@ -304,9 +308,15 @@ mod tests {
         let end = now + Duration::from_secs(600);
         assert!(key.verify(&token, end).is_ok(), "clocks may differ");
         assert!(key.verify(&token, end + LEEWAY).is_err());
-        let lasting = key.verify(&key.sign_for_secret(&request), end + LEEWAY).unwrap();
+        let lasting = key
+            .verify(&key.sign_for_secret(&request), end + LEEWAY)
+            .unwrap();
         assert_eq!(
-            (lasting.uid.as_str(), lasting.bound.name.as_str(), lasting.audiences),
+            (
+                lasting.uid.as_str(),
+                lasting.bound.name.as_str(),
+                lasting.audiences
+            ),
             ("u1", "p", None)
         );
         let other = TokenKey::from_pem(&key.to_pem(), "https://issuer").unwrap();

@@ -25,5 +25,9 @@ fn a_policys_status_says_what_does_not_fit() {
         panic!("{status:?}")
     };
     assert_eq!(one["fieldRef"].str(), "spec.validations[0].expression");
-    assert!(one["warning"].str().starts_with("apps/v1, Kind=Deployment: ERROR: "));
+    assert!(
+        one["warning"]
+            .str()
+            .starts_with("apps/v1, Kind=Deployment: ERROR: ")
+    );
 }

@@ -2,7 +2,7 @@
 
 use super::channels::Framing;
 use crate::{
-    ApiServer, ApiServerConfig, ContainerRef, Nodes, LiveTls, new_authority, new_server,
+    ApiServer, ApiServerConfig, ContainerRef, LiveTls, Nodes, new_authority, new_server,
     spdy::{Decoder, Encoder, SpdyFrame},
 };
 use auth::{TokenKey, User};
