@@ -70,6 +70,11 @@ impl Door {
         if running && !pod.is_deleting() && !pod.at("spec.nodeName").is_null() {
             self.spend_disruption(&context, &pod).await?;
         }
+        let mut options = match eviction.get("deleteOptions") {
+            Some(options) => options.clone(),
+            None => Value::object(),
+        };
+        self.mark_disrupted(&mut context, &mut options).await?;
         let mut call = Call::new(
             context.call.user.clone(),
             Verb::Delete,
@@ -78,10 +83,7 @@ impl Door {
             &key.name,
         );
         call.options.dry_run = context.call.options.dry_run;
-        call.body = Body::object(match eviction.get("deleteOptions") {
-            Some(options) => options.clone(),
-            None => Value::object(),
-        });
+        call.body = Body::object(options);
         let inner = Context {
             call: &call,
             kind: context.kind.clone(),
@@ -95,6 +97,44 @@ impl Door {
         context.created = true;
         let status = json!({"kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Success", "code": 201});
         Ok(context.reply(Answer::Value(status)))
+    }
+
+    /// Says on the pod why it goes. A `resourceVersion` that the deletion is to find becomes the
+    /// one this leaves.
+    async fn mark_disrupted(
+        &self,
+        context: &mut Context<'_>,
+        options: &mut Value,
+    ) -> Result<(), Status> {
+        const CONDITION: (&str, &str, &str) = (
+            "DisruptionTarget",
+            "EvictionByEvictionAPI",
+            "Eviction API: evicting",
+        );
+        if context.call.options.dry_run {
+            return Ok(());
+        }
+        let now = format_time(context.now.0);
+        let wanted = options.at(&["preconditions"]).clone();
+        let marked = self
+            .rewrite(context, |context, live| {
+                let live = live.ok_or_else(|| context.missing())?;
+                let mut value = live.to_value();
+                for field in ["uid", "resourceVersion"] {
+                    let text = wanted[field].str();
+                    if !text.is_empty() {
+                        value.set_at(&["metadata", field], text);
+                    }
+                }
+                set_condition(&mut value, CONDITION, &now);
+                Ok(value)
+            })
+            .await?;
+        if !wanted["resourceVersion"].str().is_empty() {
+            let revision = marked.revision().to_string();
+            options.set_at(&["preconditions", "resourceVersion"], revision);
+        }
+        Ok(())
     }
 
     /// Takes one allowed disruption from the budget that covers the pod, or refuses.
@@ -237,6 +277,25 @@ fn set_scheduled(value: &mut Value, now: &str) {
     let mut conditions = value.at(&["status", "conditions"]).items().to_vec();
     conditions.retain(|condition| condition["type"].str() != "PodScheduled");
     conditions.push(json!({"type": "PodScheduled", "status": "True", "lastProbeTime": null, "lastTransitionTime": now}));
+    value.set_at(&["status", "conditions"], conditions);
+}
+
+/// Sets a pod's condition (type, reason, message) to true, since `now` unless it was before.
+fn set_condition(value: &mut Value, (name, reason, message): (&str, &str, &str), now: &str) {
+    let mut conditions = value.at(&["status", "conditions"]).items().to_vec();
+    let known = conditions.iter().position(|one| one["type"].str() == name);
+    let since = known
+        .map(|at| &conditions[at])
+        .filter(|one| one["status"].str() == "True")
+        .map_or(now, |one| one["lastTransitionTime"].str());
+    let made = json!({
+        "type": name, "status": "True", "reason": reason, "message": message,
+        "lastProbeTime": null, "lastTransitionTime": since,
+    });
+    match known {
+        Some(at) => conditions[at] = made,
+        None => conditions.push(made),
+    }
     value.set_at(&["status", "conditions"], conditions);
 }
 

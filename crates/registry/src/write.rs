@@ -443,6 +443,8 @@ fn prepare_update(context: &Context<'_>, new: &mut Value, old: &Value) {
     match context.call.subresource.as_str() {
         "" | "scale" => context.kind.prepare_update(new, old),
         "status" => context.kind.prepare_status_update(new, old),
+        // Where a pod runs is the scheduler's to say and nothing that was wanted of the pod.
+        "binding" => {}
         _ => context.kind.count_generation(new, old),
     }
 }
