@@ -15,6 +15,9 @@ const WRITABLE: [(&str, &[&[&str]]); 4] = [
     ("status", &[&["status"]]),
 ];
 
+/// Subresources whose writers may change labels and annotations, too.
+const TAKES_METADATA: [&str; 2] = ["approval", "finalize"];
+
 /// The built-in type of that name, such as that of a subresource's body.
 pub fn body_type(gvk: &GroupVersionKind) -> Option<TypeRef> {
     let group = match gvk.group.split('.').next() {
@@ -38,6 +41,9 @@ impl Kind {
                 Value::Null => drop(new.remove_at(path)),
                 value => new.set_at(path, value),
             }
+        }
+        if TAKES_METADATA.contains(&subresource) {
+            new["metadata"] = given["metadata"].clone();
         }
         for field in ["resourceVersion", "managedFields"] {
             new.set_at(&["metadata", field], given.at(&["metadata", field]));
