@@ -4,6 +4,11 @@
 
 const MICROS: u64 = 1_000_000;
 const DAY: u64 = 86_400;
+/// Whole eras of 400 years that lie between year 0 and 1970.
+const ERAS_BEFORE: i64 = 5;
+const ERA_DAYS: u64 = 146_097;
+/// Microseconds of those eras: with them added, no time of a four-digit year is negative.
+const BEFORE: i64 = ERAS_BEFORE * (ERA_DAYS * DAY * MICROS) as i64;
 
 /// Civil date of a day count since 1970-01-01 (proleptic Gregorian).
 fn civil(days: u64) -> (u64, u64, u64) {
@@ -47,6 +52,36 @@ pub fn format_micro_time(micros: u64) -> String {
     let mut text = format_time(micros);
     text.truncate(text.len() - 1);
     format!("{text}.{:06}Z", micros % MICROS)
+}
+
+/// Any RFC 3339 time as the API prints it, to the second or the microsecond, of the years from
+/// 0 on; microseconds since 1970 may be negative.
+pub fn format_any_time(micros: i64, micro: bool) -> Option<String> {
+    let print = |micros| match micro {
+        true => format_micro_time(micros),
+        false => format_time(micros),
+    };
+    if let Ok(after) = u64::try_from(micros) {
+        return Some(print(after));
+    }
+    let text = print(u64::try_from(micros.checked_add(BEFORE)?).ok()?);
+    let year = text.get(..4)?.parse::<i64>().ok()? - ERAS_BEFORE * 400;
+    (year >= 0).then(|| format!("{year:04}{}", &text[4..]))
+}
+
+/// As [`parse_time`] for every year of four digits: microseconds since 1970, negative before it.
+pub fn parse_any_time(text: &str) -> Option<i64> {
+    let year = text
+        .get(..4)
+        .filter(|year| year.bytes().all(|byte| byte.is_ascii_digit()))?;
+    let year = year.parse::<i64>().ok()? + ERAS_BEFORE * 400;
+    match year {
+        0..=9_999 => {
+            let shifted = parse_time(&format!("{year:04}{}", &text[4..]))?;
+            i64::try_from(shifted).ok()?.checked_sub(BEFORE)
+        }
+        _ => i64::try_from(parse_time(text)?).ok(),
+    }
 }
 
 /// Parses RFC 3339 with any fraction and offset; `None` for anything else or before 1970.
@@ -123,6 +158,20 @@ mod tests {
             assert_eq!(format_time(micros), text);
             assert_eq!(parse_time(text), Some(micros));
         }
+        for (micros, text) in [
+            (-62_135_596_798_000_000, "0001-01-01T00:00:02Z"),
+            (-1_000_000, "1969-12-31T23:59:59Z"),
+            (951_782_400_000_000, "2000-02-29T00:00:00Z"),
+            (253_402_300_799_000_000, "9999-12-31T23:59:59Z"),
+        ] {
+            assert_eq!(parse_any_time(text), Some(micros));
+            assert_eq!(parse_time(text).is_some(), micros >= 0);
+            assert_eq!(format_any_time(micros, false).as_deref(), Some(text));
+        }
+        assert_eq!(
+            format_any_time(-500_000, true).as_deref(),
+            Some("1969-12-31T23:59:59.500000Z")
+        );
         assert_eq!(format_micro_time(1_500_000), "1970-01-01T00:00:01.500000Z");
         assert_eq!(parse_time("1970-01-01T01:00:01.5+01:00"), Some(1_500_000));
         for bad in [

@@ -7,8 +7,7 @@
 
 use crate::{At, Field, Shape, Struct, TypeRef, path::Path};
 use machinery::{
-    Map, Quantity, SmolStr, Status, Value, format_micro_time, format_smolstr, format_time,
-    parse_time,
+    Map, Quantity, SmolStr, Status, Value, format_any_time, format_smolstr, parse_any_time,
 };
 
 /// Removes what the type does not know; the result says which paths those were
@@ -328,17 +327,14 @@ fn canonical_time(text: &str, micro: bool) -> Result<SmolStr, Wrong> {
     } else {
         "2006-01-02T15:04:05Z07:00"
     };
-    let micros = parse_time(text).ok_or_else(|| {
+    let refuse = || {
         Wrong::Text(format!(
             "parsing time {text:?} as {layout:?}: cannot parse {text:?} as \"2006\""
         ))
-    })?;
-    Ok(if micro {
-        format_micro_time(micros)
-    } else {
-        format_time(micros)
-    }
-    .into())
+    };
+    let micros = parse_any_time(text).ok_or_else(refuse)?;
+    let printed = format_any_time(micros, micro).ok_or_else(refuse)?;
+    Ok(printed.into())
 }
 
 fn check_base64(text: &str) -> Result<(), Wrong> {

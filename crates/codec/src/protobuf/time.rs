@@ -2,26 +2,19 @@
 //!
 //! Upstream counterparts: `metav1.Time`, `metav1.Duration` (Go's `time.Duration` text).
 
-use machinery::{format_micro_time, format_time, parse_time};
+use machinery::{format_any_time, parse_any_time};
 
 /// RFC 3339 to seconds and nanoseconds since 1970.
 pub(super) fn parse_timestamp(text: &str) -> Option<(i64, u32)> {
-    let micros = parse_time(text)?;
-    let seconds = i64::try_from(micros / 1_000_000).ok()?;
-    Some((seconds, (micros % 1_000_000) as u32 * 1_000))
+    let micros = parse_any_time(text)?;
+    let nanos = micros.rem_euclid(1_000_000) as u32 * 1_000;
+    Some((micros.div_euclid(1_000_000), nanos))
 }
 
-/// Text of a time, to the second or the microsecond; `None` before 1970.
+/// Text of a time, to the second or the microsecond; `None` before the year 0.
 pub(super) fn format_timestamp(seconds: i64, nanos: i64, micro: bool) -> Option<String> {
-    let micros = u64::try_from(seconds)
-        .ok()?
-        .checked_mul(1_000_000)?
-        .checked_add(u64::try_from(nanos).ok()? / 1_000)?;
-    Some(if micro {
-        format_micro_time(micros)
-    } else {
-        format_time(micros)
-    })
+    let micros = seconds.checked_mul(1_000_000)?.checked_add(nanos / 1_000)?;
+    format_any_time(micros, micro)
 }
 
 pub(super) use machinery::parse_duration;
