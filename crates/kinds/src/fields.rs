@@ -12,6 +12,36 @@ const ELSEWHERE: [(&str, &str, &str); 3] = [
     (crate::PODS, "status.podIPs", "status.podIP"),
 ];
 
+/// What a selectable field of an event is called where it is stored; the words of the one
+/// version mean nothing in the other.
+pub(crate) fn stored_field<'a>(kind: &Kind, field: &'a str) -> &'a str {
+    if kind.storage != crate::EVENTS || kind.gvk.group.is_empty() {
+        return field;
+    }
+    match field {
+        "reportingController" => "reportingComponent",
+        "type" | "reason" => field,
+        _ => REGARDING
+            .iter()
+            .find(|(new, _)| *new == field)
+            .map_or("", |(_, core)| core),
+    }
+}
+
+/// Fields of what an event is about, in the words of `events.k8s.io` and of core.
+const REGARDING: [(&str, &str); 7] = [
+    ("regarding.kind", "involvedObject.kind"),
+    ("regarding.namespace", "involvedObject.namespace"),
+    ("regarding.name", "involvedObject.name"),
+    ("regarding.uid", "involvedObject.uid"),
+    ("regarding.apiVersion", "involvedObject.apiVersion"),
+    (
+        "regarding.resourceVersion",
+        "involvedObject.resourceVersion",
+    ),
+    ("regarding.fieldPath", "involvedObject.fieldPath"),
+];
+
 /// Fields that are false or zero, not empty, where they are absent.
 const ABSENT: [(&str, &str); 4] = [
     ("spec.unschedulable", "false"),
@@ -32,6 +62,10 @@ impl Kind {
 
     /// The text that a selector on `field` compares with.
     pub fn field_text(&self, field: &str, root: Ref<'_>) -> SmolStr {
+        let field = match stored_field(self, field) {
+            "" => field,
+            stored => stored,
+        };
         let moved = ELSEWHERE
             .iter()
             .find(|(storage, name, _)| self.storage == *storage && *name == field);

@@ -2,7 +2,10 @@
 //!
 //! Upstream counterpart: `genericregistry.Store` and `APIResource` taken together.
 
-use crate::{Columns, Strategy, catalogue::Part, defaults, meta, required, subresource, zeros};
+use crate::{
+    Columns, Strategy, catalogue::Part, defaults, fields::stored_field, meta, required,
+    subresource, zeros,
+};
 use k8s_cel::rules::Rules;
 use machinery::{
     FieldError, FieldErrorKind, GroupResource, GroupVersion, GroupVersionKind, SmolStr, Value,
@@ -207,7 +210,10 @@ impl Kind {
     pub fn is_selectable(&self, field: &str) -> bool {
         field == "metadata.name"
             || field == "metadata.namespace" && self.namespaced
-            || self.selectable.iter().any(|one| one == field)
+            || self
+                .selectable
+                .iter()
+                .any(|one| one == stored_field(self, field))
     }
 
     /// Rewrites an object of this kind from its `apiVersion` to `to`. Webhook conversion is not
