@@ -99,6 +99,7 @@ struct Body {
     uid: String,
     causes: Vec<Cause>,
     retry_after_seconds: u32,
+    continue_token: String,
     foreign: Option<Foreign>,
 }
 
@@ -122,6 +123,7 @@ impl Status {
             uid: String::new(),
             causes: Vec::new(),
             retry_after_seconds: 0,
+            continue_token: String::new(),
             foreign: None,
         }))
     }
@@ -164,6 +166,12 @@ impl Status {
     /// Adds when to try again, in seconds.
     pub fn retry_after(mut self, seconds: u32) -> Self {
         self.0.retry_after_seconds = seconds;
+        self
+    }
+
+    /// Adds the token with which a list goes on all the same (`metadata.continue`).
+    pub fn go_on_with(mut self, token: String) -> Self {
+        self.0.continue_token = token;
         self
     }
 
@@ -255,6 +263,12 @@ impl Status {
         Self::new(Reason::InternalError, message).cause("", why.to_string(), "")
     }
 
+    /// 405 for a path that is served with other methods.
+    pub fn method_not_allowed() -> Self {
+        let message = "the server does not allow this method on the requested resource";
+        Self::new(Reason::MethodNotAllowed, message)
+    }
+
     /// 404 for a path that leads nowhere.
     pub fn no_such_path() -> Self {
         Self::new(
@@ -313,8 +327,13 @@ impl Status {
             "kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Failure",
             "message": &body.message, "reason": format!("{:?}", body.reason), "code": i64::from(self.code()),
         });
+        if !body.continue_token.is_empty() {
+            value.set_at(&["metadata", "continue"], body.continue_token.as_str());
+        }
         let details = self.details();
-        if !details.is_empty() {
+        // Paths and methods that are not there have details that say nothing.
+        if !details.is_empty() || matches!(body.reason, Reason::NotFound | Reason::MethodNotAllowed)
+        {
             value["details"] = Value::Object(details);
         }
         if let Some(foreign) = &body.foreign {

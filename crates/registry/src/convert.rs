@@ -20,10 +20,24 @@ pub(crate) fn waits(object: &Object, kind: &Kind) -> bool {
 pub(crate) fn at_once(object: &Arc<Object>, kind: &Kind) -> Arc<Object> {
     let wanted = kind.api_version();
     if object.at("apiVersion").str() == wanted {
-        return object.clone();
+        return completed(object, kind);
     }
     let mut value = object.root().to_value();
     kind.convert(&mut value, &wanted);
+    if kind.custom {
+        kind.apply_defaults(&mut value);
+    }
+    Arc::new(Object::new(&value, object.revision()))
+}
+
+/// The stored custom object with what its type has been given defaults for since it was stored;
+/// the same `Arc` where nothing is missing.
+fn completed(object: &Arc<Object>, kind: &Kind) -> Arc<Object> {
+    if !kind.custom || !schema::lacks_defaults(object.root(), &kind.type_ref) {
+        return object.clone();
+    }
+    let mut value = object.root().to_value();
+    kind.apply_defaults(&mut value);
     Arc::new(Object::new(&value, object.revision()))
 }
 
@@ -54,6 +68,13 @@ impl Door {
         let waiting: Vec<usize> = (0..objects.len())
             .filter(|at| waits(&objects[*at], kind))
             .collect();
+        let mut objects: Vec<_> = objects
+            .iter()
+            .map(|one| match waits(one, kind) {
+                true => one.clone(),
+                false => at_once(one, kind),
+            })
+            .collect();
         if waiting.is_empty() {
             return Ok(objects);
         }
@@ -62,7 +83,6 @@ impl Door {
             .map(|at| objects[*at].root().to_value())
             .collect();
         let converted = self.ask(values, kind, &kind.api_version(), true).await?;
-        let mut objects = objects;
         for (at, value) in waiting.into_iter().zip(converted) {
             objects[at] = Arc::new(Object::new(&value, objects[at].revision()));
         }

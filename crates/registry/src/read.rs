@@ -2,12 +2,16 @@
 
 use crate::{Answer, Context, Door, List, Options, Reply, VersionMatch};
 use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
-use machinery::{Object, Status, Value, json};
+use machinery::{FieldError, Object, Status, Value, json};
 use std::sync::Arc;
 use store::{Key, Snapshot};
 
 /// Pages are at most this long, whatever `limit` asks for.
 const PAGE_MAX: usize = 1_000_000;
+/// Revision of a token that goes on in whatever state is the latest then.
+const LATEST: i64 = -1;
+/// Said of a token whose state is no longer kept.
+const CONTINUE_TOO_OLD: &str = "The provided continue parameter is too old to display a consistent list result. You can start a new list without the continue parameter, or use the continue token in this response to retrieve the remainder of the results. Continuing with the provided token results in an inconsistent list - objects that were created, modified, or deleted between the time the first chunk was returned and now may show up in the list.";
 
 impl Door {
     pub(crate) async fn get(&self, context: Context<'_>) -> Result<Reply, Status> {
@@ -26,9 +30,41 @@ impl Door {
     }
 
     pub(crate) async fn list(&self, context: Context<'_>) -> Result<Reply, Status> {
-        let mut list = self.page(&context)?;
+        check_list_options(&context.call.options)?;
+        let mut list = if Filter::new(&context).is_of_version() {
+            self.page_of_version(&context).await?
+        } else {
+            self.page(&context)?
+        };
         list.items = self.all_to_requested(list.items, &list.kind).await?;
         Ok(context.reply(Answer::List(list)))
+    }
+
+    /// A page of objects chosen by fields of the version asked for: all in its place are shown in
+    /// that version first.
+    async fn page_of_version(&self, context: &Context<'_>) -> Result<List, Status> {
+        let (options, kind) = (&context.call.options, &context.kind);
+        check_field_selector(context)?;
+        let (snapshot, start) = self.list_source(options)?;
+        let filter = Filter::new(context);
+        let placed = filter
+            .candidates(&snapshot, &kind.storage, start.as_ref())
+            .filter(|object| filter.accepts_place(object))
+            .cloned();
+        let shown = self.all_to_requested(placed.collect(), kind).await?;
+        let mut matching = shown.into_iter().filter(|object| filter.accepts(object));
+        let items: Vec<_> = matching.by_ref().take(page_length(options)).collect();
+        let next = match (items.last(), matching.next()) {
+            (Some(last), Some(_)) => continue_token(snapshot.revision, last),
+            _ => String::new(),
+        };
+        Ok(List {
+            kind: kind.clone(),
+            items,
+            revision: snapshot.revision,
+            next,
+            remaining: None,
+        })
     }
 
     /// A page of objects as they are stored.
@@ -37,11 +73,7 @@ impl Door {
         let options = &call.options;
         check_field_selector(context)?;
         let (snapshot, start) = self.list_source(options)?;
-        let limit = if options.limit == 0 {
-            PAGE_MAX
-        } else {
-            options.limit.min(PAGE_MAX)
-        };
+        let limit = page_length(options);
         let filter = Filter::new(context);
         let mut matching = filter
             .candidates(&snapshot, &kind.storage, start.as_ref())
@@ -71,20 +103,17 @@ impl Door {
                 ));
             }
             let (revision, key) = parse_continue(&options.continue_token)?;
-            let snapshot = self.at_revision(revision).ok_or_else(|| {
-                Status::expired("The provided continue parameter is too old to display a consistent list result. You can start a new list without the continue parameter.")
-            })?;
+            let snapshot = match revision {
+                Some(revision) => self.at_revision(revision).ok_or_else(|| {
+                    Status::expired(CONTINUE_TOO_OLD).go_on_with(token(LATEST, &key))
+                })?,
+                None => self.snapshot(),
+            };
             return Ok((snapshot, Some(key)));
         }
         let latest = self.snapshot();
         match (options.resource_version, options.version_match) {
-            (None, VersionMatch::Unset) => Ok((latest, None)),
-            (None, _) => Err(Status::bad_request(
-                "resourceVersionMatch is forbidden unless resourceVersion is provided",
-            )),
-            (Some(0), VersionMatch::Exact) => Err(Status::bad_request(
-                "resourceVersionMatch \"exact\" is forbidden for resourceVersion \"0\"",
-            )),
+            (None, _) => Ok((latest, None)),
             (Some(wanted), VersionMatch::Exact) => {
                 check_not_ahead(&latest, wanted)?;
                 let found = self.at_revision(wanted);
@@ -112,6 +141,54 @@ impl Door {
     }
 }
 
+/// The rules of the options of a list (`ValidateListOptions`).
+fn check_list_options(options: &Options) -> Result<(), Status> {
+    const MATCH: &str = "resourceVersionMatch";
+    let mut errors = Vec::new();
+    let mut forbid = |when: bool, field: &str, why: &str| {
+        if when {
+            errors.push(FieldError::forbidden(field, why));
+        }
+    };
+    let matches = options.version_match != VersionMatch::Unset;
+    forbid(
+        matches && options.resource_version.is_none(),
+        MATCH,
+        "resourceVersionMatch is forbidden unless resourceVersion is provided",
+    );
+    forbid(
+        matches && !options.continue_token.is_empty(),
+        MATCH,
+        "resourceVersionMatch is forbidden when continue is provided",
+    );
+    forbid(
+        options.version_match == VersionMatch::Exact && options.resource_version == Some(0),
+        MATCH,
+        "resourceVersionMatch \"exact\" is forbidden for resourceVersion \"0\"",
+    );
+    forbid(
+        options.initial_events.is_some(),
+        "sendInitialEvents",
+        "sendInitialEvents is forbidden for list",
+    );
+    refuse_options(&errors)
+}
+
+/// 422 about the options of a list or a watch, if anything is wrong with them.
+pub(crate) fn refuse_options(errors: &[FieldError]) -> Result<(), Status> {
+    match errors {
+        [] => Ok(()),
+        _ => Err(Status::invalid("meta.k8s.io", "ListOptions", "", errors)),
+    }
+}
+
+fn page_length(options: &Options) -> usize {
+    match options.limit {
+        0 => PAGE_MAX,
+        limit => limit.min(PAGE_MAX),
+    }
+}
+
 /// 410 for a version whose state is no longer kept.
 pub(crate) fn too_old(wanted: u64, oldest: u64) -> Status {
     Status::expired(format!("too old resource version: {wanted} ({oldest})"))
@@ -132,11 +209,19 @@ pub(crate) fn check_not_ahead(snapshot: &Snapshot, wanted: u64) -> Result<(), St
 }
 
 fn continue_token(revision: u64, last: &Object) -> String {
-    let token = json!({"v": "meta.k8s.io/v1", "rv": revision as i64, "ns": last.namespace(), "start": last.name()});
+    token(revision as i64, &Key::new(last.namespace(), last.name()))
+}
+
+fn token(revision: i64, after: &Key) -> String {
+    let token = json!({
+        "v": "meta.k8s.io/v1", "rv": revision,
+        "ns": after.namespace.as_str(), "start": after.name.as_str(),
+    });
     URL_SAFE_NO_PAD.encode(serde_json::to_vec(&token).expect("a tree serializes"))
 }
 
-fn parse_continue(token: &str) -> Result<(u64, Key), Status> {
+/// The revision (`None`: the latest) and the key to go on after.
+fn parse_continue(token: &str) -> Result<(Option<u64>, Key), Status> {
     let refuse = || {
         Status::bad_request(
             "continue key is not valid: encoded continue token has unknown version or is damaged",
@@ -149,10 +234,10 @@ fn parse_continue(token: &str) -> Result<(u64, Key), Status> {
     if value["v"].str() != "meta.k8s.io/v1" {
         return Err(refuse());
     }
-    let revision = value["rv"]
-        .as_i64()
-        .and_then(|number| u64::try_from(number).ok())
-        .ok_or_else(refuse)?;
+    let revision = match value["rv"].as_i64().ok_or_else(refuse)? {
+        LATEST => None,
+        number => Some(u64::try_from(number).map_err(|_| refuse())?),
+    };
     Ok((revision, Key::new(value["ns"].str(), value["start"].str())))
 }
 
@@ -217,10 +302,22 @@ impl Filter {
     }
 
     pub fn accepts(&self, object: &Object) -> bool {
-        self.name.as_ref().is_none_or(|name| name == object.name())
-            && (self.labels.is_everything() || self.labels.matches_object(object))
+        self.accepts_place(object)
             && (self.fields.is_everything()
                 || self.kind.matches_fields(&self.fields, object.root()))
+    }
+
+    /// Whether all but the fields fits.
+    fn accepts_place(&self, object: &Object) -> bool {
+        self.name.as_ref().is_none_or(|name| name == object.name())
+            && (self.labels.is_everything() || self.labels.matches_object(object))
+    }
+
+    /// Whether it selects by fields that another version of the kind may not have: only an object
+    /// in the version asked for can be compared with it.
+    pub fn is_of_version(&self) -> bool {
+        let own = |field: &str| !matches!(field, "metadata.name" | "metadata.namespace");
+        self.kind.custom && self.fields.terms.iter().any(|term| own(&term.field))
     }
 
     /// Objects in the filter's place, in key order, after `start`.

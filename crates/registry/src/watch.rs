@@ -65,8 +65,10 @@ pub struct WatchStream {
     pub kind: Arc<Kind>,
     door: Door,
     filter: Filter,
-    /// Objects in here are as they are stored.
+    /// Objects in here are as they are stored, or as they are shown.
     pending: VecDeque<WatchEvent>,
+    /// Changes that can be judged only once their objects are shown in the version asked for.
+    unjudged: VecDeque<Arc<Change>>,
     subscription: Subscription,
     seen: u64,
     /// When the next bookmark is due; kept from event to event, because starting a timer costs
@@ -97,14 +99,16 @@ impl Door {
         };
         if initial {
             let present = filter.candidates(&snapshot, &context.kind.storage, None);
+            let by_version = filter.is_of_version();
             let present: Vec<_> = present
-                .filter(|object| filter.accepts(object))
+                .filter(|object| by_version || filter.accepts(object))
                 .cloned()
                 .collect();
-            let present = match context.kind.conversion_webhook {
-                Some(_) => self.all_to_requested(present, &context.kind).await?,
-                None => present,
+            let mut present = match by_version || context.kind.conversion_webhook.is_some() {
+                true => self.all_to_requested(present, &context.kind).await?,
+                false => present,
             };
+            present.retain(|object| !by_version || filter.accepts(object));
             let added = |object| WatchEvent::Object(EventType::Added, object);
             pending.extend(present.into_iter().map(added));
             if options.initial_events == Some(true) && options.bookmarks {
@@ -124,6 +128,7 @@ impl Door {
             door: self.clone(),
             filter,
             pending,
+            unjudged: VecDeque::new(),
             subscription,
             seen: start,
             bookmark: options
@@ -139,28 +144,25 @@ impl Door {
 fn check_initial_events(context: &Context<'_>) -> Result<(), Status> {
     let options = &context.call.options;
     let mut errors = Vec::new();
+    const MATCH: &str = "resourceVersionMatch";
+    let mut forbid = |why: &str| errors.push(FieldError::forbidden(MATCH, why));
     match (options.initial_events, options.version_match) {
-        (Some(_), VersionMatch::NotOlderThan) => {}
-        (Some(_), VersionMatch::Unset) => errors.push(FieldError::forbidden(
-            "resourceVersionMatch",
-            "sendInitialEvents requires setting resourceVersionMatch to NotOlderThan",
-        )),
-        (Some(_), VersionMatch::Exact) => errors.push(FieldError::not_supported(
-            "resourceVersionMatch",
-            "Exact",
-            &["NotOlderThan"],
-        )),
-        (None, VersionMatch::Unset) => {}
-        (None, _) => errors.push(FieldError::forbidden(
-            "resourceVersionMatch",
+        (Some(_), VersionMatch::NotOlderThan) | (None, VersionMatch::Unset) => {}
+        (Some(_), _) => {
+            forbid("sendInitialEvents requires setting resourceVersionMatch to NotOlderThan");
+        }
+        (None, _) => forbid(
             "resourceVersionMatch is forbidden for watch unless sendInitialEvents is provided",
-        )),
+        ),
     }
-    if errors.is_empty() {
-        Ok(())
-    } else {
-        Err(Status::invalid("meta.k8s.io", "ListOptions", "", &errors))
+    if options.version_match == VersionMatch::Exact {
+        errors.push(FieldError::not_supported(MATCH, "Exact", &["NotOlderThan"]));
     }
+    if !options.continue_token.is_empty() {
+        let why = "resourceVersionMatch is forbidden when continue is provided";
+        errors.push(FieldError::forbidden(MATCH, why));
+    }
+    read::refuse_options(&errors)
 }
 
 impl WatchStream {
@@ -170,11 +172,17 @@ impl WatchStream {
             if self.converts_next() {
                 self.convert_next().await;
             }
+            if self.pending.is_empty() && !self.failed {
+                self.judge_next().await;
+            }
             if let Some(event) = self.pop() {
                 return Some(event);
             }
             if self.failed {
                 return None;
+            }
+            if !self.unjudged.is_empty() {
+                continue;
             }
             if self.pending.capacity() > PENDING_KEPT {
                 self.pending = VecDeque::new();
@@ -207,6 +215,28 @@ impl WatchStream {
             }
             (Ok(_), _) => {}
         }
+    }
+
+    /// Shows the next unjudged change in the version asked for and takes it in if it matters.
+    /// The change stays where it is until then, so that giving up waiting loses nothing.
+    async fn judge_next(&mut self) {
+        let Some(change) = self.unjudged.front().cloned() else {
+            return;
+        };
+        let mut shown = Change::clone(&change);
+        for object in [&mut shown.old, &mut shown.new].into_iter().flatten() {
+            match self.door.to_requested(object, &self.kind).await {
+                Ok(converted) => *object = converted,
+                Err(status) => {
+                    self.failed = true;
+                    self.unjudged.clear();
+                    self.pending.push_back(WatchEvent::Error(status));
+                    return;
+                }
+            }
+        }
+        self.unjudged.pop_front();
+        self.pending.extend(self.event(&shown));
     }
 
     fn pop(&mut self) -> Option<WatchEvent> {
@@ -263,7 +293,12 @@ impl WatchStream {
     fn take_in(&mut self, changes: &[Arc<Change>]) {
         for change in changes {
             self.seen = change.revision;
-            if change.resource == self.kind.storage && self.filter.covers(&change.key) {
+            if change.resource != self.kind.storage || !self.filter.covers(&change.key) {
+                continue;
+            }
+            if self.filter.is_of_version() {
+                self.unjudged.push_back(change.clone());
+            } else {
                 self.pending.extend(self.event(change));
             }
         }

@@ -5,12 +5,70 @@
 //! `apiextensions-apiserver/pkg/apiserver/schema/defaulting`.
 
 use crate::{At, Shape, Struct, TypeRef};
-use machinery::{Map, Value};
+use machinery::{Map, Ref, Value};
 
 /// Fills in defaults below `value`, in list items and map values too. In custom types a null
 /// where null is not allowed takes the default, or goes if there is none.
 pub fn apply_defaults(value: &mut Value, of: &TypeRef) {
     visit(value, At::new(of));
+}
+
+/// Whether [`apply_defaults`] would change the stored `value`. Answers at once where the type has
+/// no defaults.
+pub fn lacks_defaults(value: Ref<'_>, of: &TypeRef) -> bool {
+    lacks(value, At::new(of))
+}
+
+fn lacks(value: Ref<'_>, at: At) -> bool {
+    if !at.node().defaults_below {
+        return false;
+    }
+    match at.shape() {
+        Shape::Struct(known) if is_object(value) => lacks_field(value, known, at),
+        Shape::Map { value: inner, .. } => {
+            let inner = at.to(*inner);
+            let drops = at.node().typed;
+            value.entries().any(|(_, value)| {
+                lacks_element(value, inner) || drops && is_unfit_null(value, inner)
+            })
+        }
+        Shape::List { item, .. } => {
+            let mut items = value.items();
+            items.any(|value| lacks_element(value, at.to(*item)))
+        }
+        _ => false,
+    }
+}
+
+fn lacks_element(value: Ref<'_>, at: At) -> bool {
+    let node = at.node();
+    value.is_null() && node.default.is_some() && !node.nullable || lacks(value, at)
+}
+
+fn is_unfit_null(value: Ref<'_>, at: At) -> bool {
+    value.is_null() && !at.node().nullable && at.node().default.is_none()
+}
+
+fn is_object(value: Ref<'_>) -> bool {
+    matches!(value.shape(), machinery::flat::Shape::Object)
+}
+
+fn lacks_field(value: Ref<'_>, known: &Struct, at: At) -> bool {
+    let missing = known.fields.iter().any(|field| {
+        let node = at.schema.node(field.node);
+        let has_default = field.default.is_some() || node.default.is_some();
+        has_default
+            && match value.entries().find(|(key, _)| *key == field.name) {
+                Some((_, found)) => found.is_null() && !node.nullable,
+                None => true,
+            }
+    });
+    missing
+        || value.entries().any(|(key, value)| {
+            at.member(key).is_some_and(|inner| {
+                known.custom && is_unfit_null(value, inner) || lacks(value, inner)
+            })
+        })
 }
 
 fn visit(value: &mut Value, at: At) {
