@@ -30,17 +30,25 @@ pub type ResponseBody = UnsyncBoxBody<Bytes, Infallible>;
 /// A response.
 pub type HttpResponse = Response<ResponseBody>;
 
-/// What endpoints of objects can answer with.
-pub fn offer(kind: &Kind) -> Offer<'static> {
+/// What endpoints of objects can answer with; what is only asked and not read has no table.
+pub fn offer(kind: &Kind, subresource: &str) -> Offer<'static> {
     const ALL: &[Encoding] = &[Encoding::Json, Encoding::Yaml, Encoding::Protobuf];
     const CUSTOM: &[Encoding] = &[Encoding::Json, Encoding::Yaml];
+    const TRANSFORMS: &[Transform] = &[
+        Transform::PartialObjectMetadata,
+        Transform::PartialObjectMetadataList,
+        Transform::Table,
+    ];
+    let verbs = match kind.subresource(subresource) {
+        Some(found) => found.verbs,
+        None => kind.verbs,
+    };
     Offer {
         encodings: if kind.custom { CUSTOM } else { ALL },
-        transforms: &[
-            Transform::Table,
-            Transform::PartialObjectMetadata,
-            Transform::PartialObjectMetadataList,
-        ],
+        transforms: match verbs.contains("get") {
+            true => TRANSFORMS,
+            false => &TRANSFORMS[..2],
+        },
     }
 }
 

@@ -34,17 +34,18 @@ impl Query {
             .any(|(name, value)| name == key && matches!(value.as_str(), "true" | "1" | ""))
     }
 
-    fn number(&self, key: &str) -> Result<Option<u64>, Status> {
+    fn number(&self, key: &str) -> Result<Option<i64>, Status> {
         match self.get(key) {
             "" => Ok(None),
             text => text.parse().map(Some).map_err(|_| {
-                Status::bad_request(format!("invalid value for query parameter {key}: {text:?}"))
+                let why = format!("strconv.ParseInt: parsing {text:?}: invalid syntax");
+                Status::bad_request(why)
             }),
         }
     }
 
     /// `timeoutSeconds`.
-    pub fn timeout_seconds(&self) -> Result<Option<u64>, Status> {
+    pub fn timeout_seconds(&self) -> Result<Option<i64>, Status> {
         self.number("timeoutSeconds")
     }
 
@@ -72,7 +73,7 @@ impl Query {
             fields: FieldSelector::parse(self.get("fieldSelector"))?,
             resource_version: self.resource_version()?,
             version_match: self.version_match()?,
-            limit: self.number("limit")?.unwrap_or(0) as usize,
+            limit: self.limit()?,
             continue_token: self.get("continue").into(),
             bookmarks: self.flag("allowWatchBookmarks"),
             initial_events: (!self.all("sendInitialEvents").is_empty())
@@ -84,6 +85,12 @@ impl Query {
     /// Whether the client named its manager itself, as apply requires.
     pub fn names_manager(&self) -> bool {
         !self.get("fieldManager").is_empty()
+    }
+
+    /// `limit`; none if it is negative.
+    fn limit(&self) -> Result<usize, Status> {
+        let given = self.number("limit")?.unwrap_or(0);
+        Ok(usize::try_from(given).unwrap_or(0))
     }
 
     fn dry_run(&self) -> Result<bool, Status> {
@@ -119,7 +126,7 @@ impl Query {
         text.parse().map(Some).map_err(|_| {
             let detail = format!("strconv.ParseUint: parsing {text:?}: invalid syntax");
             Status::bad_request(format!(
-                "resourceVersion: Invalid value: {text:?}: {detail}"
+                "invalid resource version: resourceVersion: Invalid value: {text:?}: {detail}"
             ))
         })
     }
@@ -129,12 +136,20 @@ impl Query {
             "" => Ok(VersionMatch::Unset),
             "Exact" => Ok(VersionMatch::Exact),
             "NotOlderThan" => Ok(VersionMatch::NotOlderThan),
-            text => Err(invalid(FieldError::not_supported(
-                "resourceVersionMatch",
-                text,
-                &["Exact", "NotOlderThan"],
-            ))),
+            text => Err(self.unknown_match(text)),
         }
+    }
+
+    fn unknown_match(&self, text: &str) -> Status {
+        const MATCH: &str = "resourceVersionMatch";
+        let mut errors = Vec::new();
+        if self.get("resourceVersion").is_empty() {
+            let why = "resourceVersionMatch is forbidden unless resourceVersion is provided";
+            errors.push(FieldError::forbidden(MATCH, why));
+        }
+        let known = ["Exact", "NotOlderThan", ""];
+        errors.push(FieldError::not_supported(MATCH, text, &known));
+        Status::invalid("meta.k8s.io", "ListOptions", "", &errors)
     }
 
     fn delete_options(&self) -> Result<registry::DeleteOptions, Status> {

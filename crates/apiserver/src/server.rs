@@ -34,6 +34,8 @@ const METRICS_TYPE: &str = "text/plain; version=0.0.4; charset=utf-8";
 /// Sets of keys (RFC 7517).
 const KEYS_TYPE: &str = "application/jwk-set+json";
 
+const PLAIN_TYPE: &str = "text/plain; charset=utf-8";
+
 /// What the server serves with.
 pub struct ApiServerConfig {
     /// The door.
@@ -188,7 +190,9 @@ impl ApiServer {
         let Some(place) = path::parse(&path) else {
             return self.special(&user, &path, &query, &request);
         };
-        if Documents::knows(&path) {
+        let served = self.0.door.catalogue();
+        let strange = !place.gv.group.is_empty() && served.group(&place.gv.group).is_none();
+        if strange || Documents::knows(&path) {
             return self.special(&user, &path, &query, &request);
         }
         let parts = Parts {
@@ -217,6 +221,12 @@ impl ApiServer {
             ..Attributes::default()
         };
         inner.door.require(user, &asked)?;
+        let words: Vec<&str> = path.trim_matches('/').split('/').collect();
+        if let ["apis", group, ..] = words.as_slice()
+            && inner.door.catalogue().group(group).is_none()
+        {
+            return Ok(page_not_found());
+        }
         if let Some(document) =
             inner
                 .documents
@@ -231,7 +241,6 @@ impl ApiServer {
                 codec::encode_json_value(value),
             ))
         };
-        let words: Vec<&str> = path.trim_matches('/').split('/').collect();
         match words.as_slice() {
             ["version"] => json(&health::version()),
             ["openid", "v1", "jwks"] => Ok(public(KEYS_TYPE, &inner.door.tokens().jwks())),
@@ -252,14 +261,16 @@ impl ApiServer {
                 let served = inner.metrics.begin_endpoint(&format!("/{endpoint}"));
                 let failed = inner.door.stopped();
                 let check = rest.first().copied();
-                let (code, text) =
-                    health::health(endpoint, check, query.flag("verbose"), failed.as_deref())
-                        .ok_or_else(Status::no_such_path)?;
-                let response = whole(code, "text/plain; charset=utf-8", text);
+                let verbose = query.flag("verbose");
+                let found = health::health(endpoint, check, verbose, failed.as_deref());
+                let response = match found {
+                    Some((code, text)) => whole(code, PLAIN_TYPE, text),
+                    None => page_not_found(),
+                };
                 Ok(answer::counted(response, served))
             }
             [""] => json(&root_paths(&inner.door)),
-            _ => Err(Status::no_such_path()),
+            _ => Ok(page_not_found()),
         }
     }
 
@@ -313,8 +324,13 @@ impl ApiServer {
         kind: Arc<Kind>,
         request: Request<Incoming>,
     ) -> Result<HttpResponse, Status> {
+        let verb = verb(&parts)?;
+        if let Err(refusal) = check_level(&parts.place, &kind, verb) {
+            self.require(&parts, verb)?;
+            return Err(refusal);
+        }
         let call = self.call(&parts, &kind, request).await?;
-        let verb = call.verb;
+        let (verb, subresource) = (call.verb, parts.place.subresource.as_str());
         let choice = match verb {
             Verb::Get
             | Verb::List
@@ -324,9 +340,10 @@ impl ApiServer {
             | Verb::Patch
             | Verb::Delete
             | Verb::DeleteCollection
-            | Verb::Connect => {
-                codec::negotiate(parts.header(header::ACCEPT), &answer::offer(&kind))?
-            }
+            | Verb::Connect => codec::negotiate(
+                parts.header(header::ACCEPT),
+                &answer::offer(&kind, subresource),
+            )?,
         };
         let mut warnings: Vec<String> = kind
             .deprecation
@@ -339,6 +356,22 @@ impl ApiServer {
         let stored = verb == Verb::Get && parts.place.subresource.is_empty();
         let response = self.encode(reply, choice, &parts.query, stored)?;
         Ok(answer::with_warnings(response, &warnings))
+    }
+
+    /// Refuses who may not do this at all, before anything is said about what is there.
+    fn require(&self, parts: &Parts, verb: Verb) -> Result<(), Status> {
+        let place = parts.place.clone();
+        let asked = Attributes {
+            verb: verb.name().into(),
+            group: place.gv.group,
+            version: place.gv.version,
+            resource: place.resource,
+            subresource: place.subresource,
+            namespace: place.namespace,
+            name: place.name,
+            ..Attributes::default()
+        };
+        self.0.door.require(&parts.user, &asked)
     }
 
     async fn call(
@@ -363,6 +396,9 @@ impl ApiServer {
         )
         .on(&place.subresource);
         call.options = parts.query.options(parts.header(header::USER_AGENT))?;
+        if matches!(verb, Verb::List | Verb::DeleteCollection) {
+            parts.query.timeout_seconds()?;
+        }
         let content_type = parts.header(header::CONTENT_TYPE).to_owned();
         call.body = match verb {
             Verb::Create | Verb::Update | Verb::Delete | Verb::DeleteCollection => {
@@ -422,6 +458,44 @@ async fn sweep(printed: &Printed) {
     loop {
         tokio::time::sleep(SWEEP_PERIOD).await;
         printed.sweep();
+    }
+}
+
+/// The answer to paths outside every group.
+fn page_not_found() -> HttpResponse {
+    whole(404, PLAIN_TYPE, "404 page not found\n")
+}
+
+/// Refuses paths that lead nowhere and methods that their level does not take: a whole
+/// namespaced resource is only read, for instance.
+fn check_level(place: &ResourcePath, kind: &Kind, verb: Verb) -> Result<(), Status> {
+    let placed = !place.namespace.is_empty();
+    if !place.subresource.is_empty() {
+        let found = kind.subresource(&place.subresource);
+        let found = found.ok_or_else(Status::no_such_path)?;
+        return allowed(found.verbs.contains(verb.name()));
+    }
+    let misplaced = if place.name.is_empty() {
+        placed && !kind.namespaced
+    } else {
+        placed != kind.namespaced
+    };
+    if misplaced {
+        return Err(Status::no_such_path());
+    }
+    let fits = match verb {
+        Verb::Get | Verb::Update | Verb::Patch | Verb::Delete => !place.name.is_empty(),
+        Verb::Create => place.name.is_empty() && placed == kind.namespaced,
+        Verb::DeleteCollection => placed == kind.namespaced,
+        Verb::List | Verb::Watch | Verb::Connect => true,
+    };
+    allowed(fits && kind.verbs.contains(verb.name()))
+}
+
+fn allowed(fits: bool) -> Result<(), Status> {
+    match fits {
+        true => Ok(()),
+        false => Err(Status::method_not_allowed()),
     }
 }
 

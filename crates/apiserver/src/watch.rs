@@ -47,7 +47,8 @@ pub fn respond(
     let world = server.door.world();
     let jitter = world.entropy.next_u64() % DURATION_MIN.as_secs();
     let duration = match query.timeout_seconds()? {
-        Some(seconds) if seconds > 0 => Duration::from_secs(seconds),
+        // Less than nothing is over at once, as upstream.
+        Some(seconds) if seconds != 0 => Duration::from_secs(seconds.try_into().unwrap_or(0)),
         _ => DURATION_MIN + Duration::from_secs(jitter),
     };
     let writer = Writer {

@@ -174,7 +174,7 @@ impl Reader {
         while let Ok(count @ 1..) = read.read(&mut buffer).await {
             decoder.push(&buffer[..count]);
             loop {
-                match decoder.next() {
+                match decoder.next_frame() {
                     Ok(None) => break,
                     Ok(Some(SpdyFrame::GoAway(_))) => continue,
                     Ok(Some(frame)) => {

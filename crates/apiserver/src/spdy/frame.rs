@@ -88,7 +88,7 @@ impl Decoder {
     }
 
     /// The next frame that is complete. After an error the connection is of no use.
-    pub fn next(&mut self) -> Result<Option<SpdyFrame>, SpdyError> {
+    pub fn next_frame(&mut self) -> Result<Option<SpdyFrame>, SpdyError> {
         loop {
             if let Some(head) = self.data {
                 return Ok(self.data(head));
@@ -300,7 +300,7 @@ mod tests {
         let mut frames = Vec::new();
         for part in bytes.chunks(step) {
             decoder.push(part);
-            while let Some(frame) = decoder.next()? {
+            while let Some(frame) = decoder.next_frame()? {
                 frames.push(frame);
             }
         }

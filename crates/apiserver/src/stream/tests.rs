@@ -479,7 +479,7 @@ impl SpdyClient {
         while ended < ends {
             let bytes = self.arrived().await.expect("the server still talks");
             self.decoder.push(&bytes);
-            while let Some(frame) = self.decoder.next().unwrap() {
+            while let Some(frame) = self.decoder.next_frame().unwrap() {
                 match frame {
                     SpdyFrame::Data {
                         stream,
