@@ -62,11 +62,10 @@ pub fn measure(report: &Report) {
 fn served(subject: &Subject) -> usize {
     let list = subject.api.get("/apis/bench.example.com/v1");
     let names = list.json();
-    let names = names["resources"].as_array().map_or(0, |resources| {
+    names["resources"].as_array().map_or(0, |resources| {
         resources
             .iter()
             .filter(|one| !one["name"].as_str().unwrap_or("/").contains('/'))
             .count()
-    });
-    names
+    })
 }

@@ -32,7 +32,7 @@ fn json(bytes: &[u8]) {
     let again = codec::decode_json(&printed, Limits::default()).expect("what is printed is read");
     // A whole number written as a fraction reads back as an integer, so compare what is printed.
     assert_eq!(codec::encode_json_value(&again.value), printed);
-    assert!(again.duplicates.is_empty(), "printing repeats no field");
+    assert!(again.complaints().is_empty(), "printing repeats no field");
 }
 
 /// Whether our limits explain a refusal: numbers that neither 64 bits hold nor a float, depth.

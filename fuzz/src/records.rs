@@ -141,7 +141,7 @@ fn spdy(bytes: &[u8]) {
 /// Takes what is complete; false after an error, when the connection is of no use.
 fn frames(decoder: &mut Decoder, into: &mut Vec<SpdyFrame>) -> bool {
     for _ in 0..FRAMES_MAX {
-        match decoder.next() {
+        match decoder.next_frame() {
             Ok(Some(frame)) => into.push(frame),
             Ok(None) => return true,
             Err(_) => return false,

@@ -38,7 +38,7 @@ impl Cluster {
             store,
             catalogue: kinds::Catalogue::builtin(),
             admission: admission::chain(AdmissionConfig::default()),
-            webhooks: Some(Webhooks::new(outside.clone(), Some(conditions))),
+            webhooks: Some(Arc::new(Webhooks::new(outside.clone(), Some(conditions)))),
             tokens: Arc::new(TokenKey::generate(
                 &*sim.world().entropy,
                 "https://kubernetes.default.svc",

@@ -93,10 +93,10 @@ pub async fn assemble(
         store: store.clone(),
         catalogue,
         admission: admission::chain(config.admission),
-        webhooks: Some(admission::webhooks::Webhooks::new(
+        webhooks: Some(Arc::new(admission::webhooks::Webhooks::new(
             config.callout,
             Some(Arc::new(admission::MatchConditions::default())),
-        )),
+        ))),
         tokens: config.tokens.clone(),
     });
     custom::follow(&door, builtin, compiled).map_err(AssembleError::Start)?;

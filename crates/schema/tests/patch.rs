@@ -75,7 +75,7 @@ fn merge_patches() {
     ];
     for (document, patch, wanted) in cases {
         assert_eq!(
-            merge_patch(&json(document), &json(patch)).as_ref(),
+            merge_patch(json(document), &json(patch)).as_ref(),
             Ok(&json(wanted)),
             "{patch}"
         );

@@ -39,17 +39,14 @@ pub struct Webhooks {
 impl Webhooks {
     /// Reaches programs through `callout`. Without `conditions`, webhooks that have
     /// `matchConditions` fail as if their conditions could not be evaluated.
-    pub fn new(
-        callout: Arc<dyn Callout>,
-        conditions: Option<Arc<dyn Conditions>>,
-    ) -> Arc<dyn registry::Webhooks> {
-        Arc::new(Self {
+    pub fn new(callout: Arc<dyn Callout>, conditions: Option<Arc<dyn Conditions>>) -> Self {
+        Self {
             outside: Outside::new(callout),
             conditions,
             policies: Policies::default(),
             mutating: Hooks::of(kinds::MUTATING_WEBHOOK_CONFIGURATIONS),
             validating: Hooks::of(kinds::VALIDATING_WEBHOOK_CONFIGURATIONS),
-        })
+        }
     }
 }
 
