@@ -35,7 +35,7 @@ fn cel(bytes: &[u8]) {
     let estimate = program.static_cost(&UnknownSizes);
     assert!(estimate.min <= estimate.max, "{text}");
     let decl = Decl::any();
-    let Ok(object) = Val::tree(&OBJECT, &decl) else {
+    let Ok(object) = Val::tree(&OBJECT, decl) else {
         return;
     };
     let mut budget = Budget::default();

@@ -54,7 +54,7 @@ pub struct Chance(pub u64);
 
 impl Chance {
     /// The next number.
-    pub fn next(&mut self) -> u64 {
+    pub fn draw(&mut self) -> u64 {
         self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
         let mut mixed = self.0;
         mixed = (mixed ^ mixed >> 30).wrapping_mul(0xbf58_476d_1ce4_e5b9);
@@ -67,7 +67,7 @@ impl Chance {
         if limit == 0 {
             return 0;
         }
-        (self.next() % limit as u64) as usize
+        (self.draw() % limit as u64) as usize
     }
 }
 
@@ -86,7 +86,7 @@ fn change(bytes: &mut Vec<u8>, seeds: &[&[u8]], chance: &mut Chance) {
     let end = at + chance.below((bytes.len() - at).min(24) + 1);
     match chance.below(7) {
         0 if at < bytes.len() => bytes[at] ^= 1 << chance.below(8),
-        1 if at < bytes.len() => bytes[at] = chance.next() as u8,
+        1 if at < bytes.len() => bytes[at] = chance.draw() as u8,
         2 => drop(bytes.drain(at..end)),
         3 => {
             let copy = bytes[at..end].to_vec();

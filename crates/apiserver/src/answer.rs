@@ -483,7 +483,7 @@ mod tests {
         let few: Vec<String> = ["a", "", "a", "b"].map(str::to_owned).into();
         assert_eq!(warnings(&few), ["a", "b"]);
         let long = "x".repeat(WARNINGS_MAX);
-        assert_eq!(warnings(std::slice::from_ref(&long)), [long.clone()]);
+        assert_eq!(warnings(std::slice::from_ref(&long)).concat(), long);
         let many: Vec<String> = (0..40).map(|at| format!("{at:02}{long}")).collect();
         let told = warnings(&many);
         assert_eq!(told.len(), WARNINGS_MAX / WARNING_CUT);
