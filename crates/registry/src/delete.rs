@@ -81,11 +81,7 @@ impl Door {
         let snapshot = self.snapshot();
         let filter = crate::read::Filter::new(&context);
         let kind = context.kind.clone();
-        let doomed: Vec<_> = filter
-            .candidates(&snapshot, &kind.storage, None)
-            .filter(|object| filter.accepts(object))
-            .cloned()
-            .collect();
+        let doomed = self.chosen(&filter, &snapshot, &kind).await?;
         for object in &doomed {
             let key = Key::new(object.namespace(), object.name());
             let deleted = self.delete_one(&mut context, &key, &options, Reviewed::Yes);

@@ -67,6 +67,26 @@ impl Door {
         })
     }
 
+    /// All that a filter chooses, as stored unless only the version asked for tells.
+    pub(crate) async fn chosen(
+        &self,
+        filter: &Filter,
+        snapshot: &Snapshot,
+        kind: &Arc<kinds::Kind>,
+    ) -> Result<Vec<Arc<Object>>, Status> {
+        let by_version = filter.is_of_version();
+        let placed = filter
+            .candidates(snapshot, &kind.storage, None)
+            .filter(|object| filter.accepts_place(object))
+            .filter(|object| by_version || filter.accepts(object));
+        let mut chosen: Vec<_> = placed.cloned().collect();
+        if by_version {
+            chosen = self.all_to_requested(chosen, kind).await?;
+            chosen.retain(|object| filter.accepts(object));
+        }
+        Ok(chosen)
+    }
+
     /// A page of objects as they are stored.
     fn page(&self, context: &Context<'_>) -> Result<List, Status> {
         let (call, kind) = (context.call, &context.kind);
