@@ -96,6 +96,11 @@ impl Definitions {
         let meta = self.shared(OBJECT_META);
         let meta = with_description(self.dialect, meta, METADATA);
         let mut definition = match &kind.schema.source {
+            // Of what is all open v2 says nothing more: clients would refuse what is not listed.
+            Some(_) if self.dialect == Dialect::V2 && is_open(kind) => {
+                self.made.insert(name.into(), json!({"type": "object"}));
+                return;
+            }
             Some(source) => published(source.schema(), self.dialect, &meta),
             None => self.inline(&kind.schema, kind.id, ""),
         };
@@ -304,6 +309,15 @@ impl Definitions {
 /// `group`, `version` and `kind` as the extension spells them.
 pub(super) fn gvk_value(gvk: &GroupVersionKind) -> Value {
     json!({"group": &gvk.group, "version": &gvk.version, "kind": &gvk.kind})
+}
+
+/// Whether a kind keeps fields that it does not list.
+fn is_open(kind: &TypeRef) -> bool {
+    match &kind.node().shape {
+        Shape::Struct(known) => known.preserve_unknown,
+        Shape::Any => true,
+        _ => false,
+    }
 }
 
 fn type_meta(properties: &mut Map, metadata: Value) {
