@@ -123,7 +123,12 @@ fn group_discovery<'a>(
     json!({"metadata": metadata, "versions": versions})
 }
 
-fn response_kind(gvk: &GroupVersionKind) -> Value {
+/// What is answered: built-in resources leave out the group and version they are listed under.
+fn response_kind(resource: &ApiResource, gvk: &GroupVersionKind) -> Value {
+    let built_in = resource.type_ref.schema.source.is_none();
+    if built_in && gvk.group_version() == resource.gvk.group_version() {
+        return json!({"group": "", "version": "", "kind": &gvk.kind});
+    }
     json!({"group": &gvk.group, "version": &gvk.version, "kind": &gvk.kind})
 }
 
@@ -134,12 +139,12 @@ fn resource_discovery(resource: &ApiResource) -> Value {
         "Cluster"
     };
     let mut row = json!({
-        "resource": &resource.plural, "responseKind": response_kind(&resource.gvk), "scope": scope,
+        "resource": &resource.plural, "responseKind": response_kind(resource, &resource.gvk), "scope": scope,
         "singularResource": &resource.singular, "verbs": resource.verbs.clone(),
     });
     let map = row.make_object();
     names(map, resource);
-    let subresource = |sub: &ApiSubresource| json!({"subresource": &sub.name, "responseKind": response_kind(&sub.gvk), "verbs": sub.verbs.clone()});
+    let subresource = |sub: &ApiSubresource| json!({"subresource": &sub.name, "responseKind": response_kind(resource, &sub.gvk), "verbs": sub.verbs.clone()});
     if !resource.subresources.is_empty() {
         let subresources: Vec<Value> = resource.subresources.iter().map(subresource).collect();
         map.insert("subresources", subresources);
@@ -187,6 +192,10 @@ mod tests {
         assert_eq!(group["metadata"]["name"].str(), "example.com");
         let row = &group["versions"][0]["resources"][0];
         assert_eq!(row["scope"].str(), "Namespaced");
+        assert_eq!(
+            row["responseKind"],
+            json!({"group": "", "version": "", "kind": "Box"})
+        );
         assert_eq!(
             row["subresources"][1]["responseKind"],
             json!({"group": "autoscaling", "version": "v1", "kind": "Scale"})
