@@ -21,6 +21,8 @@ pub struct Reader {
     since: Option<String>,
     timestamps: bool,
     left: Option<u64>,
+    /// Records still wanted: what is written while the last ones are read is not among them.
+    records_left: Option<u64>,
     within_line: bool,
 }
 
@@ -41,13 +43,14 @@ impl Reader {
             since,
             timestamps: options.timestamps,
             left: options.limit_bytes,
+            records_left: options.tail_lines.filter(|_| !options.follow),
             within_line: false,
         })
     }
 
-    /// Whether the byte limit is used up.
+    /// Whether a limit is used up.
     pub fn is_full(&self) -> bool {
-        self.left == Some(0)
+        self.left == Some(0) || self.records_left == Some(0)
     }
 
     /// More of the log, as its reader wants it; empty at the present end.
@@ -88,6 +91,11 @@ impl Reader {
         let complete = std::mem::replace(&mut self.pending, rest);
         let mut text = Vec::with_capacity(complete.len());
         for line in complete.split_inclusive(|byte| *byte == b'\n') {
+            match &mut self.records_left {
+                Some(0) => break,
+                Some(left) => *left -= 1,
+                None => {}
+            }
             self.render_record(line, &mut text);
         }
         if let Some(left) = &mut self.left {
@@ -212,5 +220,31 @@ mod tests {
             ..base
         });
         assert_eq!(stamped, "2026-01-01T00:00:02.000000000Z three\n");
+    }
+
+    #[test]
+    fn what_is_written_meanwhile_is_not_among_the_last_lines() {
+        let path = std::env::temp_dir().join(format!("xebec-tail-{}", std::process::id()));
+        std::fs::write(&path, LOG).expect("temporary file");
+        let read = |follow| {
+            let options = LogOptions {
+                tail_lines: Some(1),
+                follow,
+                ..LogOptions::default()
+            };
+            let mut reader = Reader::open(&path, &options).expect("a log");
+            std::fs::write(
+                &path,
+                format!("{LOG}2026-01-01T00:00:03.000000000Z stdout F four\n"),
+            )
+            .expect("temporary file");
+            let text = reader.next().expect("readable");
+            std::fs::write(&path, LOG).expect("temporary file");
+            String::from_utf8(text).expect("text")
+        };
+        let (alone, followed) = (read(false), read(true));
+        std::fs::remove_file(&path).expect("temporary file");
+        assert_eq!(alone, "three\n");
+        assert_eq!(followed, "three\nfour\n");
     }
 }
