@@ -4,7 +4,10 @@
 
 use contract_tests::{Api, Connection};
 use e2e_tests::Cluster;
-use std::{fs, time::Instant};
+use std::{
+    fs,
+    time::{Duration, Instant},
+};
 
 /// Content type of plain bodies.
 pub const JSON: &str = "application/json";
@@ -39,6 +42,7 @@ impl Subject {
         let namespace = r#"{"apiVersion":"v1","kind":"Namespace","metadata":{"name":"bench"}}"#;
         let mut wire = subject.wire();
         call(&mut wire, "POST", "/api/v1/namespaces", JSON, namespace);
+        await_account(&mut wire);
         subject
     }
 
@@ -130,6 +134,20 @@ impl Cost {
 fn pid(cluster: &Cluster) -> i64 {
     let status = cluster.status();
     status["pid"].as_i64().expect("status names the process")
+}
+
+/// Pods need the account that a controller makes in each new namespace.
+fn await_account(wire: &mut Connection) {
+    const TRIES: usize = 500;
+    let path = "/api/v1/namespaces/bench/serviceaccounts/default";
+    for _ in 0..TRIES {
+        let answer = wire.call("GET", path, JSON, b"");
+        if answer.is_ok_and(|(code, _)| code == 200) {
+            return;
+        }
+        std::thread::sleep(Duration::from_millis(10));
+    }
+    panic!("the namespace has no account");
 }
 
 /// Sends a request that must succeed; the size of the answer.
