@@ -196,8 +196,8 @@ fn volumes() {
         })
     };
     let cases: [(&str, &[&str], i32, &str); 5] = [
-        ("a", &["cat", "/config/dir/deep"], 0, "below\n"),
-        ("b", &["cat", "/one/file"], 0, "value\n"),
+        ("a", &["cat", "/config/dir/deep"], 0, "below"),
+        ("b", &["cat", "/one/file"], 0, "value"),
         (
             "c",
             &["write", "/config/key", "x"],
@@ -248,7 +248,7 @@ fn root_file_system() {
     assert_eq!(run("b", &["write", "/dev/shm/file", "x"], read_only).0, 0);
     assert_eq!(
         run("c", &["cat", "/dev/shm/file"], plain),
-        (0, "x\n".into()),
+        (0, "x".into()),
         "pods share it"
     );
     let as_user: fn(&mut ContainerConfig) = |config| config.security.run_as_user = Some(1000);

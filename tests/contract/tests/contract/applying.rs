@@ -102,7 +102,7 @@ pub fn owners_are_told_apart(cluster: &mut Cluster) {
         "application/apply-patch+yaml",
         &map("one", &json!({})),
     )
-    .refused(400, "BadRequest");
+    .refused(422, "Invalid");
     let mut managed = map("one", &json!({}));
     managed["metadata"]["managedFields"] = stored["metadata"]["managedFields"].clone();
     api.apply(&object, "applier", &managed)
