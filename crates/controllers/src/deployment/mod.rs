@@ -11,14 +11,14 @@ mod steps;
 mod tests;
 
 use crate::{
-    common::{Condition, patch, set_condition, warning, write_status},
+    common::{Condition, set_condition, target, warning},
     names::{DEPLOYMENTS, PODS, REPLICA_SETS},
     ownership::{Claimed, claim, claim_indexes, selector, states, wake_controller, wake_selecting},
     pods,
 };
 use env::Time;
-use machinery::{Object, Value, json};
-use reconcile::{Change, Controller, Index, Plan, Target, View, Watch, itself};
+use machinery::{Object, Value};
+use reconcile::{Action, Change, Controller, Index, Plan, Target, View, Watch, itself};
 use sets::{Rollout, revision};
 use std::sync::Arc;
 
@@ -147,19 +147,25 @@ fn finish(rollout: &mut Rollout<'_>, plan: &mut Plan) {
     if let Some(time) = again {
         plan.look_again(time);
     }
-    let changed = write_status(DEPLOYMENTS, deployment, rollout.status.clone());
-    let annotated = rollout.revision.as_deref().filter(|wanted| {
-        !deployment.is_deleting() && deployment.annotation(REVISION) != Some(*wanted)
-    });
-    if let Some(wanted) = annotated {
-        // The status write pins this revision too, so it waits for the next look.
-        plan.push(patch(
-            DEPLOYMENTS,
-            deployment,
-            json!({"metadata": {"annotations": {(REVISION): wanted}}}),
-        ));
-    } else {
-        plan.actions.extend(changed);
+    let mut changed = deployment.to_value();
+    if changed["status"] != rollout.status {
+        changed["status"] = rollout.status.clone();
+    }
+    if let Some(revision) = rollout
+        .revision
+        .as_deref()
+        .filter(|_| !deployment.is_deleting())
+    {
+        changed.set_at(&["metadata", "annotations", REVISION], revision);
+    }
+    // Beside the status, as upstream does: an annotation written with the spec would count as a
+    // new generation.
+    if changed != deployment.to_value() {
+        plan.push(Action::Update {
+            target: target(DEPLOYMENTS, deployment),
+            subresource: "status",
+            object: changed,
+        });
     }
 }
 

@@ -2,7 +2,7 @@
 
 use super::*;
 use crate::ownership::claim_indexes;
-use reconcile::Action;
+use machinery::json;
 
 fn deployment(image: &str, replicas: i64, extra: Value) -> Value {
     let mut value = json!({"apiVersion": "apps/v1", "kind": "Deployment", "metadata": {"name": "web", "namespace": "n", "uid": "d", "generation": 1},
