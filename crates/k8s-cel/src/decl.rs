@@ -201,8 +201,8 @@ fn fields_of(fields: Vec<(&str, Arc<Decl>)>) -> Vec<DeclField> {
     fields
 }
 
-/// Words that no field can be called in an expression.
-const RESERVED: &[&str] = &[
+/// Words that no field or variable can be called in an expression.
+pub const RESERVED: &[&str] = &[
     "true",
     "false",
     "null",

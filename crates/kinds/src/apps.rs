@@ -16,6 +16,7 @@ pub(crate) const PARTS: &[Part] = &[
         strategy: Strategy {
             warnings: crate::warnings::template,
             validate: deployment,
+            generation: crate::Generation::DesiredAndAnnotations,
             is_checked: true,
             validate_update: selector_is_fixed,
             ..Strategy::MANAGED
@@ -191,7 +192,7 @@ pub(crate) const PARTS: &[Part] = &[
                 pod::template(&mut errors, "template", &o["template"]);
                 errors
             },
-            has_generation: true,
+            generation: crate::Generation::Desired,
             ..Strategy::PLAIN
         },
         heads: &["Name", "Containers", "Images", "Pod Labels"],

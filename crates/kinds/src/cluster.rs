@@ -224,7 +224,7 @@ pub(crate) const PARTS: &[Part] = &[
 ];
 
 const COUNTED: Strategy = Strategy {
-    has_generation: true,
+    generation: crate::Generation::Desired,
     ..Strategy::PLAIN
 };
 const HOOKS: Strategy = Strategy {

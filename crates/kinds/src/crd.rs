@@ -74,7 +74,7 @@ fn kind_of(spec: &Value, version: &Value) -> Result<Kind, Vec<FieldError>> {
         columns: Arc::new(columns(version)),
         strategy: Strategy {
             has_status,
-            has_generation: true,
+            generation: crate::Generation::Desired,
             ..Strategy::PLAIN
         },
         selectable: selectable(version),

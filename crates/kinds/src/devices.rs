@@ -37,7 +37,7 @@ pub(crate) const PARTS: &[Part] = &[
     },
     Part {
         strategy: Strategy {
-            has_generation: true,
+            generation: crate::Generation::Desired,
             shows_deleted: true,
             validate: slice,
             validate_update: slice_update,
@@ -60,7 +60,7 @@ pub(crate) const PARTS: &[Part] = &[
     },
     Part {
         strategy: Strategy {
-            has_generation: true,
+            generation: crate::Generation::Desired,
             shows_deleted: true,
             validate: class,
             ..Strategy::PLAIN

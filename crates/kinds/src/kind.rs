@@ -3,7 +3,7 @@
 //! Upstream counterpart: `genericregistry.Store` and `APIResource` taken together.
 
 use crate::{
-    Columns, Strategy, catalogue::Part, defaults, fields::stored_field, meta, required,
+    Columns, Generation, Strategy, catalogue::Part, defaults, fields::stored_field, meta, required,
     subresource, zeros,
 };
 use k8s_cel::rules::Rules;
@@ -253,12 +253,11 @@ impl Kind {
         if !self.custom {
             zeros::write(object, &self.storage);
         }
-        match self.strategy.has_generation {
-            // Upstream counts a driver's changes and not its making.
-            true if self.storage != crate::CSI_DRIVERS => {
-                object.set_at(&["metadata", "generation"], 1_i64);
+        match self.strategy.generation {
+            Generation::None | Generation::Changes => {
+                drop(object.metadata_mut().remove("generation"));
             }
-            _ => drop(object.metadata_mut().remove("generation")),
+            _ => object.set_at(&["metadata", "generation"], 1_i64),
         }
     }
 
@@ -302,14 +301,13 @@ impl Kind {
     /// Counts what an update wants anew, from the stored count.
     pub fn count_generation(&self, new: &mut Value, old: &Value) {
         let generation = old.at(&["metadata", "generation"]).as_i64();
-        // Nothing of a priority class counts, though it starts at one.
-        if !self.strategy.has_generation || self.storage == crate::PRIORITY_CLASSES {
+        let counts = self.strategy.generation;
+        if matches!(counts, Generation::None | Generation::One) {
             keep(new.object_value("metadata"), &old["metadata"], "generation");
             return;
         }
-        // A deployment's annotations go down to what it makes.
         let noted = |object: &'_ Value| object.at(&["metadata", "annotations"]).clone();
-        let passed_on = self.storage == crate::DEPLOYMENTS && noted(new) != noted(old);
+        let passed_on = counts == Generation::DesiredAndAnnotations && noted(new) != noted(old);
         let changed = passed_on || self.wants_differ(new, old);
         let count = generation.unwrap_or(0).max(0) + i64::from(changed);
         match count {

@@ -23,7 +23,7 @@ pub(crate) const PARTS: &[Part] = &[
     },
     Part {
         strategy: Strategy {
-            has_generation: true,
+            generation: crate::Generation::Desired,
             validate: class,
             validate_update: |new, old| {
                 let (new, old) = (&new["spec"]["controller"], &old["spec"]["controller"]);
@@ -59,7 +59,7 @@ pub(crate) const PARTS: &[Part] = &[
     },
     Part {
         strategy: Strategy {
-            has_generation: true,
+            generation: crate::Generation::Desired,
             validate: network_policy,
             is_checked: true,
             ..Strategy::PLAIN

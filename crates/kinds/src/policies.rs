@@ -21,31 +21,6 @@ const ACTIONS: [&str; 3] = ["Audit", "Deny", "Warn"];
 const REASONS: [&str; 3] = ["Forbidden", "Invalid", "RequestEntityTooLarge"];
 /// Operations that may be named by who mutates.
 const MUTATED: [&str; 4] = ["*", "CONNECT", "CREATE", "UPDATE"];
-/// Words that no variable may be called.
-const RESERVED: &[&str] = &[
-    "true",
-    "false",
-    "null",
-    "in",
-    "as",
-    "break",
-    "const",
-    "continue",
-    "else",
-    "for",
-    "function",
-    "if",
-    "import",
-    "let",
-    "loop",
-    "package",
-    "namespace",
-    "return",
-    "var",
-    "void",
-    "while",
-];
-
 /// Checks a `ValidatingAdmissionPolicy`.
 pub(crate) fn validate_validating(policy: &Value) -> Errors {
     let (mut errors, spec) = (Errors::new(), &policy["spec"]);
@@ -261,7 +236,7 @@ fn is_identifier(name: &str) -> bool {
     let letter = |letter: char| letter.is_ascii_alphanumeric() || letter == '_';
     !name.starts_with(|first: char| first.is_ascii_digit())
         && name.chars().all(letter)
-        && !RESERVED.contains(&name)
+        && !k8s_cel::RESERVED.contains(&name)
 }
 
 fn has_line_breaks(text: &str) -> bool {

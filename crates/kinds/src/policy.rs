@@ -61,7 +61,7 @@ pub(crate) const PARTS: &[Part] = &[
     },
     Part {
         strategy: Strategy {
-            has_generation: true,
+            generation: crate::Generation::One,
             validate: priority,
             validate_update: priority_update,
             ..Strategy::PLAIN

@@ -46,7 +46,7 @@ pub(crate) const PARTS: &[Part] = &[
     },
     Part {
         strategy: Strategy {
-            has_generation: true,
+            generation: crate::Generation::Desired,
             prepare_create: |o| {
                 // The old field can only be kept, not given.
                 let endpoints = o.get_mut("endpoints").and_then(Value::as_array_mut);

@@ -4,6 +4,21 @@
 
 use machinery::{FieldError, Value, dns1123_subdomain};
 
+/// What `metadata.generation` of a kind counts.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Generation {
+    /// It has none.
+    None,
+    /// Nothing: it is one for ever.
+    One,
+    /// Changes of what is desired; the object as it was made has none.
+    Changes,
+    /// Changes of what is desired, from one on.
+    Desired,
+    /// Those and changes of annotations, which go down to what the object makes.
+    DesiredAndAnnotations,
+}
+
 /// Rules of writing one kind. The registry calls them through the methods of [`crate::Kind`],
 /// which add what holds for all kinds.
 #[derive(Clone, Copy, Debug)]
@@ -12,8 +27,8 @@ pub struct Strategy {
     pub name_check: fn(&str) -> Vec<String>,
     /// Whether `status` belongs to the status subresource alone.
     pub has_status: bool,
-    /// Whether `metadata.generation` counts changes of what is desired.
-    pub has_generation: bool,
+    /// What `metadata.generation` counts.
+    pub generation: Generation,
     /// Whether a PUT to a missing name creates it.
     pub allow_create_on_update: bool,
     /// Whether an update without `resourceVersion` is taken.
@@ -64,7 +79,7 @@ impl Strategy {
     pub const PLAIN: Strategy = Strategy {
         name_check: dns1123_subdomain,
         has_status: false,
-        has_generation: false,
+        generation: Generation::None,
         allow_create_on_update: false,
         allow_unconditional_update: true,
         prepare_create: |_| (),
@@ -85,7 +100,7 @@ impl Strategy {
     /// Status of its own and a generation: the common case of a controller's kind.
     pub const MANAGED: Strategy = Strategy {
         has_status: true,
-        has_generation: true,
+        generation: Generation::Desired,
         ..Strategy::PLAIN
     };
 }

@@ -48,7 +48,7 @@ impl Kind {
         for field in ["resourceVersion", "managedFields"] {
             new.set_at(&["metadata", field], given.at(&["metadata", field]));
         }
-        if self.strategy.has_generation {
+        if self.strategy.generation != crate::Generation::None {
             self.count_generation(new, old);
         }
     }

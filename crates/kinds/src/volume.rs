@@ -131,7 +131,7 @@ pub(crate) const PARTS: &[Part] = &[
     Part {
         strategy: Strategy {
             shows_deleted: true,
-            has_generation: true,
+            generation: crate::Generation::Changes,
             validate: storage::driver,
             validate_update: storage::driver_update,
             ..Strategy::PLAIN

@@ -44,7 +44,7 @@ impl Door {
                     value.set_at(&["metadata", field, key], text);
                 }
             }
-            set_scheduled(&mut value, &now);
+            set_condition(&mut value, json!({"type": "PodScheduled"}), &now);
             Ok(value)
         })
         .await?;
@@ -106,15 +106,15 @@ impl Door {
         context: &mut Context<'_>,
         options: &mut Value,
     ) -> Result<(), Status> {
-        const CONDITION: (&str, &str, &str) = (
-            "DisruptionTarget",
-            "EvictionByEvictionAPI",
-            "Eviction API: evicting",
-        );
         if context.call.options.dry_run {
             return Ok(());
         }
         let now = format_time(context.now.0);
+        let condition = json!({
+            "type": "DisruptionTarget",
+            "reason": "EvictionByEvictionAPI",
+            "message": "Eviction API: evicting",
+        });
         let wanted = options.at(&["preconditions"]).clone();
         let marked = self
             .rewrite(context, |context, live| {
@@ -126,7 +126,7 @@ impl Door {
                         value.set_at(&["metadata", field], text);
                     }
                 }
-                set_condition(&mut value, CONDITION, &now);
+                set_condition(&mut value, condition.clone(), &now);
                 Ok(value)
             })
             .await?;
@@ -273,28 +273,23 @@ fn check_bindable(
     Ok(())
 }
 
-fn set_scheduled(value: &mut Value, now: &str) {
+/// Sets a pod's condition (its type, and what else it says) to true, since `now` unless it was
+/// before.
+fn set_condition(value: &mut Value, mut condition: Value, now: &str) {
     let mut conditions = value.at(&["status", "conditions"]).items().to_vec();
-    conditions.retain(|condition| condition["type"].str() != "PodScheduled");
-    conditions.push(json!({"type": "PodScheduled", "status": "True", "lastProbeTime": null, "lastTransitionTime": now}));
-    value.set_at(&["status", "conditions"], conditions);
-}
-
-/// Sets a pod's condition (type, reason, message) to true, since `now` unless it was before.
-fn set_condition(value: &mut Value, (name, reason, message): (&str, &str, &str), now: &str) {
-    let mut conditions = value.at(&["status", "conditions"]).items().to_vec();
-    let known = conditions.iter().position(|one| one["type"].str() == name);
+    let known = conditions
+        .iter()
+        .position(|one| one["type"] == condition["type"]);
     let since = known
         .map(|at| &conditions[at])
         .filter(|one| one["status"].str() == "True")
         .map_or(now, |one| one["lastTransitionTime"].str());
-    let made = json!({
-        "type": name, "status": "True", "reason": reason, "message": message,
-        "lastProbeTime": null, "lastTransitionTime": since,
-    });
+    condition["lastTransitionTime"] = since.into();
+    condition["lastProbeTime"] = Value::Null;
+    condition["status"] = "True".into();
     match known {
-        Some(at) => conditions[at] = made,
-        None => conditions.push(made),
+        Some(at) => conditions[at] = condition,
+        None => conditions.push(condition),
     }
     value.set_at(&["status", "conditions"], conditions);
 }

@@ -273,7 +273,7 @@ fn plan(context: &Context<'_>, stored: &Object, options: &DeleteOptions) -> Outc
         metadata.insert("deletionTimestamp", format_time(due.0));
         metadata.insert("deletionGracePeriodSeconds", grace);
     }
-    if !stored.is_deleting() && context.kind.strategy.has_generation {
+    if !stored.is_deleting() && context.kind.strategy.generation != kinds::Generation::None {
         metadata.insert("generation", stored.generation() + 1);
     }
     Outcome::Mark(value)

@@ -27,7 +27,7 @@ use std::collections::BTreeMap;
 pub(crate) const PART: Part = Part {
     strategy: Strategy {
         has_status: true,
-        has_generation: true,
+        generation: crate::Generation::Desired,
         validate_create,
         warnings: crate::warnings::pod,
         is_checked: true,
