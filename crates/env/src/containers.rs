@@ -121,6 +121,8 @@ pub struct SandboxStatus {
     pub ips: Vec<IpAddr>,
     /// Creation time.
     pub created_at: Time,
+    /// Limits of the pod as a whole that are in force.
+    pub limits: CgroupLimits,
 }
 
 /// A directory or file mounted into a container.
@@ -248,6 +250,9 @@ pub struct ContainerStatus {
     pub image: String,
     /// Digest of that image.
     pub image_id: String,
+    /// Limits in force: what was asked for where that is what the kernel holds, else the
+    /// kernel's own numbers.
+    pub limits: CgroupLimits,
     /// State.
     pub state: ContainerState,
 }
@@ -467,6 +472,19 @@ pub trait Containers: Send + Sync {
     fn start<'a>(&'a self, id: &'a str) -> BoxFuture<'a, RuntimeResult<()>>;
     /// Sends the stop signal and, after `grace`, SIGKILL; returns when the container has ended.
     fn stop<'a>(&'a self, id: &'a str, grace: Duration) -> BoxFuture<'a, RuntimeResult<()>>;
+    /// Changes the limits of a running container in place; one that is `None` is lifted. A
+    /// memory limit below what is in use is refused. Idempotent.
+    fn update<'a>(
+        &'a self,
+        id: &'a str,
+        limits: &'a CgroupLimits,
+    ) -> BoxFuture<'a, RuntimeResult<()>>;
+    /// Changes the limits of a sandbox as a whole, in the same way.
+    fn update_sandbox<'a>(
+        &'a self,
+        id: &'a str,
+        limits: &'a CgroupLimits,
+    ) -> BoxFuture<'a, RuntimeResult<()>>;
     /// Forgets a container that has ended; idempotent.
     fn remove<'a>(&'a self, id: &'a str) -> BoxFuture<'a, RuntimeResult<()>>;
 

@@ -51,7 +51,8 @@ pub struct Strategy {
     pub validate_status_update: fn(&Value, &Value) -> Vec<FieldError>,
     /// Warnings for the client about an object it writes.
     pub warnings: fn(&Value) -> Vec<String>,
-    /// Seconds of grace a deletion gives if the request names none; `None`: removed at once.
+    /// Seconds of grace a deletion gives if the request names none; `None`: removed at once,
+    /// whatever the request says.
     pub default_deletion_grace: fn(&Value) -> Option<i64>,
     /// Marks an object for deletion in a way of its own (a namespace's phase) and says whether
     /// something beside `metadata` still holds it.

@@ -54,8 +54,60 @@ pub fn requests(pod: &Object) -> Amounts {
         }
     }
     raise(&mut sum, &peak);
+    // What the pod says of itself holds instead of its containers' sum.
+    sum.extend(list(spec.at("resources.requests")));
     add(&mut sum, &list(spec.get("overhead")));
     sum
+}
+
+/// Whether a pod can have the resources it asks for beside the others, which have theirs: a
+/// reason (`Infeasible` or `Deferred`) and a sentence.
+pub fn admit_resize<'a>(
+    pod: &Object,
+    others: impl Iterator<Item = &'a Object>,
+    config: &KubeletConfig,
+) -> Result<(), (&'static str, String)> {
+    let (mut used, mut count) = (Amounts::new(), 0);
+    for other in others {
+        add(&mut used, &requests(other));
+        count += 1;
+    }
+    let Some(short) = shortage(pod, (&used, count), config) else {
+        return Ok(());
+    };
+    if short.asked > short.capacity {
+        let Shortage {
+            name,
+            asked,
+            capacity,
+            ..
+        } = short;
+        let amounts = format!("{name}, requested: {asked}, capacity: {capacity}");
+        let message = format!("Node didn't have enough capacity: {amounts}");
+        return Err(("Infeasible", message));
+    }
+    Err(("Deferred", short.message()))
+}
+
+/// A resource of which the node has not enough left.
+struct Shortage {
+    name: SmolStr,
+    asked: i64,
+    used: i64,
+    capacity: i64,
+}
+
+impl Shortage {
+    fn message(&self) -> String {
+        let Self {
+            name,
+            asked,
+            used,
+            capacity,
+        } = self;
+        let amounts = format!("requested: {asked}, used: {used}, capacity: {capacity}");
+        format!("Node didn't have enough resource: {name}, {amounts}")
+    }
 }
 
 /// A port of the node that a container claims: protocol, number, address (empty for all).
@@ -126,7 +178,9 @@ pub fn admit<'a>(
         taken.extend(ports(other));
         count += 1;
     }
-    admit_amounts(pod, (&used, count), config)?;
+    if let Some(short) = shortage(pod, (&used, count), config) {
+        return Err(refusal(&format!("OutOf{}", short.name), &short.message()));
+    }
     let mut own = ports(pod).into_iter();
     if own.any(|port| taken.iter().any(|other| conflict(&port, other))) {
         let why = "node(s) didn't have free ports for the requested pod ports";
@@ -148,24 +202,24 @@ pub fn admit<'a>(
     Ok(())
 }
 
-fn admit_amounts(
+fn shortage(
     pod: &Object,
     (used, count): (&Amounts, i64),
     config: &KubeletConfig,
-) -> Result<(), Refusal> {
+) -> Option<Shortage> {
     let allocatable = crate::node::allocatable(config);
     let have = |name: &str| -> Quantity {
         let amount: &Value = allocatable.get(name).unwrap_or(&Value::Null);
         amount.str().parse().unwrap_or(Quantity::ZERO)
     };
-    let refuse = |name: &str, asked: i64, used: i64, capacity: i64| {
-        let amounts = format!("requested: {asked}, used: {used}, capacity: {capacity}");
-        let message = format!("Node didn't have enough resource: {name}, {amounts}");
-        Err(refusal(&format!("OutOf{name}"), &message))
-    };
-    let pods = have("pods").units();
-    if count + 1 > pods {
-        return refuse("pods", 1, count, pods);
+    let capacity = have("pods").units();
+    if count + 1 > capacity {
+        return Some(Shortage {
+            name: "pods".into(),
+            asked: 1,
+            used: count,
+            capacity,
+        });
     }
     for (name, asked) in requests(pod) {
         let used = used.get(&name).copied().unwrap_or(Quantity::ZERO);
@@ -181,9 +235,14 @@ fn admit_amounts(
                 amount.units()
             }
         };
-        return refuse(&name, unit(asked), unit(used), unit(have(&name)));
+        return Some(Shortage {
+            asked: unit(asked),
+            used: unit(used),
+            capacity: unit(have(&name)),
+            name,
+        });
     }
-    Ok(())
+    None
 }
 
 #[cfg(test)]

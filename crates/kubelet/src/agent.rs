@@ -8,7 +8,7 @@ use crate::{
     api::{PodChange, PodWatch},
     container::{self, PodContext},
     context::Context,
-    node,
+    node, resize,
     spec::ProbeKind,
     status::pod_status,
     steps::{self, pod_context},
@@ -34,6 +34,8 @@ pub(crate) const API_RETRY: Duration = Duration::from_secs(1);
 pub(crate) const RUNTIME_RETRY: Duration = Duration::from_secs(1);
 /// Probes of pods that start together are spread over this.
 const PROBE_JITTER: Duration = Duration::from_millis(20);
+/// How often resizes that have to wait are looked at anyway.
+const RESIZE_RETRY: Duration = Duration::from_secs(180);
 /// Time far away: nothing to wait for.
 const NEVER: Time = Time(u64::MAX);
 /// Results taken in before workers decide, so that a burst is one round.
@@ -53,6 +55,7 @@ pub(crate) enum Done {
     SetUp(Uid, Result<Ready, String>),
     Started(Uid, SmolStr, Result<(), StartError>),
     Killed(Uid, Option<SmolStr>),
+    Resized(Uid, Vec<SmolStr>, Result<(), String>),
     Released(Uid, bool),
     Deleted(Uid, Result<Value, Status>),
     Probed(Uid, SmolStr, (String, ProbeKind), Result<(), String>),
@@ -60,6 +63,20 @@ pub(crate) enum Done {
     Refreshed,
     Cleared(Uid),
     Nothing,
+}
+
+impl Done {
+    /// Whether the runtime's picture is another one now.
+    fn touches_runtime(&self) -> bool {
+        matches!(
+            self,
+            Self::SetUp(..)
+                | Self::Started(..)
+                | Self::Killed(..)
+                | Self::Resized(..)
+                | Self::Released(..)
+        )
+    }
 }
 
 pub(crate) type Activity = BoxFuture<'static, Done>;
@@ -90,6 +107,9 @@ pub struct Agent {
     report_at: Time,
     refresh_at: Time,
     observe_at: Time,
+    /// Whether resizes may be granted that could not be before, and when to look anyway.
+    reallocate: bool,
+    resize_at: Time,
 }
 
 impl Agent {
@@ -115,6 +135,8 @@ impl Agent {
             report_at: NEVER,
             refresh_at: NEVER,
             observe_at: NEVER,
+            reallocate: false,
+            resize_at: NEVER,
         }
     }
 
@@ -149,6 +171,7 @@ impl Agent {
             self.report_at,
             self.refresh_at,
             self.observe_at,
+            self.resize_at,
         ]
         .into_iter()
         .min()
@@ -239,16 +262,14 @@ impl Agent {
             Done::SetUp(uid, _)
             | Done::Started(uid, ..)
             | Done::Killed(uid, _)
+            | Done::Resized(uid, ..)
             | Done::Released(uid, _)
             | Done::Deleted(uid, _)
             | Done::Probed(uid, ..)
             | Done::Written(uid, ..) => uid.clone(),
             _ => return,
         };
-        let touches_runtime = matches!(
-            done,
-            Done::SetUp(..) | Done::Started(..) | Done::Killed(..) | Done::Released(..)
-        );
+        let touches_runtime = done.touches_runtime();
         if touches_runtime {
             self.steps += 1;
             self.stale = true;
@@ -278,6 +299,11 @@ impl Agent {
                 });
             }
             Done::Started(_, name, result) => worker.start_ended(&name, result, now),
+            Done::Resized(_, names, result) => {
+                let news = worker.resized(&names, result, now);
+                self.reallocate = true;
+                self.tell(&uid, "ResizeError", true, news);
+            }
             Done::Killed(_, Some(name)) => worker.tracked(&name).busy = false,
             // Containers that still run are killed again.
             Done::Killed(_, None) => worker.kill_ended(),
@@ -297,6 +323,62 @@ impl Agent {
                 self.wake(&uid, now + API_RETRY);
             }
             _ => {}
+        }
+    }
+
+    /// Records an event about a pod, if there is anything to say.
+    fn tell(&mut self, uid: &str, reason: &'static str, warning: bool, text: Option<String>) {
+        let (Some(worker), Some(text)) = (self.workers.get(uid), text) else {
+            return;
+        };
+        let (context, pod) = (self.context.clone(), worker.wanted.clone());
+        self.spawn(async move {
+            context.event(&pod, "", warning, (reason, text)).await;
+            Done::Nothing
+        });
+    }
+
+    /// Grants the resizes that the node has room for, in their order of precedence.
+    fn allocate(&mut self, now: Time) {
+        let mut waiting: Vec<_> = self
+            .workers
+            .iter()
+            .filter(|(_, worker)| worker.life == Life::Alive && worker.failed.is_none())
+            .filter(|(_, worker)| worker.wants_resize() && worker.spec.deletion.is_none())
+            .map(|(uid, worker)| (resize::precedence(worker), uid.clone()))
+            .collect();
+        waiting.sort();
+        self.resize_at = match waiting.is_empty() {
+            true => NEVER,
+            false => now + RESIZE_RETRY,
+        };
+        for (_, uid) in waiting {
+            self.dirty.insert(uid.clone());
+            let others = self.workers.iter().filter(|(other, _)| **other != uid);
+            let others =
+                others.filter(|(_, other)| matches!(other.life, Life::Alive | Life::Ending));
+            let others = others.map(|(_, other)| other.pod.as_ref());
+            let Some(pod) = self.workers.get(&uid).map(|worker| worker.wanted.clone()) else {
+                continue;
+            };
+            let admitted = crate::admission::admit_resize(&pod, others, &self.context.config);
+            let Some(worker) = self.workers.get_mut(&uid) else {
+                continue;
+            };
+            match admitted {
+                Ok(()) => {
+                    let text = worker.grant();
+                    self.tell(&uid, "ResizeStarted", false, Some(text));
+                }
+                Err((reason, message)) => {
+                    let text = worker.put_off(reason, message, now);
+                    let event = match reason {
+                        "Infeasible" => "ResizeInfeasible",
+                        _ => "ResizeDeferred",
+                    };
+                    self.tell(&uid, event, true, text);
+                }
+            }
         }
     }
 
@@ -327,6 +409,7 @@ impl Agent {
     }
 
     fn pod_changed(&mut self, change: PodChange, now: Time) {
+        self.reallocate = true;
         match change {
             PodChange::Is(pod) => {
                 let uid = Uid::new(pod.uid());
@@ -483,6 +566,9 @@ impl Agent {
         if !self.observed_once || !self.synced {
             return;
         }
+        if std::mem::take(&mut self.reallocate) || self.resize_at <= now {
+            self.allocate(now);
+        }
         for uid in std::mem::take(&mut self.dirty) {
             self.decide(&uid, now);
         }
@@ -557,7 +643,11 @@ impl Agent {
             return;
         };
         let mut again = NEVER;
+        let uses = |worker: &Worker| matches!(worker.life, Life::Alive | Life::Ending);
+        let used = uses(worker);
         let steps = worker.plan(now, &mut again);
+        // What it leaves may be what another pod waits for.
+        self.reallocate |= used && !uses(worker);
         let probes = worker.due_probes(now, &mut again);
         for step in steps {
             self.carry_out(uid, step);

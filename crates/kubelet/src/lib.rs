@@ -16,6 +16,7 @@ mod kubelet;
 mod limits;
 mod node;
 mod probes;
+mod resize;
 mod spec;
 mod status;
 mod steps;

@@ -78,20 +78,52 @@ pub fn limits(resources: Ref<'_>) -> CgroupLimits {
     }
 }
 
-/// Limits of the whole pod: the sum, or nothing where any container is unlimited.
+/// Limits of the whole pod: its own where it has them, else the most that its containers can
+/// use at a time, or nothing where any of them is unlimited.
 pub fn pod_limits(pod: &Object) -> CgroupLimits {
-    let all: Vec<_> = pod
-        .at("spec.containers")
-        .items()
-        .map(|one| limits(one.get("resources")))
-        .collect();
-    let sum = |pick: fn(&CgroupLimits) -> Option<u64>| all.iter().map(pick).sum::<Option<u64>>();
+    let spec = pod.at("spec");
+    let (own, overhead) = (limits(spec.get("resources")), spec.get("overhead"));
+    let more = |name: &str| quantity(overhead, name).unwrap_or(Quantity::ZERO);
+    let positive = |amount: i64| u64::try_from(amount).unwrap_or(0);
+    let (memory, cpu) = (
+        positive(more("memory").units()),
+        positive(more("cpu").milli()),
+    );
+    let summed = |pick: Pick, more: u64| most(spec, pick).map(|sum| sum + more);
+    let request = summed(|one| Some(one.cpu_request_milli), cpu).unwrap_or(0);
     CgroupLimits {
-        memory: sum(|one| one.memory),
-        cpu_milli: sum(|one| one.cpu_milli),
-        cpu_request_milli: all.iter().map(|one| one.cpu_request_milli).sum(),
+        memory: own.memory.or(summed(|one| one.memory, memory)),
+        cpu_milli: own.cpu_milli.or(summed(|one| one.cpu_milli, cpu)),
+        cpu_request_milli: match own.cpu_request_milli {
+            0 => request,
+            own => own,
+        },
         pids: None,
     }
+}
+
+type Pick = fn(&CgroupLimits) -> Option<u64>;
+
+/// The most that containers of a pod have of something at a time: main ones and sidecars
+/// together, or an init container with the sidecars before it.
+fn most(spec: Ref<'_>, pick: Pick) -> Option<u64> {
+    let amount = |one: Ref<'_>| pick(&limits(one.get("resources")));
+    let mut running: u64 = spec
+        .get("containers")
+        .items()
+        .map(amount)
+        .sum::<Option<u64>>()?;
+    let (mut sidecars, mut peak) = (0, 0);
+    for container in spec.get("initContainers").items() {
+        let own = amount(container)?;
+        if container.get("restartPolicy").str() == "Always" {
+            (running, sidecars) = (running + own, sidecars + own);
+            peak = peak.max(sidecars);
+        } else {
+            peak = peak.max(sidecars + own);
+        }
+    }
+    Some(running.max(peak))
 }
 
 /// Who goes first when memory is short, by quality of service.
@@ -113,5 +145,35 @@ pub fn oom_score(pod: &Object, container: Ref<'_>, capacity: &BTreeMap<String, S
             let score = 1000 - (1000 * i128::from(asked.units()) / i128::from(all)) as i32;
             score.clamp(1000 + GUARANTEED, 999)
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use machinery::json;
+
+    #[test]
+    fn a_pod_is_limited_by_all_its_containers() {
+        let container =
+            |memory: &str| json!({"resources": {"limits": {"cpu": "100m", "memory": memory}}});
+        let mut sidecar = container("3Mi");
+        sidecar["restartPolicy"] = "Always".into();
+        let pod = |spec| pod_limits(&Object::new(&json!({"spec": spec}), 1));
+        let spec = json!({"containers": [container("1Mi"), container("2Mi")],
+            "initContainers": [sidecar, container("4Mi")], "overhead": {"memory": "1Mi"}});
+        let limits = pod(spec.clone());
+        assert_eq!(
+            (limits.memory, limits.cpu_milli),
+            (Some(8 << 20), Some(300))
+        );
+        assert_eq!(limits.cpu_request_milli, 300);
+        let mut open = spec.clone();
+        open["containers"] =
+            json!([container("1Mi"), {"resources": {"limits": {"memory": "1Mi"}}}]);
+        assert_eq!(pod(open).cpu_milli, None);
+        let mut own = spec;
+        own["resources"] = json!({"limits": {"memory": "64Mi"}});
+        assert_eq!(pod(own).memory, Some(64 << 20));
     }
 }

@@ -4,6 +4,7 @@
 //! `kubelet_pods.go` and `status/generate.go`.
 
 use crate::{
+    resize,
     spec::{ContainerSpec, Restart, Role},
     worker::{Life, Worker},
 };
@@ -12,7 +13,9 @@ use machinery::{Map, Quantity, Ref, SmolStr, Value, format_time, json};
 use std::net::IpAddr;
 
 /// Conditions the kubelet owns, in upstream's order.
-const OWNED: [&str; 5] = [
+const OWNED: [&str; 7] = [
+    "PodResizePending",
+    "PodResizeInProgress",
     "PodReadyToStartContainers",
     "Initialized",
     "Ready",
@@ -227,14 +230,9 @@ fn container_status(worker: &Worker, container: &ContainerSpec) -> Value {
         status["imageID"] = last.image_id.as_str().into();
         status["containerID"] = format!("xebec://{}", last.id).into();
     }
-    let resources = raw.get("resources");
-    if running {
-        status["resources"] = if resources.is_null() {
-            Value::object()
-        } else {
-            resources.to_value()
-        };
-        let requests = resources.get("requests");
+    if let Some(last) = last.filter(|_| running) {
+        status["resources"] = resize::shown(raw, &last.limits, tracked);
+        let requests = raw.at("resources.requests");
         if !requests.is_null() {
             status["allocatedResources"] = requests.to_value();
         }
@@ -325,7 +323,7 @@ fn ended_phase(worker: &Worker, tally: &Tally) -> &'static str {
         Some(ContainerStatus {
             state: ContainerState::Exited { exit_code, .. },
             ..
-        }) => container.restarts_after(*exit_code),
+        }) => container.restarts_after(*exit_code) || resize::starts_anew(worker, container),
         _ => true,
     };
     let over = matches!(worker.life, Life::Ended | Life::Released);
@@ -492,11 +490,41 @@ fn conditions(worker: &Worker, phase: &str, now: Time) -> Vec<Value> {
             show_condition(one, known, worker.pod.generation(), now)
         })
         .collect();
+    let resizes = resize_conditions(worker).into_iter();
+    let resizes = resizes.map(|(one, generation)| {
+        let known = match written {
+            Some(written) => written.iter().find(|known| known["type"].str() == one.kind),
+            None => None,
+        };
+        show_condition(&one, known.cloned(), generation, now)
+    });
+    shown = resizes.chain(shown).collect();
     let foreign = present
         .items()
         .filter(|one| !OWNED.contains(&one.get("type").str()));
     shown.extend(foreign.map(Ref::to_value));
     shown
+}
+
+/// Conditions that are there only while they are true, and the generations they speak of.
+fn resize_conditions(worker: &Worker) -> Vec<(Condition, i64)> {
+    let pending = worker.resizing.pending.as_ref().map(|pending| {
+        let one = Condition {
+            reason: pending.reason,
+            message: pending.message.clone(),
+            ..condition("PodResizePending", true)
+        };
+        (one, pending.generation)
+    });
+    let in_progress = worker.resizing.in_progress.as_ref().map(|resize| {
+        let one = Condition {
+            reason: if resize.error.is_empty() { "" } else { "Error" },
+            message: resize.error.clone(),
+            ..condition("PodResizeInProgress", true)
+        };
+        (one, resize.generation)
+    });
+    pending.into_iter().chain(in_progress).collect()
 }
 
 fn show_condition(one: &Condition, known: Option<Value>, generation: i64, now: Time) -> Value {

@@ -8,11 +8,12 @@ use crate::{
     container::{self, PodContext},
     context::Context,
     environment::Downward,
+    resize::{Update, larger},
     spec::Role,
     volumes::{self, HOSTS_VOLUME},
     worker::{Ready, Step, Worker, remaining},
 };
-use env::SandboxConfig;
+use env::{CgroupLimits, RuntimeError, SandboxConfig};
 use futures::future::join_all;
 use machinery::{Object, SmolStr};
 use reconcile::{Action, Preconditions, Propagation, Target};
@@ -36,6 +37,7 @@ fn bare_context(context: &Context, worker: &Worker) -> PodContext {
     }
 }
 
+// long: one arm a step, each a few lines; apart they would say less.
 /// The activity that carries a step out.
 pub fn activity(context: &Context, worker: &Worker, step: Step) -> Option<Activity> {
     let (context, pod, uid) = (
@@ -82,6 +84,23 @@ pub fn activity(context: &Context, worker: &Worker, step: Step) -> Option<Activi
                 Done::Killed(uid, None)
             })
         }
+        Step::Resize {
+            sandbox,
+            whole,
+            updates,
+        } => Box::pin(async move {
+            let names = updates.iter().map(|(name, ..)| name.clone()).collect();
+            let result = resize(&context, sandbox, &whole, &updates).await;
+            Done::Resized(uid, names, result)
+        }),
+        Step::Say {
+            warning,
+            reason,
+            message,
+        } => Box::pin(async move {
+            context.event(&pod, "", warning, (reason, message)).await;
+            Done::Nothing
+        }),
         Step::Remove { id } => Box::pin(async move {
             // An instance that stays is found again by the next observation.
             let _ = context.containers.remove(&id).await;
@@ -102,6 +121,29 @@ pub fn activity(context: &Context, worker: &Worker, step: Step) -> Option<Activi
             })
         }
     })
+}
+
+/// Room first, then the containers, then the pod's new bounds. The error is a sentence; what
+/// was done until then stays, and is seen when it is tried again.
+async fn resize(
+    context: &Context,
+    (id, held): (String, CgroupLimits),
+    whole: &CgroupLimits,
+    updates: &[Update],
+) -> Result<(), String> {
+    let (containers, room) = (&context.containers, larger(&held, whole));
+    let pod = |error: RuntimeError| format!("pod: {}", error.message);
+    if room != held {
+        containers.update_sandbox(&id, &room).await.map_err(pod)?;
+    }
+    for (name, id, limits) in updates {
+        let changed = containers.update(id, limits).await;
+        changed.map_err(|error| format!("container {name:?}: {}", error.message))?;
+    }
+    if room != *whole {
+        containers.update_sandbox(&id, whole).await.map_err(pod)?;
+    }
+    Ok(())
 }
 
 async fn release(context: &Context, uid: Uid, sandboxes: &[String]) -> Done {

@@ -6,9 +6,10 @@
 
 use crate::{
     probes::ProbeState,
+    resize::{self, Resizing, Update},
     spec::{ContainerSpec, PodSpec, ProbeKind, Role},
 };
-use env::{ContainerState, ContainerStatus, SandboxStatus, Time};
+use env::{CgroupLimits, ContainerState, ContainerStatus, SandboxStatus, Time};
 use machinery::{Object, SmolStr, Value};
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
@@ -81,6 +82,10 @@ pub struct Tracked {
     pub ready: bool,
     /// Must be stopped: (event message, grace override).
     pub kill: Option<(String, Option<i64>)>,
+    /// Starts again however it ends, and at once: it was stopped to be given other resources.
+    pub anew: bool,
+    /// Resources it was started with, or changed to since; null if unknown.
+    pub resources: Value,
 }
 
 impl Tracked {
@@ -171,6 +176,19 @@ pub enum Step {
     },
     /// Stop all containers, main ones first.
     KillPod { grace: i64, hooks: bool },
+    /// Change limits: first to whatever is larger, then the containers', then to the new ones.
+    Resize {
+        /// Id and limits in force.
+        sandbox: (String, CgroupLimits),
+        whole: CgroupLimits,
+        updates: Vec<Update>,
+    },
+    /// Record an event about the pod.
+    Say {
+        warning: bool,
+        reason: &'static str,
+        message: String,
+    },
     /// Forget an old instance of a container.
     Remove { id: String },
     /// Stop sandboxes and release volumes.
@@ -194,7 +212,11 @@ pub struct Ready {
 
 /// One pod.
 pub struct Worker {
+    /// The pod with its resources as this node has set them aside.
     pub pod: Arc<Object>,
+    /// The pod as its object is.
+    pub wanted: Arc<Object>,
+    pub resizing: Resizing,
     pub spec: Arc<PodSpec>,
     pub life: Life,
     pub observed: Observed,
@@ -230,9 +252,18 @@ pub struct Worker {
 impl Worker {
     /// A pod newly seen at `now`.
     pub fn new(pod: Arc<Object>, now: Time) -> Self {
-        let spec = Arc::new(PodSpec::read(&pod));
         let started = machinery::parse_time(pod.at("status.startTime").str());
+        let allocated = match started {
+            Some(_) => resize::recovered(&pod),
+            None => resize::asked(&pod),
+        };
+        let wanted = pod;
+        let pod = resize::as_allocated(&wanted, &allocated);
+        let resizing = Resizing::of(allocated);
+        let spec = Arc::new(PodSpec::read(&pod));
         Self {
+            wanted,
+            resizing,
             spec,
             life: Life::Alive,
             observed: Observed::default(),
@@ -268,11 +299,16 @@ impl Worker {
                 meta.get("deletionGracePeriodSeconds").i64(),
             )
         };
+        let wanted = pod;
+        let pod = resize::as_allocated(&wanted, &self.resizing.allocated);
         let same = self.pod.at("spec") == pod.at("spec") && deletion(&self.pod) == deletion(&pod);
         if !same {
             self.spec = Arc::new(PodSpec::read(&pod));
         }
-        self.pod = pod;
+        (self.pod, self.wanted) = (pod, wanted);
+        if !self.wants_resize() {
+            self.resizing.pending = None;
+        }
         if !self.writing && self.overwritten() {
             self.written = None;
         }
@@ -361,7 +397,8 @@ impl Worker {
 
     /// Whether any step is under way.
     fn busy(&self) -> bool {
-        self.setup_busy || self.tracked.values().any(|tracked| tracked.busy)
+        let starting = self.tracked.values().any(|tracked| tracked.busy);
+        self.setup_busy || self.resizing.busy || starting
     }
 
     /// Decides what to do now; `again` is lowered to when to decide again at the latest.
@@ -408,7 +445,7 @@ impl Worker {
             match running {
                 Some((id, started)) if tracked.id != id => {
                     tracked.id = id;
-                    tracked.kill = None;
+                    (tracked.kill, tracked.anew) = (None, false);
                     let has = |kind| container.probes.iter().any(|probe| probe.kind == kind);
                     tracked.started = !has(ProbeKind::Startup);
                     tracked.ready = tracked.started && !has(ProbeKind::Readiness);
@@ -433,6 +470,7 @@ impl Worker {
             self.life = Life::Ending;
             return self.plan_ending();
         }
+        self.plan_resize(now, again, &mut steps);
         self.plan_kills(&mut steps);
         self.plan_removals(&mut steps);
         let lost = |ready: &Arc<Ready>| {
@@ -459,7 +497,7 @@ impl Worker {
     }
 
     /// The newest instance of a container in the present sandbox.
-    fn here(&self, name: &str) -> Option<&ContainerStatus> {
+    pub(crate) fn here(&self, name: &str) -> Option<&ContainerStatus> {
         let sandbox = &self.ready.as_ref()?.sandbox;
         self.observed
             .last(name)
@@ -523,12 +561,8 @@ impl Worker {
             .map(|ready| ready.sandbox.clone())
             .unwrap_or_default();
         let last = self.observed.last(name).cloned();
-        let full_name = format!(
-            "{}_{}({})",
-            self.pod.name(),
-            self.pod.namespace(),
-            self.pod.uid()
-        );
+        let full_name = crate::context::Context::full_name(&self.pod);
+        let resources = resize::known(&container.raw(&self.pod).get("resources").to_value());
         let tracked = self.tracked(name);
         if tracked.busy {
             return;
@@ -539,7 +573,7 @@ impl Worker {
             return;
         }
         let Some(last) = last else {
-            tracked.busy = true;
+            (tracked.busy, tracked.resources) = (true, resources);
             steps.push(Step::Start {
                 name: name.clone(),
                 attempt: 0,
@@ -554,25 +588,28 @@ impl Worker {
         {
             // A new sandbox is initialized anew.
             let anew = last.sandbox_id != sandbox && container.role == Role::Init;
+            let anew = anew || tracked.anew;
             if !container.restarts_after(exit_code) && !anew {
                 return;
             }
             let until = tracked.crash.until(finished_at);
-            if until > now {
+            if until > now && !tracked.anew {
                 *again = until.min(*again);
                 if tracked.wait_for_crash(name, &full_name) {
                     steps.push(Step::BackOff { name: name.clone() });
                 }
                 return;
             }
-            tracked.crash.next(now);
+            if !tracked.anew {
+                tracked.crash.next(now);
+            }
         }
         if matches!(last.state, ContainerState::Running { .. }) {
             return;
         }
         // One that was made but never started has failed to: the next attempt is a new one.
         let attempt = last.attempt + 1;
-        tracked.busy = true;
+        (tracked.busy, tracked.resources) = (true, resources);
         steps.push(Step::Start {
             name: name.clone(),
             attempt,
@@ -617,6 +654,7 @@ impl Worker {
         let over = |container: &ContainerSpec| {
             self.exit_code(&container.name)
                 .is_some_and(|code| !container.restarts_after(code))
+                && !resize::starts_anew(self, container)
         };
         let init_failed = |container: &ContainerSpec| {
             over(container) && self.exit_code(&container.name) != Some(0)
@@ -658,11 +696,18 @@ impl Worker {
     }
 
     fn plan_released(&mut self) -> Vec<Step> {
-        if self.spec.deletion.is_none() || self.gone || self.deleting || self.writing {
+        let waits = self.gone || self.deleting || self.writing || !self.last_word();
+        if self.spec.deletion.is_none() || waits {
             return Vec::new();
         }
         self.deleting = true;
         vec![Step::Delete]
+    }
+
+    /// Whether watchers have been told how the pod ended: its object must not go before.
+    fn last_word(&self) -> bool {
+        let told = self.written.as_ref();
+        told.is_some_and(|status| ["Succeeded", "Failed"].contains(&status["phase"].str()))
     }
 
     /// Whether nothing of the pod is left anywhere.

@@ -82,6 +82,7 @@ impl Node {
         let at = machinery::format_time(self.sim.now().0 + grace as u64 * 1_000_000);
         pod.set_at(&["metadata", "deletionTimestamp"], at);
         pod.set_at(&["metadata", "deletionGracePeriodSeconds"], grace);
+        pod.set_at(&["metadata", "generation"], 2);
         self.api.put("pods", pod);
     }
 
@@ -146,6 +147,15 @@ fn a_pod_runs_is_ready_and_goes() {
     node.delete("p", 30);
     node.pass(50);
     assert!(node.api.read("pods", "d", "p").is_none());
+    let last = node.api.gone.lock().unwrap()[0].clone();
+    assert_eq!(
+        (
+            last.at("status.phase").str(),
+            last.at("status.observedGeneration").i64()
+        ),
+        ("Failed", 2),
+        "watchers hear how it ended before it goes"
+    );
     assert!(node.saw("Killing: Stopping container c"));
     assert!(node.runtime.state.lock().unwrap().sandboxes.is_empty());
     assert_eq!(node.kubelet.node_name(), "n");

@@ -57,7 +57,7 @@ struct Revival {
 
 /// Reasons of the supervisor as the constants that errors carry.
 fn known_reason(reason: &str) -> &'static str {
-    const REASONS: [&str; 11] = [
+    const REASONS: [&str; 12] = [
         "NotFound",
         "InvalidRequest",
         "CreatePodSandboxError",
@@ -65,6 +65,7 @@ fn known_reason(reason: &str) -> &'static str {
         "CreateContainerError",
         "RunContainerError",
         "KillContainerError",
+        "ResizeError",
         "RemoveContainerError",
         "ContainerNotRunning",
         "ExecError",

@@ -19,6 +19,17 @@ pub struct Limits {
     pub pids: Option<u64>,
 }
 
+impl From<&Limits> for env::CgroupLimits {
+    fn from(limits: &Limits) -> Self {
+        Self {
+            memory: limits.memory,
+            cpu_milli: limits.cpu_milli,
+            cpu_request_milli: limits.cpu_request_milli,
+            pids: limits.pids,
+        }
+    }
+}
+
 impl From<&env::CgroupLimits> for Limits {
     fn from(limits: &env::CgroupLimits) -> Self {
         Self {
@@ -233,6 +244,8 @@ pub struct ContainerSummary {
     pub image_id: String,
     /// Its cgroup.
     pub cgroup: String,
+    /// Limits in force.
+    pub limits: Limits,
     /// State.
     pub phase: Phase,
 }
@@ -292,6 +305,20 @@ pub enum Request {
     Kill {
         /// Container.
         id: String,
+    },
+    /// Changes the limits of a running container.
+    Update {
+        /// Container.
+        id: String,
+        /// New limits, all of them.
+        limits: Limits,
+    },
+    /// Changes the limits of a sandbox's pod.
+    UpdateSandbox {
+        /// Sandbox.
+        id: String,
+        /// New limits, all of them.
+        limits: Limits,
     },
     /// Forgets an ended container.
     Remove {

@@ -57,11 +57,7 @@ impl Door {
                 context.reply(Answer::Object(kind, shown))
             }
             // Kinds that upstream returns whole when removed are those with a deletion of their own.
-            Ended::Removed
-                if kind.strategy.shows_deleted
-                    || (kind.strategy.default_deletion_grace)(&object.root().to_value())
-                        .is_some() =>
-            {
+            Ended::Removed if kind.strategy.shows_deleted => {
                 let shown = self.to_requested(&object, &kind).await?;
                 context.reply(Answer::Object(kind, shown))
             }
@@ -284,10 +280,11 @@ fn grace(context: &Context<'_>, stored: &Object, options: &DeleteOptions) -> i64
     else {
         return 0;
     };
-    if default == 0 {
-        return 0;
-    }
-    let asked = options.grace_seconds.unwrap_or(default).max(0);
+    let asked = match options.grace_seconds.unwrap_or(default) {
+        // As upstream: what makes no sense becomes the shortest grace there is.
+        ..0 => 1,
+        seconds => seconds,
+    };
     match stored.metadata().get("deletionGracePeriodSeconds").as_i64() {
         Some(running) => asked.min(running),
         None => asked,

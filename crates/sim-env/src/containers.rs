@@ -274,6 +274,7 @@ impl Containers for SimContainers {
                 ready: true,
                 ips,
                 created_at: self.world.now(),
+                limits: config.limits.clone(),
             };
             node.add_sandbox(status.clone());
             Ok(status)
@@ -323,6 +324,7 @@ impl Containers for SimContainers {
                 attempt: config.attempt,
                 image: config.image.clone(),
                 image_id: self.info(&config.image).id,
+                limits: config.limits.clone(),
                 state: ContainerState::Created,
             };
             let profile = self.profiles.of(&config.image, &config.name, &pod);
@@ -366,6 +368,22 @@ impl Containers for SimContainers {
             self.world.clock.sleep_until(end).await;
             self.node().map(drop)
         })
+    }
+
+    fn update<'a>(
+        &'a self,
+        id: &'a str,
+        limits: &'a CgroupLimits,
+    ) -> BoxFuture<'a, RuntimeResult<()>> {
+        Box::pin(async move { self.node()?.update(id, limits) })
+    }
+
+    fn update_sandbox<'a>(
+        &'a self,
+        id: &'a str,
+        limits: &'a CgroupLimits,
+    ) -> BoxFuture<'a, RuntimeResult<()>> {
+        Box::pin(async move { self.node()?.update_sandbox(id, limits) })
     }
 
     fn remove<'a>(&'a self, id: &'a str) -> BoxFuture<'a, RuntimeResult<()>> {

@@ -47,6 +47,7 @@ pub(crate) const PART: Part = Part {
                 new.set_at(&["status", "qosClass"], class);
             }
         },
+        shows_deleted: true,
         default_deletion_grace: deletion_grace,
         ..Strategy::PLAIN
     },
@@ -84,14 +85,10 @@ fn validate_create(pod: &Value) -> check::Errors {
 fn deletion_grace(pod: &Value) -> Option<i64> {
     let ended = matches!(pod.at(&["status", "phase"]).str(), "Succeeded" | "Failed");
     if ended || pod.at(&["spec", "nodeName"]).str().is_empty() {
-        return Some(0);
+        return None;
     }
-    Some(
-        pod.at(&["spec", "terminationGracePeriodSeconds"])
-            .as_i64()
-            .unwrap_or(30)
-            .max(0),
-    )
+    let own = pod.at(&["spec", "terminationGracePeriodSeconds"]).as_i64();
+    Some(own.unwrap_or(0))
 }
 
 /// `Guaranteed`, `Burstable` or `BestEffort`, from cpu and memory of all containers (or of the

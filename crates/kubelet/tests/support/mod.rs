@@ -19,6 +19,8 @@ pub struct Api {
     objects: Mutex<BTreeMap<(String, Key), Arc<Object>>>,
     watchers: Mutex<Vec<mpsc::UnboundedSender<PodChange>>>,
     pub events: Mutex<Vec<String>>,
+    /// Last forms of pods that are gone.
+    pub gone: Mutex<Vec<Arc<Object>>>,
     revision: Mutex<u64>,
 }
 
@@ -72,6 +74,7 @@ impl Api {
         if let Some(object) = self.objects.lock().unwrap().remove(&key)
             && resource == "pods"
         {
+            self.gone.lock().unwrap().push(object.clone());
             self.tell(PodChange::Gone(object));
         }
     }
@@ -174,6 +177,10 @@ pub struct State {
     pub files: BTreeMap<String, VolumeSource>,
     pub failing_images: Vec<String>,
     pub failing_probes: bool,
+    /// Changes of limits in order: what, and its new quota.
+    pub resizes: Vec<String>,
+    /// Limits below this are refused.
+    pub memory_used: u64,
     changed: bool,
     waker: Option<Waker>,
 }
@@ -262,6 +269,7 @@ impl Containers for Runtime {
                 ready: true,
                 ips: vec!["10.1.0.9".parse().unwrap()],
                 created_at: self.world.now(),
+                limits: config.limits.clone(),
             };
             let mut state = self.state.lock().unwrap();
             if state.sandboxes.iter().all(|one| one.id != sandbox.id) {
@@ -307,6 +315,7 @@ impl Containers for Runtime {
                 attempt: config.attempt,
                 image: config.image.clone(),
                 image_id: "sha256:1".into(),
+                limits: config.limits.clone(),
                 state: ContainerState::Created,
             });
             Ok(id)
@@ -331,6 +340,34 @@ impl Containers for Runtime {
         Box::pin(async move {
             self.pause().await;
             self.end(id, 143);
+            Ok(())
+        })
+    }
+    fn update<'a>(&'a self, id: &'a str, limits: &'a CgroupLimits) -> Answer<'a, ()> {
+        Box::pin(async move {
+            self.pause().await;
+            let mut state = self.state.lock().unwrap();
+            if limits
+                .memory
+                .is_some_and(|memory| memory < state.memory_used)
+            {
+                return Err(RuntimeError::new("ResizeError", "below current usage"));
+            }
+            state.resizes.push(format!("{id} {:?}", limits.cpu_milli));
+            let mut all = state.containers.iter_mut();
+            all.find(|one| one.id == id).unwrap().limits = limits.clone();
+            Runtime::touch(&mut state);
+            Ok(())
+        })
+    }
+    fn update_sandbox<'a>(&'a self, id: &'a str, limits: &'a CgroupLimits) -> Answer<'a, ()> {
+        Box::pin(async move {
+            self.pause().await;
+            let mut state = self.state.lock().unwrap();
+            state.resizes.push(format!("pod {:?}", limits.cpu_milli));
+            let mut all = state.sandboxes.iter_mut();
+            all.find(|one| one.id == id).unwrap().limits = limits.clone();
+            Runtime::touch(&mut state);
             Ok(())
         })
     }

@@ -34,6 +34,10 @@ pub struct Usage {
 pub trait Cgroups: Send + Sync {
     /// Creates a group (and its parents) and applies limits.
     fn create(&self, path: &str, limits: &Limits) -> io::Result<()>;
+    /// Writes all limits of a group that exists; `None` lifts one.
+    fn update(&self, path: &str, limits: &Limits) -> io::Result<()>;
+    /// What the kernel holds.
+    fn held(&self, path: &str) -> Held;
     /// Moves a process into a group.
     fn enter(&self, path: &str, pid: i32) -> io::Result<()>;
     /// Makes a shortage of memory kill all processes of the group, where the kernel can.
@@ -48,6 +52,74 @@ pub trait Cgroups: Send + Sync {
     fn remove(&self, path: &str) -> io::Result<()>;
     /// Removes a group that has neither processes nor children; false if it has.
     fn remove_if_empty(&self, path: &str) -> bool;
+}
+
+/// Limits of a group as the kernel holds them; `None` where there is none.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Held {
+    /// Bytes.
+    pub memory: Option<u64>,
+    /// Bytes in use, cached files included.
+    pub memory_used: u64,
+    /// Microseconds in a period of the default length.
+    pub quota: Option<u64>,
+    /// Shares, or the weight that stands for them.
+    pub shares: u64,
+    /// Whether `shares` is a weight.
+    pub weighted: bool,
+}
+
+impl Held {
+    /// These limits in the words of `wanted`, where both mean the same to the kernel.
+    fn said_as(&self, wanted: &Limits) -> Limits {
+        let same_memory = self.memory.map(pages) == wanted.memory.map(pages);
+        let same_quota = self.quota == wanted.cpu_milli.map(quota);
+        let own = shares(wanted.cpu_request_milli);
+        let own = if self.weighted { weight(own) } else { own };
+        Limits {
+            memory: if same_memory {
+                wanted.memory
+            } else {
+                self.memory
+            },
+            cpu_milli: if same_quota {
+                wanted.cpu_milli
+            } else {
+                self.quota.map(|quota| quota * 1000 / CPU_PERIOD)
+            },
+            cpu_request_milli: if own == self.shares {
+                wanted.cpu_request_milli
+            } else if self.weighted {
+                milli(shares_of(self.shares))
+            } else {
+                milli(self.shares)
+            },
+            pids: wanted.pids,
+        }
+    }
+}
+
+/// Changes the limits of a group in place; returns what holds now. A memory limit below what is
+/// in use is refused: version 2 would kill for it, version 1 might not return.
+pub fn change(cgroups: &dyn Cgroups, path: &str, wanted: &Limits) -> io::Result<Limits> {
+    let before = cgroups.held(path);
+    if let Some(limit) = wanted.memory {
+        let lower = before.memory.is_none_or(|memory| limit < memory);
+        if lower && before.memory_used >= limit {
+            return Err(io::Error::other(format!(
+                "attempting to set memory limit ({limit}) below current usage ({})",
+                before.memory_used
+            )));
+        }
+    }
+    cgroups.update(path, wanted)?;
+    Ok(cgroups.held(path).said_as(wanted))
+}
+
+/// The kernel counts memory in pages.
+fn pages(bytes: u64) -> u64 {
+    const PAGE: u64 = 4096;
+    bytes / PAGE
 }
 
 /// Finds the hierarchies this machine has mounted.
@@ -78,6 +150,16 @@ pub fn detect() -> io::Result<Box<dyn Cgroups>> {
         })
 }
 
+/// The version 1 hierarchies that containers are placed in: directory below the common root,
+/// and the controllers that share it.
+pub fn separate() -> io::Result<Vec<(String, Vec<String>)>> {
+    let table = fs::read_to_string("/proc/self/mountinfo")?;
+    let placed = |mount: &Hierarchy| v1::CONTROLLERS.iter().any(|name| mount.has(name));
+    let mounts = parse_mounts(&table).into_iter();
+    let mounts = mounts.filter(|mount| mount.version == 1 && placed(mount));
+    Ok(mounts.filter_map(Hierarchy::shown).collect())
+}
+
 /// A mounted hierarchy.
 struct Hierarchy {
     version: u8,
@@ -88,6 +170,13 @@ struct Hierarchy {
 impl Hierarchy {
     fn has(&self, controller: &str) -> bool {
         self.options.iter().any(|option| option == controller)
+    }
+
+    fn shown(self) -> Option<(String, Vec<String>)> {
+        let name = self.path.file_name()?.to_str()?.to_owned();
+        let known = |option: &String| name.split(',').any(|part| part == option);
+        let controllers = self.options.into_iter().filter(known).collect();
+        Some((name, controllers))
     }
 }
 
@@ -185,10 +274,21 @@ fn quota(milli: u64) -> u64 {
     (milli * CPU_PERIOD / 1000).max(MIN_QUOTA)
 }
 
+/// The request that shares stand for, thousandths of a CPU.
+fn milli(shares: u64) -> u64 {
+    (shares * 1000).div_ceil(1024)
+}
+
+const MAX_SHARES: u64 = 262_144;
+
 /// The weight that stands for CPU shares in version 2 (KEP-2254).
 fn weight(shares: u64) -> u64 {
-    const MAX_SHARES: u64 = 262_144;
     1 + (shares.clamp(MIN_SHARES, MAX_SHARES) - MIN_SHARES) * 9_999 / (MAX_SHARES - MIN_SHARES)
+}
+
+/// The shares that a weight stands for, as far as it tells.
+fn shares_of(weight: u64) -> u64 {
+    MIN_SHARES + weight.saturating_sub(1) * (MAX_SHARES - MIN_SHARES) / 9_999
 }
 
 #[cfg(test)]
@@ -213,6 +313,46 @@ mod tests {
     }
 
     #[test]
+    fn what_holds_is_said_in_the_words_asked_for() {
+        let wanted = Limits {
+            memory: Some(35 << 20),
+            cpu_milli: Some(5),
+            cpu_request_milli: 1,
+            pids: None,
+        };
+        let held = Held {
+            memory: Some(35 << 20),
+            memory_used: 0,
+            quota: Some(1_000),
+            shares: 2,
+            weighted: false,
+        };
+        assert_eq!(held.said_as(&wanted), wanted);
+        let other = Held {
+            memory: None,
+            quota: Some(20_000),
+            shares: 512,
+            ..held
+        };
+        let said = other.said_as(&wanted);
+        assert_eq!(
+            (said.memory, said.cpu_milli, said.cpu_request_milli),
+            (None, Some(200), 500)
+        );
+        let weighted = Held {
+            shares: weight(shares(250)),
+            weighted: true,
+            ..held
+        };
+        let request = |milli| Limits {
+            cpu_request_milli: milli,
+            ..wanted.clone()
+        };
+        assert_eq!(weighted.said_as(&request(250)), request(250));
+        assert_ne!(weighted.said_as(&request(500)), request(500));
+    }
+
+    #[test]
     fn mount_table() {
         let table = "31 23 0:27 / /sys/fs/cgroup/cpu rw - cgroup cgroup rw,cpu,cpuacct\n\
                      40 23 0:30 / /sys/fs/cgroup/unified rw shared:1 - cgroup2 cgroup2 rw\n\
@@ -220,6 +360,10 @@ mod tests {
         let mounts = parse_mounts(table);
         assert_eq!(mounts.len(), 2);
         assert!(mounts[0].has("cpuacct") && mounts[0].version == 1);
+        let shared = "1 2 0:3 / /sys/fs/cgroup/cpu,cpuacct rw - cgroup cgroup rw,xattr,cpu,cpuacct";
+        let shown = parse_mounts(shared).remove(0).shown().expect("named");
+        assert_eq!(shown.0, "cpu,cpuacct");
+        assert_eq!(shown.1, ["cpu", "cpuacct"]);
         assert_eq!(mounts[1].path, Path::new("/sys/fs/cgroup/unified"));
     }
 }

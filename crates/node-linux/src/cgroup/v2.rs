@@ -9,6 +9,8 @@ pub struct V2 {
 
 /// Controllers handed down to containers.
 const CONTROLLERS: [&str; 3] = ["cpu", "memory", "pids"];
+/// No limit.
+const NONE: &str = "max";
 
 impl V2 {
     pub(super) fn new(root: PathBuf) -> Self {
@@ -84,6 +86,42 @@ impl Cgroups for V2 {
             .map_or(Ok(()), |pids| self.set(path, "pids.max", pids))
     }
 
+    fn update(&self, path: &str, limits: &Limits) -> io::Result<()> {
+        let memory = limits.memory.map(|memory| memory.to_string());
+        let memory = memory.as_deref().unwrap_or(NONE);
+        if limits.memory.is_some() || self.root.join(path).join("memory.max").exists() {
+            self.set(path, "memory.max", memory)?;
+        }
+        // Absent without swap accounting; then there is nothing to limit.
+        let swap = if limits.memory.is_some() { "0" } else { NONE };
+        let _ = self.set(path, "memory.swap.max", swap);
+        let _ = self.set(path, "cpu.weight", weight(shares(limits.cpu_request_milli)));
+        let quota = limits.cpu_milli.map(|milli| quota(milli).to_string());
+        if limits.cpu_milli.is_some() || self.root.join(path).join("cpu.max").exists() {
+            let quota = quota.as_deref().unwrap_or(NONE);
+            self.set(path, "cpu.max", format!("{quota} {CPU_PERIOD}"))?;
+        }
+        Ok(())
+    }
+
+    fn held(&self, path: &str) -> Held {
+        let directory = self.root.join(path);
+        let quota = || {
+            let text = fs::read_to_string(directory.join("cpu.max")).ok()?;
+            let (quota, period) = text.trim().split_once(' ')?;
+            let period: u64 = period.parse().ok()?;
+            Some(quota.parse::<u64>().ok()? * CPU_PERIOD / period.max(1))
+        };
+        Held {
+            memory: read_number(&directory.join("memory.max")),
+            memory_used: read_number(&directory.join("memory.current")).unwrap_or(0),
+            // The word for none does not parse.
+            quota: quota(),
+            shares: read_number(&directory.join("cpu.weight")).unwrap_or(0),
+            weighted: true,
+        }
+    }
+
     fn enter(&self, path: &str, pid: i32) -> io::Result<()> {
         self.set(path, "cgroup.procs", pid)
     }
@@ -149,6 +187,19 @@ mod tests {
         let found = ["memory.max", "cpu.weight", "cpu.max", "pids.max"]
             .map(|name| read(&format!("a/b/{name}")));
         assert_eq!(found, ["1048576", "39", "150000 100000", "9"]);
+        let groups = V2::new(root.clone());
+        let wider = Limits {
+            memory: None,
+            cpu_milli: None,
+            cpu_request_milli: 2000,
+            pids: Some(9),
+        };
+        let held = change(&groups, "a/b", &wider).expect("changed");
+        assert_eq!((held, read("a/b/cpu.max").as_str()), (wider, "max 100000"));
+        fs::write(root.join("a/b/memory.current"), "5000000").expect("written");
+        let refused = change(&groups, "a/b", &limits).expect_err("more is in use");
+        assert!(refused.to_string().contains("below current usage"));
+        assert_eq!(read("a/b/memory.max"), "max");
         assert_eq!(
             read("cgroup.subtree_control"),
             "+pids",

@@ -6,6 +6,7 @@
 //! `rootfs_linux.go`.
 
 use crate::{
+    cgroup,
     spec::{ContainerSpec, MountSpec},
     sys::{self, Context},
 };
@@ -213,6 +214,8 @@ fn mount_kernel_files(root: &OwnedFd, spec: &ContainerSpec, places: &Places<'_>)
             NO_SUID_DEV_EXEC | read_only,
             "",
         )?;
+    } else {
+        mount_separate_cgroups(root, read_only)?;
     }
     let device_flags = libc::MS_NOSUID | libc::MS_STRICTATIME;
     let device_flags = device_flags | if privileged { 0 } else { libc::MS_NODEV };
@@ -233,6 +236,34 @@ fn mount_kernel_files(root: &OwnedFd, spec: &ContainerSpec, places: &Places<'_>)
     };
     bind(root, &shared, true)?;
     make_devices(root, privileged)
+}
+
+/// Version 1 has a tree for each controller: all of them side by side, each from the
+/// container's own group downward.
+fn mount_separate_cgroups(root: &OwnedFd, read_only: libc::c_ulong) -> io::Result<()> {
+    const PLACE: &str = "/sys/fs/cgroup";
+    if !Path::new(PLACE).is_dir() {
+        return Ok(());
+    }
+    let flags = NO_SUID_DEV_EXEC;
+    mount_at(root, PLACE, "tmpfs", flags, "mode=755,size=4k")?;
+    let directory = ensure(root, Path::new(PLACE), true)?;
+    for (name, controllers) in cgroup::separate()? {
+        let path = format!("{PLACE}/{name}");
+        mount_at(
+            root,
+            &path,
+            "cgroup",
+            flags | read_only,
+            &controllers.join(","),
+        )?;
+        for other in controllers.iter().filter(|other| **other != name) {
+            symlink(&name, handle(&directory).join(other))?;
+        }
+    }
+    let flags = flags | libc::MS_REMOUNT | libc::MS_BIND | read_only;
+    let place = ensure(root, Path::new(PLACE), true)?;
+    sys::mount("", handle(&place), "", flags, "").context(|| format!("remounting {PLACE}"))
 }
 
 fn make_devices(root: &OwnedFd, privileged: bool) -> io::Result<()> {

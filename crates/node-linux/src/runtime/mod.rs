@@ -20,10 +20,10 @@ use crate::{
     volumes, wire,
 };
 use env::{
-    BoxFuture, ByteStream, ContainerConfig, ContainerState, ContainerStatus, ContainerUsage,
-    Containers, ExecOutput, ImageInfo, LogOptions, LogReader, NodeContainers, Probe, RegistryAuth,
-    RuntimeError, RuntimeResult, SandboxConfig, SandboxStatus, Session, StreamOptions, Time,
-    VolumeSource, World,
+    BoxFuture, ByteStream, CgroupLimits, ContainerConfig, ContainerState, ContainerStatus,
+    ContainerUsage, Containers, ExecOutput, ImageInfo, LogOptions, LogReader, NodeContainers,
+    Probe, RegistryAuth, RuntimeError, RuntimeResult, SandboxConfig, SandboxStatus, Session,
+    StreamOptions, Time, VolumeSource, World,
 };
 use std::{
     path::PathBuf,
@@ -229,6 +229,7 @@ impl Shared {
 
 fn sandbox_status(record: SandboxRecord) -> SandboxStatus {
     SandboxStatus {
+        limits: (&record.spec.limits).into(),
         id: record.spec.id,
         pod_uid: record.spec.uid,
         pod_namespace: record.spec.namespace,
@@ -242,6 +243,7 @@ fn sandbox_status(record: SandboxRecord) -> SandboxStatus {
 
 fn container_status(summary: ContainerSummary) -> ContainerStatus {
     ContainerStatus {
+        limits: (&summary.limits).into(),
         id: summary.id,
         sandbox_id: summary.sandbox,
         pod_uid: summary.pod_uid,
@@ -387,6 +389,26 @@ impl Containers for LinuxContainers {
                 self.kill(id).await
             }
         })
+    }
+
+    fn update<'a>(
+        &'a self,
+        id: &'a str,
+        limits: &'a CgroupLimits,
+    ) -> BoxFuture<'a, RuntimeResult<()>> {
+        let (id, limits) = (id.to_owned(), limits.into());
+        let request = Request::Update { id, limits };
+        Box::pin(self.with_shared(move |shared| shared.client.call(&request).map(drop)))
+    }
+
+    fn update_sandbox<'a>(
+        &'a self,
+        id: &'a str,
+        limits: &'a CgroupLimits,
+    ) -> BoxFuture<'a, RuntimeResult<()>> {
+        let (id, limits) = (id.to_owned(), limits.into());
+        let request = Request::UpdateSandbox { id, limits };
+        Box::pin(self.with_shared(move |shared| shared.client.call(&request).map(drop)))
     }
 
     fn remove<'a>(&'a self, id: &'a str) -> BoxFuture<'a, RuntimeResult<()>> {

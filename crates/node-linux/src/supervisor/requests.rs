@@ -5,10 +5,11 @@ use super::{
     records,
 };
 use crate::{
+    cgroup,
     child::Streams,
     spec::{
-        ContainerRecord, ContainerSpec, ContainerSummary, ExecSpec, Phase, Request, Response,
-        SandboxRecord, SandboxSpec,
+        ContainerRecord, ContainerSpec, ContainerSummary, ExecSpec, Limits, Phase, Request,
+        Response, SandboxRecord, SandboxSpec,
     },
     sys,
 };
@@ -87,6 +88,8 @@ impl Supervisor {
             Request::Start { id } => self.start(&id),
             Request::Signal { id, signal } => self.signal(&id, signal),
             Request::Kill { id } => self.kill(&id),
+            Request::Update { id, limits } => self.update(&id, &limits),
+            Request::UpdateSandbox { id, limits } => self.update_sandbox(&id, &limits),
             Request::Remove { id } => self.remove(&id),
             Request::Inspect { id } => self.inspect(&id),
             Request::List { node } => Ok(self.list(&node)),
@@ -301,6 +304,35 @@ impl Supervisor {
         Ok(Response::Done)
     }
 
+    /// Nothing is recorded of an update that failed half-way: its repetition starts from there.
+    fn update(&mut self, id: &str, limits: &Limits) -> Outcome {
+        let container = self.find(id)?;
+        if container.process.is_none() {
+            let text = format!("container {id:?} is not running");
+            return Err(Refusal("ContainerNotRunning", text));
+        }
+        let cgroup = container.record.spec.cgroup.clone();
+        let held = cgroup::change(self.launcher.cgroups.as_ref(), &cgroup, limits);
+        let held = held.map_err(refuse("ResizeError"))?;
+        let container = self.find(id)?;
+        container.record.spec.limits = held;
+        let record = container.record.clone();
+        records::save_container(&self.launcher.layout, &record).map_err(refuse("ResizeError"))?;
+        self.announce();
+        Ok(Response::Done)
+    }
+
+    fn update_sandbox(&mut self, id: &str, limits: &Limits) -> Outcome {
+        let sandbox = self.sandboxes.get_mut(id).ok_or_else(|| no_sandbox(id))?;
+        let cgroup = &sandbox.record.spec.cgroup;
+        let held = cgroup::change(self.launcher.cgroups.as_ref(), cgroup, limits);
+        sandbox.record.spec.limits = held.map_err(refuse("ResizeError"))?;
+        records::save_sandbox(&self.launcher.layout, &sandbox.record)
+            .map_err(refuse("ResizeError"))?;
+        self.announce();
+        Ok(Response::Done)
+    }
+
     fn remove(&mut self, id: &str) -> Outcome {
         let Some(container) = self.containers.get(id) else {
             return Ok(Response::Done);
@@ -428,6 +460,7 @@ fn summary(record: &ContainerRecord) -> ContainerSummary {
         image: spec.image.clone(),
         image_id: spec.image_id.clone(),
         cgroup: spec.cgroup.clone(),
+        limits: spec.limits.clone(),
         phase: record.phase.clone(),
     }
 }

@@ -34,6 +34,18 @@ pub(super) fn reason(code: i32, oom: bool) -> &'static str {
     }
 }
 
+/// A memory limit does not become lower than what is in use.
+fn fits(before: &CgroupLimits, after: &CgroupLimits, used: u64) -> RuntimeResult<()> {
+    match after.memory {
+        Some(limit) if before.memory.is_none_or(|before| limit < before) && used >= limit => {
+            let why =
+                format!("attempting to set memory limit ({limit}) below current usage ({used})");
+            Err(RuntimeError::new("ResizeError", why))
+        }
+        _ => Ok(()),
+    }
+}
+
 /// 64 hexadecimal digits that follow from a text.
 pub(super) fn digest(text: &str) -> String {
     let words = (0..4).map(|part| {
@@ -220,6 +232,37 @@ impl Node {
         container.life = Life::Running;
         container.status.state = ContainerState::Running { started_at: now };
         (container.started, container.ready, container.fails) = (now, ready, fails);
+        self.touch();
+        Ok(())
+    }
+
+    /// Changes a running container's limits, unless its memory would not fit any more.
+    pub fn update(&mut self, id: &str, limits: &CgroupLimits) -> RuntimeResult<()> {
+        let container = self
+            .containers
+            .get_mut(id)
+            .ok_or_else(|| missing("container", id))?;
+        if container.life != Life::Running {
+            let why = format!("container {id} is not running");
+            return Err(RuntimeError::new("ContainerNotRunning", why));
+        }
+        fits(&container.status.limits, limits, container.profile.memory)?;
+        container.status.limits = limits.clone();
+        self.touch();
+        Ok(())
+    }
+
+    /// Changes a sandbox's limits, unless the memory of its containers would not fit any more.
+    pub fn update_sandbox(&mut self, id: &str, limits: &CgroupLimits) -> RuntimeResult<()> {
+        let running = |one: &&Container| one.life == Life::Running;
+        let used = self.of_sandbox(id).filter(running);
+        let used = used.map(|one| one.profile.memory).sum();
+        let sandbox = self
+            .sandboxes
+            .get_mut(id)
+            .ok_or_else(|| missing("sandbox", id))?;
+        fits(&sandbox.status.limits, limits, used)?;
+        sandbox.status.limits = limits.clone();
         self.touch();
         Ok(())
     }

@@ -1,0 +1,232 @@
+//! Pods that are given other resources while they run, in virtual time.
+
+mod support;
+
+use env::Time;
+use kubelet::{Kubelet, KubeletConfig};
+use machinery::{Value, json};
+use sim_env::Sim;
+use std::{sync::Arc, time::Duration};
+use support::{Api, Runtime, State};
+
+struct Node {
+    sim: Sim,
+    api: Arc<Api>,
+    runtime: Arc<Runtime>,
+    _kubelet: Arc<Kubelet>,
+}
+
+fn config() -> KubeletConfig {
+    KubeletConfig {
+        node_name: "n".into(),
+        hostname: "n".into(),
+        internal_ips: vec!["10.0.0.1".parse().unwrap()],
+        capacity: [("cpu", "1"), ("memory", "1Gi"), ("pods", "10")]
+            .map(|(name, amount)| (name.to_owned(), amount.to_owned()))
+            .into(),
+        ..KubeletConfig::default()
+    }
+}
+
+fn container(name: &str, cpu: &str) -> Value {
+    json!({"name": name, "image": format!("{name}:1"), "resources": {
+        "requests": {"cpu": cpu, "memory": "32Mi"}, "limits": {"cpu": cpu, "memory": "32Mi"}}})
+}
+
+impl Node {
+    fn new() -> Self {
+        let sim = Sim::new(7, Time::from_unix_seconds(1_700_000_000));
+        let api = Arc::new(Api::default());
+        let runtime = Arc::new(Runtime {
+            world: sim.world(),
+            state: State::default().into(),
+        });
+        let kubelet = Kubelet::start(sim.world(), config(), api.clone(), runtime.clone());
+        let node = Self {
+            sim,
+            api,
+            runtime,
+            _kubelet: kubelet,
+        };
+        node.pass(100);
+        node
+    }
+
+    fn pass(&self, millis: u64) {
+        let world = self.sim.world();
+        self.sim
+            .block_on(async move { world.sleep(Duration::from_millis(millis)).await });
+    }
+
+    fn create(&self, name: &str, containers: Value) {
+        self.api.put("pods", json!({
+            "apiVersion": "v1", "kind": "Pod",
+            "metadata": {"name": name, "namespace": "d", "uid": name, "generation": 1},
+            "spec": {"containers": containers, "restartPolicy": "OnFailure"}, "status": {"phase": "Pending"},
+        }));
+        self.pass(50);
+    }
+
+    /// Asks for other resources, as the door does.
+    fn resize(&self, name: &str, containers: Value) {
+        let mut pod = self.pod(name);
+        let generation = pod["metadata"]["generation"].as_i64().unwrap();
+        pod["metadata"]["generation"] = (generation + 1).into();
+        pod["spec"]["containers"] = containers;
+        self.api.put("pods", pod);
+        self.pass(50);
+    }
+
+    fn pod(&self, name: &str) -> Value {
+        self.api.read("pods", "d", name).expect("the pod exists")
+    }
+
+    fn condition(&self, name: &str, kind: &str) -> Value {
+        let status = self.pod(name)["status"].clone();
+        let mut all = status["conditions"].items().iter();
+        all.find(|one| one["type"].str() == kind)
+            .cloned()
+            .unwrap_or_default()
+    }
+
+    /// What the status of the first container says: allocated CPU, its limit, restarts.
+    fn shown(&self, name: &str) -> (String, String, i64) {
+        let one = self.pod(name)["status"]["containerStatuses"][0].clone();
+        (
+            one["allocatedResources"]["cpu"].str().into(),
+            one["resources"]["limits"]["cpu"].str().into(),
+            one["restartCount"].as_i64().unwrap(),
+        )
+    }
+
+    fn changes(&self) -> Vec<String> {
+        std::mem::take(&mut self.runtime.state.lock().unwrap().resizes)
+    }
+
+    fn saw(&self, event: &str) -> bool {
+        let events = self.api.events.lock().unwrap();
+        events.iter().any(|seen| seen.starts_with(event))
+    }
+}
+
+#[test]
+fn limits_change_in_place_and_the_pod_has_room_first() {
+    let node = Node::new();
+    node.create("p", json!([container("a", "100m"), container("b", "200m")]));
+    assert_eq!(node.changes(), Vec::<String>::new());
+    node.resize("p", json!([container("a", "300m"), container("b", "200m")]));
+    assert_eq!(node.changes(), ["pod Some(500)", "p-a-0 Some(300)"]);
+    assert_eq!(node.shown("p"), ("300m".into(), "300m".into(), 0));
+    assert!(node.condition("p", "PodResizeInProgress").is_null());
+    assert!(node.saw("ResizeStarted: Pod resize started: {\"containers\":[{\"name\":\"a\""));
+    assert!(node.saw("ResizeCompleted: Pod resize completed: "));
+    assert_eq!(
+        node.pod("p")["status"]["observedGeneration"].as_i64(),
+        Some(2)
+    );
+    node.resize("p", json!([container("a", "50m"), container("b", "200m")]));
+    assert_eq!(node.changes(), ["p-a-0 Some(50)", "pod Some(250)"]);
+}
+
+#[test]
+fn what_does_not_fit_waits_or_never_will() {
+    let node = Node::new();
+    node.create("p", json!([container("a", "400m")]));
+    node.create("q", json!([container("b", "400m")]));
+    node.resize("p", json!([container("a", "700m")]));
+    let pending = node.condition("p", "PodResizePending");
+    assert_eq!(
+        (
+            pending["reason"].str(),
+            pending["observedGeneration"].as_i64()
+        ),
+        ("Deferred", Some(2))
+    );
+    assert_eq!(
+        pending["message"].str(),
+        "Node didn't have enough resource: cpu, requested: 700, used: 400, capacity: 1000"
+    );
+    assert_eq!(node.shown("p"), ("400m".into(), "400m".into(), 0));
+    node.resize("p", json!([container("a", "2")]));
+    let pending = node.condition("p", "PodResizePending");
+    assert_eq!(pending["reason"].str(), "Infeasible");
+    assert!(node.saw("ResizeInfeasible: Pod resize Infeasible: "));
+    node.resize("p", json!([container("a", "700m")]));
+    node.api.remove("pods", "d", "q");
+    node.pass(50);
+    assert!(node.condition("p", "PodResizePending").is_null());
+    assert_eq!(node.shown("p"), ("700m".into(), "700m".into(), 0));
+}
+
+#[test]
+fn a_policy_restarts_its_container_alone() {
+    let node = Node::new();
+    let mut first = container("a", "100m");
+    first["resizePolicy"] = json!([{"resourceName": "cpu", "restartPolicy": "RestartContainer"}]);
+    node.create("p", json!([first.clone(), container("b", "100m")]));
+    first["resources"]["requests"]["cpu"] = "300m".into();
+    first["resources"]["limits"]["cpu"] = "300m".into();
+    node.resize("p", json!([first, container("b", "100m")]));
+    node.pass(50);
+    assert_eq!(node.shown("p"), ("300m".into(), "300m".into(), 1));
+    assert!(node.saw("Killing: Container a resize requires restart"));
+    let status = node.pod("p")["status"].clone();
+    assert_eq!(
+        status["containerStatuses"][1]["restartCount"].as_i64(),
+        Some(0)
+    );
+    assert_eq!(status["phase"].str(), "Running");
+    assert!(node.condition("p", "PodResizeInProgress").is_null());
+    assert_eq!(node.changes(), ["pod Some(400)"]);
+}
+
+#[test]
+fn a_limit_below_use_is_tried_again() {
+    let node = Node::new();
+    node.create("p", json!([container("a", "100m")]));
+    node.runtime.state.lock().unwrap().memory_used = 30 << 20;
+    let mut less = container("a", "100m");
+    less["resources"]["limits"]["memory"] = "16Mi".into();
+    less["resources"]["requests"]["memory"] = "16Mi".into();
+    node.resize("p", json!([less]));
+    let condition = node.condition("p", "PodResizeInProgress");
+    assert_eq!(
+        (condition["reason"].str(), condition["message"].str()),
+        ("Error", "container \"a\": below current usage")
+    );
+    assert!(node.saw("ResizeError: Pod resize error: "));
+    let status = node.pod("p")["status"]["containerStatuses"][0].clone();
+    assert_eq!(status["resources"]["limits"]["memory"].str(), "32Mi");
+    assert_eq!(status["resources"]["requests"]["memory"].str(), "32Mi");
+    assert_eq!(status["allocatedResources"]["memory"].str(), "16Mi");
+    node.runtime.state.lock().unwrap().memory_used = 0;
+    node.pass(10_100);
+    assert!(node.condition("p", "PodResizeInProgress").is_null());
+    let status = node.pod("p")["status"]["containerStatuses"][0].clone();
+    assert_eq!(status["resources"]["limits"]["memory"].str(), "16Mi");
+}
+
+#[test]
+fn a_new_agent_goes_on_where_the_last_one_stopped() {
+    let node = Node::new();
+    node.create("p", json!([container("a", "400m")]));
+    node.create("q", json!([container("b", "400m")]));
+    node.resize("p", json!([container("a", "700m")]));
+    node._kubelet.stop();
+    node.pass(50);
+    let _second = Kubelet::start(
+        node.sim.world(),
+        config(),
+        node.api.clone(),
+        node.runtime.clone(),
+    );
+    node.pass(500);
+    assert_eq!(
+        node.condition("p", "PodResizePending")["reason"].str(),
+        "Deferred"
+    );
+    assert_eq!(node.changes(), Vec::<String>::new());
+    node.api.remove("pods", "d", "q");
+    node.pass(50);
+    assert_eq!(node.changes(), ["pod Some(700)", "p-a-0 Some(700)"]);
+}
