@@ -46,8 +46,8 @@ pub struct AdmissionConfig {
     pub node_ports: PortRange,
 }
 
-/// The plug-ins in upstream's order. Quota comes after everything that may refuse or change;
-/// the allocator, part of storage upstream, comes last.
+/// The plug-ins in upstream's order. Quota counts after everything that may refuse or change,
+/// webhooks included; the allocator, part of storage upstream, comes last.
 pub fn chain(config: AdmissionConfig) -> Vec<Arc<dyn Admission>> {
     vec![
         Arc::new(namespace_lifecycle::NamespaceLifecycle),

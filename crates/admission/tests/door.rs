@@ -380,3 +380,197 @@ fn claims_get_a_class_and_protection() {
         ["kubernetes.io/pvc-protection"]
     );
 }
+
+fn map(name: &str) -> Value {
+    json!({"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": name, "namespace": "default"}, "data": {"a": "b"}})
+}
+
+#[test]
+fn that_a_name_is_taken_is_said_last() {
+    let cluster = Cluster::start("10.100.0.0/16");
+    let held = {
+        let mut held = map("held");
+        held.set_at(&["metadata", "finalizers"], json!(["example.com/hold"]));
+        held
+    };
+    cluster.make("configmaps", map("a"));
+    cluster.make("configmaps", held.clone());
+    cluster.delete("configmaps", "default", "held").unwrap();
+    let mut bad = map("a");
+    bad.set_at(&["metadata", "labels"], json!({"a b": "c"}));
+    for (object, wanted) in [
+        (bad, "ConfigMap \"a\" is invalid: metadata.labels: "),
+        (map("a"), "configmaps \"a\" already exists"),
+        (
+            held,
+            "object is being deleted: configmaps \"held\" already exists",
+        ),
+    ] {
+        let message = cluster.refused("configmaps", object);
+        assert!(message.starts_with(wanted), "{message}");
+    }
+    let mut dry = cluster.call(Verb::Create, "configmaps", map("a"));
+    dry.options.dry_run = true;
+    assert!(cluster.run(dry).unwrap_err().is_already_exists());
+    let mut dry = cluster.call(Verb::Create, "configmaps", map("fresh"));
+    dry.options.dry_run = true;
+    let shown = cluster.run(dry).unwrap().to_value();
+    assert!(shown["metadata"]["resourceVersion"].is_null(), "{shown:?}");
+}
+
+#[test]
+fn what_the_server_owns_is_not_moved() {
+    let cluster = Cluster::start("10.100.0.0/16");
+    let made = cluster.make("configmaps", map("a"));
+    let change = |verb, field: &str, to: Value| {
+        let mut object = made.to_value();
+        object.set_at(&["metadata", field], to);
+        let mut call = cluster.call(verb, "configmaps", object.clone());
+        if verb == Verb::Patch {
+            call = call.with_patch(registry::PatchKind::Merge, object);
+        }
+        cluster.run(call).map(|object| object.to_value())
+    };
+    for (verb, field, to, code, wanted) in [
+        (
+            Verb::Update,
+            "uid",
+            json!("x"),
+            409,
+            "StorageError: invalid object, Code: 4, Key: /configmaps/default/a",
+        ),
+        (
+            Verb::Patch,
+            "uid",
+            json!("x"),
+            422,
+            "metadata.uid: Invalid value: \"x\": field is immutable",
+        ),
+        (
+            Verb::Update,
+            "deletionTimestamp",
+            json!("2020-01-01T00:00:00Z"),
+            422,
+            "metadata.deletionTimestamp: Invalid value: \"2020-01-01T00:00:00Z\": field is immutable",
+        ),
+        (
+            Verb::Update,
+            "resourceVersion",
+            json!("x"),
+            500,
+            "strconv.ParseUint: parsing \"x\": invalid syntax",
+        ),
+    ] {
+        let status = change(verb, field, to).unwrap_err();
+        assert_eq!(status.code(), code, "{field} {}", status.message());
+        assert!(status.message().contains(wanted), "{}", status.message());
+    }
+    change(Verb::Update, "creationTimestamp", Value::Null).unwrap();
+}
+
+#[test]
+fn quota_counts_what_nobody_refuses() {
+    let cluster = Cluster::start("10.100.0.0/16");
+    cluster.make("resourcequotas", json!({"apiVersion": "v1", "kind": "ResourceQuota",
+        "metadata": {"name": "q", "namespace": "default"}, "spec": {"hard": {"count/secrets": "1", "services.nodeports": "0"}}}));
+    let both = json!({"type": "NodePort", "clusterIP": "10.100.0.10"});
+    let message = cluster.refused("services", service("both", both));
+    assert!(message.contains("already allocated"), "{message}");
+}
+
+#[test]
+fn deletions_know_their_options() {
+    let cluster = Cluster::start("10.100.0.0/16");
+    let made = cluster.make("configmaps", map("a"));
+    let delete = |options: Value| {
+        let call = cluster.call(Verb::Delete, "configmaps", made.to_value());
+        let call = call.with_object(options);
+        cluster.sim.block_on(cluster.door.call(call)).map(drop)
+    };
+    for (options, code, wanted) in [
+        (
+            json!({"dryRun": ["x"]}),
+            422,
+            "DeleteOptions.meta.k8s.io \"\" is invalid: dryRun: Unsupported value: [\"x\"]: supported values: \"All\"",
+        ),
+        (
+            json!({"apiVersion": "v1", "kind": "Status"}),
+            400,
+            "converting (v1.Status) to (v1.DeleteOptions): unknown conversion",
+        ),
+        (
+            json!({"apiVersion": "v1", "kind": "Pod"}),
+            400,
+            "converting (v1.Pod) to (v1.DeleteOptions): unknown conversion",
+        ),
+        (
+            json!({"preconditions": {"resourceVersion": "1"}}),
+            409,
+            "Operation cannot be fulfilled on ConfigMap \"a\": the ResourceVersion in the precondition (1)",
+        ),
+    ] {
+        let status = delete(options).unwrap_err();
+        assert_eq!(status.code(), code);
+        assert!(status.message().starts_with(wanted), "{}", status.message());
+    }
+    delete(json!({"apiVersion": "v1", "kind": "DeleteOptions"})).unwrap();
+}
+
+#[test]
+fn bodies_of_subresources_are_checked_strictly() {
+    let cluster = Cluster::start("10.100.0.0/16");
+    let strict = |call: Call| {
+        let mut call = call;
+        call.options.field_validation = registry::FieldValidation::Strict;
+        let outcome = cluster.sim.block_on(cluster.door.call(call));
+        outcome.map(drop).unwrap_err().message().to_owned()
+    };
+    let deployment = json!({"apiVersion": "apps/v1", "kind": "Deployment", "metadata": {"name": "d", "namespace": "default"},
+        "spec": {"selector": {"matchLabels": {"a": "b"}}, "template": {"metadata": {"labels": {"a": "b"}}, "spec": {"containers": [{"name": "c", "image": "i"}]}}}});
+    cluster.make("deployments.apps", deployment.clone());
+    let on = |verb, subresource| {
+        let call = cluster.call(verb, "deployments.apps", deployment.clone());
+        call.on(subresource)
+    };
+    let scale = json!({"apiVersion": "autoscaling/v1", "kind": "Scale", "metadata": {"name": "d"}, "spec": {"replicas": 2, "x": 1}});
+    assert_eq!(
+        strict(on(Verb::Update, "scale").with_object(scale.clone())),
+        "Scale in version \"v1\" cannot be handled as a Scale: strict decoding error: unknown field \"spec.x\""
+    );
+    let patched = strict(on(Verb::Patch, "scale").with_patch(registry::PatchKind::Merge, scale));
+    assert!(
+        patched.ends_with("strict decoding error: unknown field \"spec.x\""),
+        "{patched}"
+    );
+    let status = on(Verb::Patch, "status").with_patch(
+        registry::PatchKind::Merge,
+        json!({"metadata": {"labels": {"s": "t"}, "annotations": {"s": "t"}}}),
+    );
+    let written = cluster.run(status).unwrap().to_value();
+    assert!(written["metadata"]["labels"].is_null());
+    assert_eq!(written.at(&["metadata", "annotations", "s"]).str(), "t");
+}
+
+#[test]
+fn definitions_start_with_what_they_store_and_need_a_version_to_change() {
+    let cluster = Cluster::start("10.100.0.0/16");
+    let made = cluster.make("customresourcedefinitions.apiextensions.k8s.io", json!({
+        "apiVersion": "apiextensions.k8s.io/v1", "kind": "CustomResourceDefinition", "metadata": {"name": "foos.a.io"},
+        "spec": {"group": "a.io", "names": {"plural": "foos", "kind": "Foo"}, "scope": "Cluster",
+            "versions": [{"name": "v1", "served": true, "storage": true, "schema": {"openAPIV3Schema": {"type": "object"}}}]}}));
+    assert_eq!(
+        made.at("status").to_value(),
+        json!({"acceptedNames": {"kind": "", "plural": ""}, "conditions": null, "storedVersions": ["v1"]})
+    );
+    let mut blind = made.to_value();
+    blind.metadata_mut().remove("resourceVersion");
+    let call = cluster.call(
+        Verb::Update,
+        "customresourcedefinitions.apiextensions.k8s.io",
+        blind,
+    );
+    assert_eq!(
+        cluster.run(call).unwrap_err().message(),
+        "customresourcedefinitions.apiextensions.k8s.io \"foos.a.io\" is invalid: metadata.resourceVersion: Invalid value: 0: must be specified for an update"
+    );
+}

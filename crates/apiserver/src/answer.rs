@@ -108,7 +108,7 @@ pub fn failure(status: &Status) -> HttpResponse {
             .headers_mut()
             .insert(header::RETRY_AFTER, status.retry_after_seconds().into());
     }
-    response
+    with_warnings(response, status.warnings())
 }
 
 /// A tree in a chosen form.
@@ -477,6 +477,17 @@ pub fn without_body(response: HttpResponse) -> HttpResponse {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn failures_tell_what_was_warned_of() {
+        let mut texts = vec!["unknown field \"spec.a\"".to_owned()];
+        let status = Status::bad_request("no").warned(&mut texts);
+        let response = failure(&status);
+        assert_eq!(
+            response.headers()["warning"],
+            r#"299 - "unknown field \"spec.a\"""#
+        );
+    }
 
     #[test]
     fn warnings_are_told_once_and_cut_when_there_are_many() {

@@ -5,9 +5,11 @@ use codec::{Encoding, Limits};
 use http_body_util::{BodyExt, Limited};
 use hyper::body::Incoming;
 use kinds::{Catalogue, Kind};
+use machinery::Value;
 use machinery::{GroupVersionKind, Reason, Status};
-use registry::{Body, PatchKind};
+use registry::{Body, Complaints, PatchKind, Text};
 use schema::TypeRef;
+use std::sync::Arc;
 
 /// Largest request body (upstream's limit): 3 MiB.
 pub const BODY_MAX: usize = 3 * 1024 * 1024;
@@ -30,12 +32,18 @@ pub async fn collect(body: Incoming) -> Result<Bytes, Status> {
 }
 
 /// An object, `None` for an empty body.
-pub fn object(bytes: &[u8], content_type: &str, catalogue: &Catalogue) -> Result<Body, Status> {
+pub fn object(bytes: &Bytes, content_type: &str, catalogue: &Catalogue) -> Result<Body, Status> {
     if bytes.is_empty() {
         return Ok(Body::None);
     }
     let decoded = match codec::body_encoding(content_type)? {
-        Encoding::Json => codec::decode_json(bytes, Limits::default())?,
+        Encoding::Json => {
+            let decoded = codec::decode_json(bytes, Limits::default())?;
+            return Ok(Body::Object {
+                duplicates: json_complaints(bytes, &decoded),
+                value: decoded.value,
+            });
+        }
         Encoding::Yaml => codec::decode_yaml(bytes, Limits::default())?,
         Encoding::Protobuf => {
             let value = codec::decode_protobuf(bytes, &|gvk| type_of(catalogue, gvk))?;
@@ -43,9 +51,68 @@ pub fn object(bytes: &[u8], content_type: &str, catalogue: &Catalogue) -> Result
         }
     };
     Ok(Body::Object {
-        duplicates: decoded.complaints(),
+        duplicates: repeated(decoded.complaints()),
         value: decoded.value,
     })
+}
+
+fn repeated(repeated: Vec<String>) -> Complaints {
+    Complaints {
+        repeated,
+        text: None,
+    }
+}
+
+/// JSON that a body was read from.
+#[derive(Debug)]
+struct JsonText {
+    bytes: Bytes,
+    repeated: Vec<String>,
+}
+
+impl Text for JsonText {
+    fn complaints(&self, unknown: &[String]) -> Vec<String> {
+        codec::complaints_in_order(&self.bytes, &self.repeated, unknown)
+    }
+}
+
+fn json_complaints(bytes: &Bytes, decoded: &codec::Decoded) -> Complaints {
+    let text = JsonText {
+        bytes: bytes.clone(),
+        repeated: decoded.repeated_paths().to_vec(),
+    };
+    Complaints {
+        repeated: decoded.complaints(),
+        text: Some(Arc::new(text)),
+    }
+}
+
+/// Members that an operation of a JSON patch may have.
+const OPERATION: [&str; 4] = ["op", "path", "from", "value"];
+
+/// What is odd about a patch itself; what it makes of an object is looked at later.
+fn patch_complaints(bytes: &[u8], language: PatchKind, decoded: &codec::Decoded) -> Vec<String> {
+    let paths = decoded.repeated_paths();
+    let operations = match language {
+        PatchKind::Json => decoded.value.items(),
+        _ if paths.is_empty() => return decoded.complaints(),
+        _ => return codec::complaints_in_order(bytes, paths, &[]),
+    };
+    let odd = |(position, operation): (usize, &Value)| {
+        let members = operation.as_object().into_iter().flat_map(|map| map.iter());
+        let unknown = members.filter(|(key, _)| !OPERATION.contains(&key.as_str()));
+        unknown
+            .map(|(key, _)| format!("[{position}].{key}"))
+            .collect::<Vec<_>>()
+    };
+    let unknown: Vec<_> = operations.iter().enumerate().flat_map(odd).collect();
+    if paths.is_empty() && unknown.is_empty() {
+        return Vec::new();
+    }
+    let told = codec::complaints_in_order(bytes, paths, &unknown);
+    told.iter()
+        .map(|text| format!("json patch {text}"))
+        .collect()
 }
 
 /// A patch in the language its content type names.
@@ -63,7 +130,7 @@ pub fn patch(bytes: &[u8], content_type: &str, kind: &Kind) -> Result<Body, Stat
     };
     Ok(Body::Patch {
         kind: language,
-        duplicates: decoded.complaints(),
+        duplicates: repeated(patch_complaints(bytes, language, &decoded)),
         value: decoded.value,
     })
 }

@@ -350,7 +350,8 @@ impl ApiServer {
             .iter()
             .map(|text| text.to_string())
             .collect();
-        let mut reply = self.0.door.call(call).await?;
+        let reply = self.0.door.call(call).await;
+        let mut reply = reply.map_err(|status| status.warned(&mut warnings))?;
         warnings.append(&mut reply.warnings);
         // Subresources answer with objects of their own under the revision of another.
         let stored = verb == Verb::Get && parts.place.subresource.is_empty();

@@ -71,6 +71,14 @@ impl Default for Duplicates {
 }
 
 impl Decoded {
+    /// Paths of the repeated fields of JSON.
+    pub fn repeated_paths(&self) -> &[String] {
+        match &self.duplicates {
+            Duplicates::Paths(paths) => paths,
+            Duplicates::Lines(_) => &[],
+        }
+    }
+
     /// A sentence for each repeated field.
     pub fn complaints(&self) -> Vec<String> {
         match &self.duplicates {

@@ -16,8 +16,19 @@ pub struct Actor {
     recorder: Arc<Recorder>,
 }
 
+/// Who owns the fields that an actor sets: the program it is part of upstream. Tools pass over
+/// what `kube-controller-manager` owns.
+fn manager(name: &str) -> &str {
+    match name {
+        "kube-scheduler" | "kubelet" | "directory-provisioner" => name,
+        "clusterrole-aggregation-controller" => name,
+        "customresourcedefinition-controller" => "kube-apiserver",
+        _ => "kube-controller-manager",
+    }
+}
+
 impl Actor {
-    /// An actor with its identity; `name` is its field manager and the source of its events.
+    /// An actor with its identity; `name` is the source of its events.
     pub fn new(door: &Door, user: Arc<User>, name: &'static str, recorder: &Arc<Recorder>) -> Self {
         Self {
             door: door.clone(),
@@ -61,7 +72,7 @@ impl Actor {
             &target.namespace,
             &target.name,
         )?;
-        call.options.field_manager = self.name.into();
+        call.options.field_manager = manager(self.name).into();
         call.options.field_validation = registry::FieldValidation::Ignore;
         Ok(call)
     }

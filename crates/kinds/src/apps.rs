@@ -19,6 +19,7 @@ pub(crate) const PARTS: &[Part] = &[
             generation: crate::Generation::DesiredAndAnnotations,
             is_checked: true,
             validate_update: selector_is_fixed,
+            prepare_status_update: |new, old| crate::kind::keep_in_metadata(new, old, &["labels"]),
             ..Strategy::MANAGED
         },
         heads: &[

@@ -25,6 +25,7 @@ pub(crate) const PARTS: &[Part] = &[
             },
             validate_update: job_update,
             default_propagation: crate::Propagation::Orphan,
+            unsaid_propagation: "child pods are preserved by default when jobs are deleted; set propagationPolicy=Background to remove them or set propagationPolicy=Orphan to suppress this warning",
             ..Strategy::MANAGED
         },
         heads: &[

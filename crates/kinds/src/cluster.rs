@@ -73,10 +73,12 @@ pub(crate) const PARTS: &[Part] = &[
     },
     Part {
         strategy: Strategy {
+            prepare_create: crd::first_status,
             validate: crd::validate,
             is_checked: true,
             validate_create: schema::validate_definition_name,
             validate_update: crd::validate_update,
+            allow_unconditional_update: false,
             ..Strategy::MANAGED
         },
         heads: &["Name", "Created At:date"],
@@ -89,6 +91,8 @@ pub(crate) const PARTS: &[Part] = &[
             has_status: true,
             validate: certificates::api_service,
             is_checked: true,
+            allow_unconditional_update: false,
+            prepare_status_update: crate::kind::keep_metadata,
             ..Strategy::PLAIN
         },
         heads: &["Name", "Service", "Available", "Age"],
@@ -126,6 +130,8 @@ pub(crate) const PARTS: &[Part] = &[
     Part {
         strategy: Strategy {
             validate: policies::validate_validating,
+            allow_unconditional_update: false,
+            prepare_status_update: crate::kind::keep_metadata,
             ..Strategy::MANAGED
         },
         heads: POLICY_HEADS,
@@ -177,6 +183,7 @@ pub(crate) const PARTS: &[Part] = &[
                 immutable(&mut errors, "handler", &new["handler"], &old["handler"]);
                 errors
             },
+            allow_unconditional_update: false,
             ..Strategy::PLAIN
         },
         heads: &["Name", "Handler", "Age"],
@@ -189,6 +196,7 @@ pub(crate) const PARTS: &[Part] = &[
             validate: ranges::blocks,
             is_checked: true,
             validate_update: ranges::blocks_update,
+            prepare_status_update: crate::kind::keep_metadata,
             ..Strategy::PLAIN
         },
         heads: &["Name", "CIDRs", "Age"],
@@ -225,6 +233,7 @@ pub(crate) const PARTS: &[Part] = &[
 
 const COUNTED: Strategy = Strategy {
     generation: crate::Generation::Desired,
+    allow_unconditional_update: false,
     ..Strategy::PLAIN
 };
 const HOOKS: Strategy = Strategy {

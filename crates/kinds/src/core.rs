@@ -237,7 +237,7 @@ fn data_update(new: &Value, old: &Value) -> Errors {
 }
 
 /// What clients write as plain text is kept as base64 like the rest.
-fn merge_string_data(secret: &mut Value) {
+pub(crate) fn merge_string_data(secret: &mut Value) {
     let Some(Value::Object(plain)) = secret.make_object().remove("stringData") else {
         return;
     };

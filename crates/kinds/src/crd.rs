@@ -7,7 +7,7 @@ use crate::{
     Cells, Column, Columns, Kind, Path, ScalePaths, Strategy, SubKind, Subresource, Verbs,
     check::Errors, webhooks,
 };
-use machinery::{FieldError, GroupVersionKind, Object, Ref, SmolStr, Value, format_smolstr};
+use machinery::{FieldError, GroupVersionKind, Object, Ref, SmolStr, Value, format_smolstr, json};
 use schema::compile_stored_crd_schema;
 use std::sync::Arc;
 
@@ -74,6 +74,7 @@ fn kind_of(spec: &Value, version: &Value) -> Result<Kind, Vec<FieldError>> {
         columns: Arc::new(columns(version)),
         strategy: Strategy {
             has_status,
+            allow_unconditional_update: false,
             generation: crate::Generation::Desired,
             ..Strategy::PLAIN
         },
@@ -92,6 +93,20 @@ fn kind_of(spec: &Value, version: &Value) -> Result<Kind, Vec<FieldError>> {
         type_ref,
         gvk,
     })
+}
+
+/// The status of a new definition: its versions that were ever stored, and no names yet.
+pub(crate) fn first_status(definition: &mut Value) {
+    let versions = definition.at(&["spec", "versions"]).items();
+    let stored = versions
+        .iter()
+        .filter(|one| one["storage"].as_bool() == Some(true));
+    let stored: Vec<Value> = stored.map(|one| one["name"].clone()).collect();
+    definition["status"] = json!({
+        "acceptedNames": {"kind": "", "plural": ""},
+        "conditions": null,
+        "storedVersions": stored,
+    });
 }
 
 fn texts(list: &Value) -> Vec<SmolStr> {

@@ -18,6 +18,7 @@ pub(crate) const PARTS: &[Part] = &[
             shows_deleted: true,
             validate: |o| claim_of(o, &["spec"], "spec"),
             validate_update: |new, old| frozen(new, old),
+            prepare_status_update: crate::kind::keep_metadata,
             ..Strategy::PLAIN
         },
         heads: &["Name", "State", "Age"],

@@ -13,6 +13,7 @@ pub(crate) const PARTS: &[Part] = &[
     Part {
         strategy: Strategy {
             validate: flow_schema,
+            prepare_status_update: crate::kind::keep_metadata,
             ..Strategy::MANAGED
         },
         heads: &[
@@ -29,6 +30,7 @@ pub(crate) const PARTS: &[Part] = &[
     Part {
         strategy: Strategy {
             validate: level,
+            prepare_status_update: crate::kind::keep_metadata,
             ..Strategy::MANAGED
         },
         heads: &[

@@ -231,6 +231,9 @@ impl Kind {
 
     /// Fills in defaults: those of the schema, then those upstream computes.
     pub fn apply_defaults(&self, object: &mut Value) {
+        if self.storage == crate::SECRETS {
+            crate::core::merge_string_data(object);
+        }
         defaults::apply(object, self);
         if !self.custom && self.strategy.has_status {
             zeros::write(object, &self.storage);
@@ -389,8 +392,17 @@ impl Kind {
     }
 
     /// What a client should hear of an object it writes, given the stored one.
+    /// An update whose generation stays says nothing anew; updates of pods never do.
     pub fn warnings(&self, new: &Value, old: Option<&Value>) -> Vec<String> {
-        let mut warnings = (self.strategy.warnings)(new);
+        let generation = ["metadata", "generation"];
+        let again = old.is_some_and(|old| match self.strategy.generation {
+            crate::Generation::None => false,
+            _ => self.storage == crate::PODS || new.at(&generation) == old.at(&generation),
+        });
+        let mut warnings = match again {
+            true => Vec::new(),
+            false => (self.strategy.warnings)(new),
+        };
         if self.custom {
             warnings.extend(meta::finalizer_warnings(new, old));
         }
@@ -419,6 +431,19 @@ impl Kind {
             self.columns = Arc::new(Columns::of(part.heads, row));
         }
         self
+    }
+}
+
+/// A status update (first argument) that leaves all of `metadata` as it is stored.
+pub(crate) fn keep_metadata(new: &mut Value, old: &Value) {
+    const FIELDS: [&str; 4] = ["annotations", "finalizers", "labels", "ownerReferences"];
+    keep_in_metadata(new, old, &FIELDS);
+}
+
+/// A status update (first argument) that leaves these fields of `metadata` as they are stored.
+pub(crate) fn keep_in_metadata(new: &mut Value, old: &Value, fields: &[&str]) {
+    for field in fields {
+        keep(new.object_value("metadata"), &old["metadata"], field);
     }
 }
 

@@ -34,6 +34,7 @@ pub(crate) const PARTS: &[Part] = &[
     Part {
         strategy: Strategy {
             validate: budget,
+            allow_unconditional_update: false,
             ..Strategy::MANAGED
         },
         heads: &[

@@ -61,6 +61,8 @@ pub struct Strategy {
     pub shows_deleted: bool,
     /// What happens to dependents if the request does not say.
     pub default_propagation: Propagation,
+    /// What a client hears who deletes without saying what happens to dependents.
+    pub unsaid_propagation: &'static str,
 }
 
 /// What a deletion does to dependents.
@@ -96,6 +98,7 @@ impl Strategy {
         prepare_delete: |_| false,
         shows_deleted: false,
         default_propagation: Propagation::Background,
+        unsaid_propagation: "",
     };
 
     /// Status of its own and a generation: the common case of a controller's kind.

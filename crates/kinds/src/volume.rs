@@ -113,6 +113,8 @@ pub(crate) const PARTS: &[Part] = &[
             validate: storage::attachment,
             is_checked: true,
             validate_update: storage::attachment_update,
+            allow_unconditional_update: false,
+            prepare_status_update: crate::kind::keep_metadata,
             ..Strategy::PLAIN
         },
         heads: &["Name", "Attacher", "PV", "Node", "Attached:boolean", "Age"],
@@ -134,6 +136,7 @@ pub(crate) const PARTS: &[Part] = &[
             generation: crate::Generation::Changes,
             validate: storage::driver,
             validate_update: storage::driver_update,
+            allow_unconditional_update: false,
             ..Strategy::PLAIN
         },
         heads: &[
@@ -182,6 +185,7 @@ pub(crate) const PARTS: &[Part] = &[
             validate: storage::node,
             is_checked: true,
             validate_update: storage::node_update,
+            allow_unconditional_update: false,
             ..Strategy::PLAIN
         },
         heads: &["Name", "Drivers:integer", "Age"],
@@ -199,6 +203,7 @@ pub(crate) const PARTS: &[Part] = &[
             validate: storage::capacity,
             is_checked: true,
             validate_update: storage::capacity_update,
+            allow_unconditional_update: false,
             ..Strategy::PLAIN
         },
         ..Part::plain(crate::CSI_STORAGE_CAPACITIES)

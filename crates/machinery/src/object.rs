@@ -140,10 +140,12 @@ impl Object {
         }
     }
 
-    /// A mutable copy with `metadata.resourceVersion` filled in.
+    /// A mutable copy with `metadata.resourceVersion` filled in (what was never stored has none).
     pub fn to_value(&self) -> Value {
         let mut value = self.root().to_value();
-        value.set_at(&["metadata", "resourceVersion"], self.revision.to_string());
+        if self.revision > 0 {
+            value.set_at(&["metadata", "resourceVersion"], self.revision.to_string());
+        }
         value
     }
 }
@@ -177,7 +179,7 @@ impl Serialize for Metadata<'_> {
     fn serialize<S: Serializer>(&self, out: S) -> Result<S::Ok, S::Error> {
         const OWN: &str = "resourceVersion";
         let mut map = out.serialize_map(None)?;
-        let mut shown = false;
+        let mut shown = self.revision == 0;
         for (key, value) in self.fields.entries() {
             if !shown && key > OWN {
                 map.serialize_entry(OWN, &self.revision.to_string())?;

@@ -101,6 +101,7 @@ struct Body {
     retry_after_seconds: u32,
     continue_token: String,
     foreign: Option<Foreign>,
+    warnings: Vec<String>,
 }
 
 /// What a program outside said of its refusal: codes and reasons are its own.
@@ -112,6 +113,23 @@ struct Foreign {
 }
 
 impl Status {
+    /// The same in other words.
+    pub fn with_message(mut self, message: String) -> Self {
+        self.0.message = message;
+        self
+    }
+
+    /// The same with what there was to warn of before; not part of the printed failure.
+    pub fn warned(mut self, warnings: &mut Vec<String>) -> Self {
+        self.0.warnings.append(warnings);
+        self
+    }
+
+    /// Texts for `Warning` headers.
+    pub fn warnings(&self) -> &[String] {
+        &self.0.warnings
+    }
+
     /// A failure with a message and no details.
     pub fn new(reason: Reason, message: impl Into<String>) -> Self {
         Status(Box::new(Body {
@@ -125,6 +143,7 @@ impl Status {
             retry_after_seconds: 0,
             continue_token: String::new(),
             foreign: None,
+            warnings: Vec::new(),
         }))
     }
 

@@ -150,7 +150,7 @@ async fn bootstrap(door: &Door, config: admission::bootstrap::Config) -> Result<
             .component_call(&user, Verb::Create, resource, &namespace, "")
             .map_err(refuse)?
             .with_object(object);
-        call.options.field_manager = "xebec".into();
+        call.options.field_manager = "kube-apiserver".into();
         match door.call(call).await {
             Err(status) if !status.is_already_exists() => return Err(refuse(status)),
             _ => {}

@@ -2,16 +2,21 @@
 //!
 //! Upstream counterpart: `pkg/registry/core/{pod,serviceaccount}/storage`.
 
-use crate::{Answer, Body, Call, Context, Door, Reply, Verb, delete::Reviewed};
+use crate::{Answer, Body, Call, Context, Door, Reply, Verb, decode, delete::Reviewed};
 use machinery::{GroupResource, LabelSelector, Object, Reason, Status, Value, format_time, json};
 use std::sync::Arc;
 use store::Key;
 
 impl Door {
     pub(crate) async fn action(&self, mut context: Context<'_>) -> Result<Reply, Status> {
-        let Body::Object { mut value, .. } = context.call.body.clone() else {
+        let Body::Object {
+            mut value,
+            duplicates,
+        } = context.call.body.clone()
+        else {
             return Err(Status::bad_request("a body with an object is required"));
         };
+        decode::conform_part(&mut context, &mut value, &duplicates)?;
         complete(&context, &mut value);
         let value = self.admit_posted(&mut context, value).await?;
         match context.call.subresource.as_str() {

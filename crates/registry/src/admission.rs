@@ -109,6 +109,10 @@ pub trait Admission: Send + Sync {
     fn validate(&self, _review: &mut Review<'_>) -> Result<(), Status> {
         Ok(())
     }
+    /// Counts a write that nobody has refused; refuses what is too much.
+    fn count(&self, _review: &mut Review<'_>) -> Result<(), Status> {
+        Ok(())
+    }
     /// The write this plug-in let pass was not committed after all.
     fn rolled_back(&self, _review: &Review<'_>) {}
 }

@@ -51,6 +51,22 @@ pub enum PatchKind {
     Apply,
 }
 
+/// A body's text, to be looked at again where fields of it are complained about.
+pub trait Text: std::fmt::Debug + Send + Sync {
+    /// Sentences about the repeated fields and the `unknown` ones (by their paths), in the order
+    /// of the text.
+    fn complaints(&self, unknown: &[String]) -> Vec<String>;
+}
+
+/// What a reader has to say about a body.
+#[derive(Clone, Debug, Default)]
+pub struct Complaints {
+    /// Sentences about repeated fields.
+    pub repeated: Vec<String>,
+    /// What puts them and those about unknown fields in order, if the form of the body can.
+    pub text: Option<Arc<dyn Text>>,
+}
+
 /// A decoded request body.
 #[derive(Clone, Debug, Default)]
 pub enum Body {
@@ -62,7 +78,7 @@ pub enum Body {
         /// The tree.
         value: Value,
         /// Complaints about repeated fields, in the reader's words.
-        duplicates: Vec<String>,
+        duplicates: Complaints,
     },
     /// A patch.
     Patch {
@@ -71,7 +87,7 @@ pub enum Body {
         /// Its content.
         value: Value,
         /// Complaints about repeated fields, in the reader's words.
-        duplicates: Vec<String>,
+        duplicates: Complaints,
     },
 }
 
@@ -80,7 +96,7 @@ impl Body {
     pub fn object(value: Value) -> Self {
         Self::Object {
             value,
-            duplicates: Vec::new(),
+            duplicates: Complaints::default(),
         }
     }
 }
@@ -212,7 +228,7 @@ impl Call {
         self.body = Body::Patch {
             kind,
             value,
-            duplicates: Vec::new(),
+            duplicates: Complaints::default(),
         };
         self
     }

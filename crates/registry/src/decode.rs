@@ -1,6 +1,6 @@
 //! The decoding step: a body becomes an object of the kind, or a refusal that says why.
 
-use crate::{Call, Context, FieldValidation, Verb};
+use crate::{Body, Call, Complaints, Context, FieldValidation, PatchKind, Verb};
 use kinds::Kind;
 use machinery::{GroupVersion, Status, Value};
 
@@ -60,17 +60,39 @@ pub(crate) fn check_type(kind: &Kind, value: &mut Value) -> Result<(), String> {
 
 /// Why an object of another type is not one of this built-in kind: nobody knows its type, or
 /// it is another.
-fn foreign_type(kind: &Kind, api_version: &str, found: &str) -> String {
-    let package = |group: &str| match group.split('.').next() {
-        None | Some("") => "core".to_owned(),
-        Some(first) => first.to_owned(),
-    };
+/// Checks that the options of a deletion are such, if they say what they are.
+pub(crate) fn check_options(value: &Value) -> Result<(), Status> {
+    const OPTIONS: &str = "DeleteOptions";
+    let found = value["kind"].str();
+    if found.is_empty() || found == OPTIONS {
+        return Ok(());
+    }
+    let api_version = value["apiVersion"].str();
     let gv = GroupVersion::parse(api_version);
-    let name = format!("io.k8s.api.{}.{}.{found}", package(&gv.group), gv.version);
+    let meta = format!("io.k8s.apimachinery.pkg.apis.meta.{}.{found}", gv.version);
+    let name = type_name(&gv.group, &gv.version, found);
+    let known = [meta, name]
+        .iter()
+        .any(|name| schema::builtin().named(name).is_some());
+    let why = match known {
+        true => format!(
+            "converting ({}.{found}) to (v1.{OPTIONS}): unknown conversion",
+            gv.version
+        ),
+        false => unregistered(api_version, found),
+    };
+    Err(Status::bad_request(why))
+}
+
+fn unregistered(api_version: &str, found: &str) -> String {
+    format!("no kind {found:?} is registered for version {api_version:?} in scheme {SCHEME:?}")
+}
+
+fn foreign_type(kind: &Kind, api_version: &str, found: &str) -> String {
+    let gv = GroupVersion::parse(api_version);
+    let name = type_name(&gv.group, &gv.version, found);
     if schema::builtin().named(&name).is_none() {
-        return format!(
-            "no kind {found:?} is registered for version {api_version:?} in scheme {SCHEME:?}"
-        );
+        return unregistered(api_version, found);
     }
     format!(
         "converting ({}.{found}) to ({}.{}): unknown conversion",
@@ -78,6 +100,19 @@ fn foreign_type(kind: &Kind, api_version: &str, found: &str) -> String {
         package(&kind.gvk.group),
         kind.gvk.kind
     )
+}
+
+/// The Go package of a group.
+fn package(group: &str) -> &str {
+    match group.split('.').next() {
+        None | Some("") => "core",
+        Some(first) => first,
+    }
+}
+
+/// The name of a built-in kind's type in OpenAPI.
+fn type_name(group: &str, version: &str, kind: &str) -> String {
+    format!("io.k8s.api.{}.{version}.{kind}", package(group))
 }
 
 fn check_scope(call: &Call, kind: &Kind, value: &mut Value) -> Result<(), Status> {
@@ -94,10 +129,12 @@ fn check_scope(call: &Call, kind: &Kind, value: &mut Value) -> Result<(), Status
             ));
         }
         value.metadata_mut().insert("namespace", &call.namespace);
+    } else if !namespace.is_empty() {
+        value.metadata_mut().remove("namespace");
     }
     if !call.name.is_empty() {
         let name = value.name();
-        if name.is_empty() && call.verb == Verb::Update {
+        if name.is_empty() && names_itself(call) {
             return Err(Status::bad_request(format!(
                 "the name of the object ({} based on URL) was undeterminable: name must be provided",
                 call.name
@@ -115,12 +152,24 @@ fn check_scope(call: &Call, kind: &Kind, value: &mut Value) -> Result<(), Status
     Ok(())
 }
 
+/// Whether the body must name its object: what is applied is named by the path.
+fn names_itself(call: &Call) -> bool {
+    let applies = matches!(
+        call.body,
+        Body::Patch {
+            kind: PatchKind::Apply,
+            ..
+        }
+    );
+    matches!(call.verb, Verb::Update | Verb::Patch) && !applies
+}
+
 /// Checks types, deals with unknown and repeated fields (`complaints` says which), brings
 /// values to canonical form and fills in defaults.
 pub(crate) fn conform(
     context: &mut Context<'_>,
     value: &mut Value,
-    complaints: &[String],
+    complaints: &Complaints,
 ) -> Result<(), Status> {
     let kind = context.kind.clone();
     try_conform(context, value, complaints)
@@ -131,7 +180,7 @@ pub(crate) fn conform(
 pub(crate) fn try_conform(
     context: &mut Context<'_>,
     value: &mut Value,
-    complaints: &[String],
+    complaints: &Complaints,
 ) -> Result<(), String> {
     let kind = context.kind.clone();
     let unknown = schema::decode(value, &kind.type_ref)?;
@@ -140,27 +189,101 @@ pub(crate) fn try_conform(
     Ok(())
 }
 
+/// As [`conform`], for the body of a subresource that has a kind of its own.
+pub(crate) fn conform_part(
+    context: &mut Context<'_>,
+    value: &mut Value,
+    complaints: &Complaints,
+) -> Result<(), Status> {
+    let Some(part) = context.kind.subresource(&context.call.subresource) else {
+        return Ok(());
+    };
+    let gvk = part.gvk.clone();
+    try_conform_part(context, value, complaints)
+        .map_err(|why| schema::decode_error(&gvk.kind, &gvk.version, &why))
+}
+
+/// As [`conform_part`]; the error is the sentence about the value alone.
+pub(crate) fn try_conform_part(
+    context: &mut Context<'_>,
+    value: &mut Value,
+    complaints: &Complaints,
+) -> Result<(), String> {
+    let part = context.kind.subresource(&context.call.subresource);
+    let known = part.and_then(|part| {
+        let schema = schema::builtin();
+        let name = type_name(&part.gvk.group, &part.gvk.version, &part.gvk.kind);
+        let id = schema.named(&name)?;
+        Some(schema::TypeRef {
+            schema: schema.clone(),
+            id,
+        })
+    });
+    let Some(known) = known else {
+        return Ok(());
+    };
+    let unknown = schema::decode(value, &known)?;
+    let complaints = Sayings {
+        apart: false,
+        complaints,
+        unknown: &unknown,
+    };
+    report(context, complaints)
+}
+
 /// Unknown and repeated fields: dropped silently, warned about, or refused all at once.
 pub(crate) fn report_unknown(
     context: &mut Context<'_>,
-    complaints: &[String],
+    complaints: &Complaints,
     unknown: &[String],
 ) -> Result<(), String> {
-    let unknown = unknown.iter().map(|path| format!("unknown field {path:?}"));
-    match context.call.options.field_validation {
-        FieldValidation::Ignore => Ok(()),
-        FieldValidation::Warn => {
-            context.warnings.extend_from_slice(complaints);
-            context.warnings.extend(unknown);
-            Ok(())
-        }
-        FieldValidation::Strict => {
-            let texts: Vec<_> = together(complaints).into_iter().chain(unknown).collect();
-            if texts.is_empty() {
-                return Ok(());
-            }
-            Err(format!("strict decoding error: {}", texts.join(", ")))
-        }
+    let apart = context.kind.custom;
+    let sayings = Sayings {
+        apart,
+        complaints,
+        unknown,
+    };
+    report(context, sayings)
+}
+
+/// What there is to say about the fields of a body.
+struct Sayings<'a> {
+    /// Objects of custom kinds are read before their type is looked at, so that what is said
+    /// about repeated fields comes first.
+    apart: bool,
+    complaints: &'a Complaints,
+    unknown: &'a [String],
+}
+
+fn report(context: &mut Context<'_>, sayings: Sayings<'_>) -> Result<(), String> {
+    let validation = context.call.options.field_validation;
+    let nothing = sayings.complaints.repeated.is_empty() && sayings.unknown.is_empty();
+    if validation == FieldValidation::Ignore || nothing {
+        return Ok(());
+    }
+    let (repeated, unknown) = ordered(sayings);
+    if validation == FieldValidation::Warn {
+        context.warnings.extend(repeated.into_iter().chain(unknown));
+        return Ok(());
+    }
+    let texts: Vec<_> = together(&repeated).into_iter().chain(unknown).collect();
+    Err(format!("strict decoding error: {}", texts.join(", ")))
+}
+
+/// Complaints in the order of the text, those that come later apart.
+fn ordered(sayings: Sayings<'_>) -> (Vec<String>, Vec<String>) {
+    let Sayings {
+        apart,
+        complaints,
+        unknown,
+    } = sayings;
+    match &complaints.text {
+        Some(text) if !apart => (text.complaints(unknown), Vec::new()),
+        Some(text) => (text.complaints(&[]), schema::strict_messages(unknown)),
+        None => (
+            complaints.repeated.clone(),
+            schema::strict_messages(unknown),
+        ),
     }
 }
 

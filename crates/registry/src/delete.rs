@@ -2,7 +2,7 @@
 //!
 //! Upstream counterpart: `registry/generic/registry/store.go` (`Delete`, `BeforeDelete`).
 
-use crate::{Answer, Body, Call, Context, DeleteOptions, Door, Operation, Options, Reply};
+use crate::{Answer, Body, Call, Context, DeleteOptions, Door, Operation, Options, Reply, decode};
 use kinds::Propagation;
 use machinery::{Object, Status, Value, flat, format_time, json};
 use std::{sync::Arc, time::Duration};
@@ -47,9 +47,12 @@ impl Door {
         reviewed: Reviewed,
     ) -> Result<Reply, Status> {
         let options = delete_options(context.call)?;
+        warn_of_propagation(&mut context, &options);
         let key = Key::new(&context.call.namespace, &context.call.name);
-        let deleted = self.delete_one(&mut context, &key, &options, reviewed);
-        let (object, ended) = deleted.await?;
+        let deleted = self
+            .delete_one(&mut context, &key, &options, reviewed)
+            .await;
+        let (object, ended) = deleted.map_err(|status| status.warned(&mut context.warnings))?;
         let kind = context.kind.clone();
         Ok(match ended {
             Ended::Pending(pending) => {
@@ -73,6 +76,7 @@ impl Door {
         mut context: Context<'_>,
     ) -> Result<Reply, Status> {
         let options = delete_options(context.call)?;
+        warn_of_propagation(&mut context, &options);
         crate::read::check_field_selector(&context)?;
         let snapshot = self.snapshot();
         let filter = crate::read::Filter::new(&context);
@@ -160,12 +164,22 @@ impl Door {
     }
 }
 
+/// Tells who did not say what happens to dependents what will.
+fn warn_of_propagation(context: &mut Context<'_>, options: &DeleteOptions) {
+    let text = context.kind.strategy.unsaid_propagation;
+    if options.propagation.is_none() && !text.is_empty() {
+        context.warnings.push(text.to_owned());
+    }
+}
+
 /// `DeleteOptions` of the query, overridden by those of the body.
 fn delete_options(call: &Call) -> Result<DeleteOptions, Status> {
     let mut options = call.options.delete.clone();
     let Body::Object { value, .. } = &call.body else {
         return Ok(options);
     };
+    decode::check_options(value)?;
+    check_dry_run(value)?;
     if let Some(seconds) = value["gracePeriodSeconds"].as_i64() {
         options.grace_seconds = Some(seconds);
     }
@@ -190,6 +204,20 @@ fn delete_options(call: &Call) -> Result<DeleteOptions, Status> {
         })?);
     }
     Ok(options)
+}
+
+fn check_dry_run(value: &Value) -> Result<(), Status> {
+    let stages = &value["dryRun"];
+    if stages.items().iter().all(|stage| stage.str() == "All") {
+        return Ok(());
+    }
+    let error = machinery::FieldError::not_supported("dryRun", stages, &["All"]);
+    Err(Status::invalid(
+        "meta.k8s.io",
+        "DeleteOptions",
+        "",
+        &[error],
+    ))
 }
 
 /// A propagation policy by name.
@@ -219,11 +247,17 @@ fn check_preconditions(
     stored: &Object,
     options: &DeleteOptions,
 ) -> Result<(), Status> {
+    let gvk = &context.kind.gvk;
     let refuse = |what: &str, wanted: &str, found: &str| {
+        let how = match what {
+            "UID" => "deleted and then recreated",
+            _ => "modified",
+        };
         let why = format!(
-            "the {what} in the precondition ({wanted}) does not match the {what} in record ({found}). The object might have been deleted and then recreated"
+            "the {what} in the precondition ({wanted}) does not match the {what} in record ({found}). The object might have been {how}"
         );
-        Status::conflict(&context.call.resource.group_resource(), stored.name(), &why)
+        let kind = machinery::GroupResource::new(&gvk.group, &gvk.kind);
+        Status::conflict(&kind, stored.name(), &why)
     };
     if let Some(uid) = options.uid.as_ref().filter(|uid| *uid != stored.uid()) {
         return Err(refuse("UID", uid, stored.uid()));

@@ -3,7 +3,7 @@
 //! The algorithm is `schema`'s; this says who the manager is. Upstream counterpart:
 //! `apimachinery/pkg/util/managedfields`.
 
-use crate::{Body, Context, PatchKind, decode};
+use crate::{Body, Complaints, Context, PatchKind, decode};
 use machinery::{Object, Ref, Status, Value, format_time};
 use schema::{FieldSet, Manager};
 use std::sync::Arc;
@@ -112,7 +112,7 @@ pub(crate) fn apply(
     let mut made = as_manager(context, |by| {
         schema::apply(live.as_ref(), &config, &type_ref, by, force)
     })?;
-    decode::conform(context, &mut made, &[])?;
+    decode::conform(context, &mut made, &Complaints::default())?;
     Ok(made)
 }
 

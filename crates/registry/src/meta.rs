@@ -98,15 +98,8 @@ pub(crate) fn check_identity(
     let version = metadata["resourceVersion"].str();
     if !version.is_empty() && version != "0" {
         let wanted: u64 = version.parse().map_err(|_| {
-            invalid(
-                context,
-                value,
-                FieldError::invalid(
-                    "metadata.resourceVersion",
-                    version,
-                    format!("Invalid value: {version:?}"),
-                ),
-            )
+            let message = format!("strconv.ParseUint: parsing {version:?}: invalid syntax");
+            Status::foreign(500, "", message, Value::Null)
         })?;
         if wanted != old.revision() {
             return Err(Status::modified(&resource, old.name()));
@@ -114,31 +107,70 @@ pub(crate) fn check_identity(
     } else if !context.kind.strategy.allow_unconditional_update
         && context.call.verb == crate::Verb::Update
     {
-        return Err(invalid(
-            context,
-            value,
-            FieldError::invalid(
-                "metadata.resourceVersion",
-                0,
-                "must be specified for an update",
-            ),
+        let error = FieldError::invalid(
+            "metadata.resourceVersion",
+            0,
+            "must be specified for an update",
+        );
+        return Err(Status::invalid(
+            &resource.group,
+            &resource.resource,
+            value.name(),
+            &[error],
         ));
     }
     let uid = metadata["uid"].str();
-    if !uid.is_empty() && uid != old.uid() {
-        let why = format!(
-            "Precondition failed: UID in precondition: {uid}, UID in object meta: {}",
-            old.uid()
-        );
-        return Err(Status::conflict(&resource, old.name(), &why));
+    if !uid.is_empty() && uid != old.uid() && context.call.verb == crate::Verb::Update {
+        return Err(wrong_uid(context, uid, old));
     }
-    Ok(())
+    match moved(metadata, old) {
+        errors if errors.is_empty() => Ok(()),
+        errors => Err(invalid(context, value, &errors)),
+    }
+}
+
+/// The refusal of a replacement for another object of the same name.
+fn wrong_uid(context: &Context<'_>, uid: &str, old: &Object) -> Status {
+    let resource = context.call.resource.group_resource();
+    let mut key = format!("/{}", resource.resource);
+    for part in [old.namespace(), old.name()] {
+        if !part.is_empty() {
+            key.push('/');
+            key.push_str(part);
+        }
+    }
+    let why = format!(
+        "StorageError: invalid object, Code: 4, Key: {key}, ResourceVersion: 0, AdditionalErrorMsg: Precondition failed: UID in precondition: {uid}, UID in object meta: {}",
+        old.uid()
+    );
+    Status::conflict(&resource, old.name(), &why)
+}
+
+/// Server-owned fields that a client has moved; one it leaves out it does not mean.
+fn moved(metadata: &Value, old: &Object) -> Vec<FieldError> {
+    const GUARDED: [&str; 4] = [
+        "uid",
+        "creationTimestamp",
+        "deletionTimestamp",
+        "deletionGracePeriodSeconds",
+    ];
+    let owned = old.metadata();
+    let changed = GUARDED.iter().filter(|field| {
+        let given = &metadata[**field];
+        !given.is_null() && given.as_str() != Some("") && *given != owned.get(field).to_value()
+    });
+    changed
+        .map(|field| {
+            let path = format!("metadata.{field}");
+            FieldError::invalid(path, &metadata[*field], "field is immutable")
+        })
+        .collect()
 }
 
 /// A 422 about the object of this call.
-pub(crate) fn invalid(context: &Context<'_>, value: &Value, error: FieldError) -> Status {
+pub(crate) fn invalid(context: &Context<'_>, value: &Value, errors: &[FieldError]) -> Status {
     let gvk = &context.kind.gvk;
-    Status::invalid(&gvk.group, &gvk.kind, value.name(), &[error])
+    Status::invalid(&gvk.group, &gvk.kind, value.name(), errors)
 }
 
 /// Whether an object under deletion has nothing left that holds it.

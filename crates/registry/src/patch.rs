@@ -1,7 +1,9 @@
 //! PATCH: four languages, one read-modify-write.
 
-use crate::{Answer, Body, Context, Door, PatchKind, Reply, decode, managed};
-use machinery::{FieldError, GroupVersion, GroupVersionKind, Object, SmolStr, Status, Value};
+use crate::{Answer, Body, Complaints, Context, Door, PatchKind, Reply, decode, managed};
+use machinery::{
+    FieldError, GroupVersion, GroupVersionKind, Object, Reason, SmolStr, Status, Value,
+};
 use std::sync::Arc;
 
 impl Door {
@@ -28,11 +30,12 @@ impl Door {
                 "may not be specified for non-apply patch",
             )));
         }
-        let object = self
+        let rewritten = self
             .rewrite(&mut context, |context, live| {
                 patched(context, live, *kind, value, duplicates)
             })
-            .await?;
+            .await;
+        let object = rewritten.map_err(|status| status.warned(&mut context.warnings))?;
         let kind = context.kind.clone();
         Ok(context.reply(Answer::Object(kind, object)))
     }
@@ -44,7 +47,7 @@ pub(crate) fn patched(
     live: Option<&Arc<Object>>,
     kind: PatchKind,
     patch: &Value,
-    complaints: &[String],
+    complaints: &Complaints,
 ) -> Result<Value, Status> {
     if kind == PatchKind::Apply {
         let mut config = patch.clone();
@@ -58,11 +61,11 @@ pub(crate) fn patched(
     let current = live.to_value();
     let type_ref = &context.kind.type_ref;
     let mut value = match kind {
-        PatchKind::Json => schema::json_patch(&current, patch)?,
+        PatchKind::Json => schema::json_patch(&current, patch).map_err(bare)?,
         PatchKind::Merge => schema::merge_patch(current, patch)?,
         PatchKind::Strategic if context.kind.custom => {
             return Err(Status::new(
-                machinery::Reason::UnsupportedMediaType,
+                Reason::UnsupportedMediaType,
                 "the body of the request was in an unknown format - accepted media types include: application/json-patch+json, application/merge-patch+json, application/apply-patch+yaml",
             ));
         }
@@ -84,22 +87,35 @@ pub(crate) fn patched(
     let before = value.clone();
     decode::try_conform(context, &mut value, complaints)
         .map_err(|why| refused(&shown(&before), &why))?;
-    // A retry after a race must not warn twice.
+    forget_repeated(&mut context.warnings, reported);
+    Ok(value)
+}
+
+/// A retry after a race must not warn twice: of what was said after the first `reported`,
+/// repetitions go.
+pub(crate) fn forget_repeated(warnings: &mut Vec<String>, reported: usize) {
     let mut seen = std::collections::BTreeSet::new();
     let mut at = 0;
-    context.warnings.retain(|text| {
+    warnings.retain(|text| {
         at += 1;
         seen.insert(text.clone()) || at <= reported
     });
-    Ok(value)
 }
 
 fn options(error: FieldError) -> Status {
     Status::invalid("meta.k8s.io", "PatchOptions", "", &[error])
 }
 
+/// A JSON patch that does not apply, told as upstream tells it: without saying why.
+pub(crate) fn bare(status: Status) -> Status {
+    match status.code() {
+        422 => Status::new(Reason::Invalid, status.message()),
+        _ => status,
+    }
+}
+
 /// What a patch makes of an object is no object of its kind.
-fn refused(shown: &str, why: &str) -> Status {
+pub(crate) fn refused(shown: &str, why: &str) -> Status {
     Status::invalid("", "", "", &[FieldError::invalid("patch", shown, why)])
 }
 

@@ -56,9 +56,6 @@ impl Door {
             }
         };
         value["status"] = status;
-        value
-            .metadata_mut()
-            .insert("creationTimestamp", Value::Null);
         context.created = true;
         Ok(context.reply(Answer::Value(value)))
     }

@@ -2,7 +2,10 @@
 //!
 //! Upstream counterpart: the `StatusREST`, `ScaleREST` and sibling storages.
 
-use crate::{Answer, Body, Context, Door, Reply, Verb, decode, patch::patched};
+use crate::{
+    Answer, Body, Context, Door, Reply, Verb, decode,
+    patch::{bare, forget_repeated, patched, refused},
+};
 use kinds::{ScalePaths, SubKind};
 use machinery::{FieldError, LabelSelector, Object, Ref, Status, Value, json};
 use std::sync::Arc;
@@ -159,6 +162,36 @@ fn scale_of(object: &Object, paths: &ScalePaths, api_version: &str) -> Value {
     scale
 }
 
+/// The `Scale` that a body asks for where there is `current`.
+fn wanted_scale(context: &mut Context<'_>, current: &Value, body: &Body) -> Result<Value, Status> {
+    let (patched, duplicates) = match body {
+        Body::Object { value, duplicates } => {
+            let mut wanted = value.clone();
+            decode::conform_part(context, &mut wanted, duplicates)?;
+            return Ok(wanted);
+        }
+        Body::Patch {
+            kind,
+            value,
+            duplicates,
+        } => {
+            let patched = match kind {
+                crate::PatchKind::Json => schema::json_patch(current, value).map_err(bare)?,
+                _ => schema::merge_patch(current, value)?,
+            };
+            (patched, duplicates)
+        }
+        Body::None => return Err(Status::bad_request("a body with a Scale is required")),
+    };
+    let mut wanted = patched;
+    let shown = serde_json::to_string(&wanted).unwrap_or_default();
+    let reported = context.warnings.len();
+    decode::try_conform_part(context, &mut wanted, duplicates)
+        .map_err(|why| refused(&shown, &why))?;
+    forget_repeated(&mut context.warnings, reported);
+    Ok(wanted)
+}
+
 /// The object with the replicas that a submitted or patched `Scale` asks for.
 fn rescaled(
     context: &mut Context<'_>,
@@ -173,16 +206,7 @@ fn rescaled(
         .gvk
         .clone();
     let current = scale_of(live, paths, &gvk.group_version().api_version());
-    let wanted = match body {
-        Body::Object { value, .. } => value.clone(),
-        Body::Patch {
-            kind: crate::PatchKind::Json,
-            value,
-            ..
-        } => schema::json_patch(&current, value)?,
-        Body::Patch { value, .. } => schema::merge_patch(&current, value)?,
-        Body::None => return Err(Status::bad_request("a body with a Scale is required")),
-    };
+    let wanted = wanted_scale(context, &current, body)?;
     let replicas = wanted.at(&["spec", "replicas"]).as_i64().unwrap_or(0);
     if replicas < 0 {
         let error = FieldError::invalid(

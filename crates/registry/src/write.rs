@@ -9,7 +9,7 @@
 //! | 6 field ownership: of what was asked for, not of what the server adds | `managed.rs` |
 //! | 7 mutating admission, defaults again, the kind's own preparation, generation | `admission.rs`, `kinds` |
 //! | 8 validation | `kinds` |
-//! | 9 validating admission, quota | `admission.rs` |
+//! | 9 validating admission, quota last | `admission.rs` |
 //! | 10 nothing changed: nothing written | here |
 //! | 11 dry run ends here; commit, retried where another write came between | here |
 
@@ -42,11 +42,13 @@ impl Door {
         };
         let mut value = value;
         if !context.kind.stored {
+            decode::conform(&mut context, &mut value, &duplicates)?;
             return self.review(context, value).await;
         }
         decode::check_addressing(context.call, &context.kind, &mut value)?;
         decode::conform(&mut context, &mut value, &duplicates)?;
-        let object = self.create_object(&mut context, value).await?;
+        let created = self.create_object(&mut context, value).await;
+        let object = created.map_err(|status| status.warned(&mut context.warnings))?;
         context.created = true;
         let kind = context.kind.clone();
         Ok(context.reply(Answer::Object(kind, object)))
@@ -76,7 +78,6 @@ impl Door {
         mut value: Value,
     ) -> Result<Arc<Object>, Status> {
         let world = &self.inner().world;
-        let kind = context.kind.clone();
         meta::prepare_create(
             context,
             &mut value,
@@ -86,28 +87,33 @@ impl Door {
         if !managed::applies(context) {
             value.metadata_mut().remove("managedFields");
         }
-        let key = Key::new(value.namespace(), value.name());
-        if !key.name.is_empty() && self.inner().store.head(&kind.storage, &key).is_some() {
-            return Err(Status::already_exists(
-                &context.call.resource.group_resource(),
-                &key.name,
-            ));
-        }
         managed::track_create(context, &mut value);
         let mut review = self.review_of(context, Operation::Create, value, None);
-        self.mutate(&mut review).await?;
-        kind.apply_defaults(&mut review.object);
-        kind.prepare_create(&mut review.object);
+        let passed = self.review_creation(context, &mut review).await;
         context.warnings.append(&mut review.warnings);
-        refuse_if_any(context, &review.object, kind.validate(&review.object))?;
-        context.warnings.extend(kind.warnings(&review.object, None));
-        self.admit(&mut review).await?;
-        context.warnings.append(&mut review.warnings);
+        passed?;
         let committed = self.commit_create(context, &review).await;
         if committed.is_err() {
             self.roll_back(&review);
         }
         committed
+    }
+
+    /// Completes a new object and finds out whether anybody objects to it. That its name is
+    /// taken is found last, as upstream does: who refuses it anyway says so.
+    async fn review_creation(
+        &self,
+        context: &mut Context<'_>,
+        review: &mut Review<'_>,
+    ) -> Result<(), Status> {
+        let kind = context.kind.clone();
+        self.mutate(review).await?;
+        kind.apply_defaults(&mut review.object);
+        kind.prepare_create(&mut review.object);
+        refuse_if_any(context, &review.object, kind.validate(&review.object))?;
+        let warnings = kind.warnings(&review.object, None);
+        review.warnings.extend(warnings);
+        self.admit(review).await
     }
 
     async fn commit_create(
@@ -116,20 +122,33 @@ impl Door {
         review: &Review<'_>,
     ) -> Result<Arc<Object>, Status> {
         let bytes = self.stored_bytes(&review.object, &context.kind).await?;
+        let key = Key::new(review.object.namespace(), review.object.name());
         if context.call.options.dry_run {
             self.roll_back(review);
-            return Ok(Arc::new(Object::new(&review.object, 0)));
+            return match self.inner().store.head(&context.kind.storage, &key) {
+                Some(_) => Err(self.taken(context, &key)),
+                None => Ok(Arc::new(Object::new(&review.object, 0))),
+            };
         }
-        let key = Key::new(review.object.namespace(), review.object.name());
         match self
             .commit(context, key.clone(), Expected::Absent, Write::Put(bytes))
             .await?
         {
             Some(object) => self.to_requested(&object, &context.kind).await,
-            None => Err(Status::already_exists(
-                &context.call.resource.group_resource(),
-                &key.name,
-            )),
+            None => Err(self.taken(context, &key)),
+        }
+    }
+
+    /// The refusal of a name that another object has.
+    fn taken(&self, context: &Context<'_>, key: &Key) -> Status {
+        let resource = context.call.resource.group_resource();
+        let status = Status::already_exists(&resource, &key.name);
+        match self.inner().store.head(&context.kind.storage, key) {
+            Some(holder) if holder.is_deleting() => {
+                let message = format!("object is being deleted: {}", status.message());
+                status.with_message(message)
+            }
+            _ => status,
         }
     }
 
@@ -149,7 +168,8 @@ impl Door {
         let mut value = value;
         decode::check_addressing(context.call, &context.kind, &mut value)?;
         decode::conform(&mut context, &mut value, &duplicates)?;
-        let object = self.rewrite(&mut context, |_, _| Ok(value.clone())).await?;
+        let rewritten = self.rewrite(&mut context, |_, _| Ok(value.clone())).await;
+        let object = rewritten.map_err(|status| status.warned(&mut context.warnings))?;
         let kind = context.kind.clone();
         Ok(context.reply(Answer::Object(kind, object)))
     }
@@ -230,20 +250,11 @@ impl Door {
         meta::prepare_update(&mut value, live);
         managed::track_update(context, &old, &mut value);
         let mut review = self.review_of(context, Operation::Update, value, Some(live));
-        self.mutate(&mut review).await?;
-        // What is as it was is sound already; that somebody may object to it stays.
-        let unchanged = review.object == old && !meta::is_finished(&kind, &review.object);
-        if !unchanged {
-            kind.apply_defaults(&mut review.object);
-            prepare_update(context, &mut review.object, &old);
-            let errors = match context.call.subresource.as_str() {
-                "" | "scale" => kind.validate_update(&review.object, &old),
-                "status" => kind.validate_status_update(&review.object, &old),
-                part => kind.validate_part_update(part, &review.object, &old),
-            };
-            refuse_if_any(context, &review.object, errors)?;
+        let passed = self.review_update(context, &mut review, &old).await;
+        if passed.is_err() {
+            context.warnings.append(&mut review.warnings);
         }
-        self.admit(&mut review).await?;
+        let unchanged = passed?;
         let outcome = if unchanged {
             Ok(Attempt::Done(live.clone()))
         } else {
@@ -260,6 +271,32 @@ impl Door {
             }
         }
         outcome
+    }
+
+    /// Completes a changed object and finds out whether anybody objects to it; whether it is as
+    /// it was.
+    async fn review_update(
+        &self,
+        context: &Context<'_>,
+        review: &mut Review<'_>,
+        old: &Value,
+    ) -> Result<bool, Status> {
+        let kind = context.kind.clone();
+        self.mutate(review).await?;
+        // What is as it was is sound already; that somebody may object to it stays.
+        let unchanged = review.object == *old && !meta::is_finished(&kind, &review.object);
+        if !unchanged {
+            kind.apply_defaults(&mut review.object);
+            prepare_update(context, &mut review.object, old);
+            let errors = match context.call.subresource.as_str() {
+                "" | "scale" => kind.validate_update(&review.object, old),
+                "status" => kind.validate_status_update(&review.object, old),
+                part => kind.validate_part_update(part, &review.object, old),
+            };
+            refuse_if_any(context, &review.object, errors)?;
+        }
+        self.admit(review).await?;
+        Ok(unchanged)
     }
 
     async fn commit_update(
@@ -413,7 +450,8 @@ impl Door {
             .try_for_each(|plugin| plugin.mutate(review))
     }
 
-    /// Validating plug-ins, then webhooks; what the former reserved is released on a refusal.
+    /// Validating plug-ins, then webhooks, then what is counted; what was reserved is released on
+    /// a refusal.
     pub(crate) async fn admit(&self, review: &mut Review<'_>) -> Result<(), Status> {
         let inside = self
             .inner()
@@ -424,6 +462,8 @@ impl Door {
             (Some(webhooks), Ok(())) => webhooks.validate(review).await,
             (_, inside) => inside,
         };
+        let mut plugins = self.inner().admission.iter();
+        let passed = passed.and_then(|()| plugins.try_for_each(|plugin| plugin.count(review)));
         if passed.is_err() {
             self.roll_back(review);
         }

@@ -35,6 +35,12 @@ fn json_patches() {
             r#"[{"op":"remove","path":"/a/-1"}]"#,
             r#"{"a":[1,2]}"#,
         ),
+        (
+            r#"{"a":{}}"#,
+            r#"[{"op":"replace","path":"/a/b","value":1},{"op":"copy","from":"/a/z","path":"/c"}]"#,
+            r#"{"a":{"b":1},"c":null}"#,
+        ),
+        (r#"{"a":1}"#, "null", r#"{"a":1}"#),
     ];
     for (document, patch, wanted) in cases {
         assert_eq!(
@@ -46,7 +52,7 @@ fn json_patches() {
     for (patch, code) in [
         (r#"{"op":"add"}"#, 400),
         (r#"[{"op":"remove","path":"/x"}]"#, 422),
-        (r#"[{"op":"replace","path":"/x","value":1}]"#, 422),
+        (r#"[{"op":"replace","path":"/x/y","value":1}]"#, 422),
         (r#"[{"op":"add","path":"/x/y","value":1}]"#, 422),
         (r#"[{"op":"test","path":"/a","value":2}]"#, 422),
         (r#"[{"op":"jump","path":"/a"}]"#, 422),

@@ -51,7 +51,7 @@ impl Admission for ResourceQuota {
         "ResourceQuota"
     }
 
-    fn validate(&self, review: &mut Review<'_>) -> Result<(), Status> {
+    fn count(&self, review: &mut Review<'_>) -> Result<(), Status> {
         if !counts(review) {
             return Ok(());
         }

@@ -8,13 +8,7 @@ use machinery::{Map, SmolStr, Status, Value, flat::intern};
 
 /// Reads one JSON value and nothing after it.
 pub fn decode_json(bytes: &[u8], limits: Limits) -> Result<Decoded, Status> {
-    let mut parser = Parser {
-        bytes,
-        text: std::str::from_utf8(bytes).ok(),
-        at: 0,
-        depth: limits.depth,
-        duplicates: Vec::new(),
-    };
+    let mut parser = Parser::new(bytes, limits);
     let value = parser.document().map_err(Status::bad_request)?;
     Ok(Decoded {
         value,
@@ -30,11 +24,11 @@ pub fn looks_like_json(bytes: &[u8]) -> bool {
         .is_some_and(|&byte| byte == b'{')
 }
 
-struct Parser<'a> {
+pub(super) struct Parser<'a> {
     bytes: &'a [u8],
     /// The same where all of it is UTF-8, so that strings need no look of their own.
     text: Option<&'a str>,
-    at: usize,
+    pub(super) at: usize,
     /// Levels of nesting that may still be opened.
     depth: usize,
     duplicates: Vec<String>,
@@ -42,7 +36,17 @@ struct Parser<'a> {
 
 const END: &str = "unexpected end of JSON input";
 
-impl Parser<'_> {
+impl<'a> Parser<'a> {
+    pub(super) fn new(bytes: &'a [u8], limits: Limits) -> Self {
+        Self {
+            bytes,
+            text: std::str::from_utf8(bytes).ok(),
+            at: 0,
+            depth: limits.depth,
+            duplicates: Vec::new(),
+        }
+    }
+
     fn document(&mut self) -> Result<Value, String> {
         let value = self.value()?;
         self.space();
@@ -52,11 +56,11 @@ impl Parser<'_> {
         }
     }
 
-    fn peek(&self) -> Option<u8> {
+    pub(super) fn peek(&self) -> Option<u8> {
         self.bytes.get(self.at).copied()
     }
 
-    fn space(&mut self) {
+    pub(super) fn space(&mut self) {
         while let Some(b' ' | b'\n' | b'\r' | b'\t') = self.peek() {
             self.at += 1;
         }
@@ -74,7 +78,7 @@ impl Parser<'_> {
         }
     }
 
-    fn value(&mut self) -> Result<Value, String> {
+    pub(super) fn value(&mut self) -> Result<Value, String> {
         self.space();
         match self.peek() {
             Some(b'{') => self.nested(Self::object),
@@ -121,7 +125,8 @@ impl Parser<'_> {
         Ok(Value::Object(map))
     }
 
-    fn member(&mut self) -> Result<(SmolStr, Value), String> {
+    /// A key and the colon after it.
+    pub(super) fn key(&mut self) -> Result<SmolStr, String> {
         if self.peek() != Some(b'"') {
             return Err(self.unexpected("looking for beginning of object key string"));
         }
@@ -131,6 +136,11 @@ impl Parser<'_> {
             return Err(self.unexpected("after object key"));
         }
         self.at += 1;
+        Ok(key)
+    }
+
+    fn member(&mut self) -> Result<(SmolStr, Value), String> {
+        let key = self.key()?;
         let known = self.duplicates.len();
         let value = self.value()?;
         path::prefix(&mut self.duplicates[known..], || path::member(&key));
@@ -157,7 +167,7 @@ impl Parser<'_> {
     }
 
     /// Passes a comma (false) or the end of the container (true).
-    fn next_after(&mut self, context: &str, end: u8) -> Result<bool, String> {
+    pub(super) fn next_after(&mut self, context: &str, end: u8) -> Result<bool, String> {
         self.space();
         match self.peek() {
             Some(b',') => self.at += 1,

@@ -10,7 +10,7 @@ use machinery::{
 };
 use std::{borrow::Cow, sync::OnceLock};
 
-/// One object, `metadata.resourceVersion` included.
+/// One object, `metadata.resourceVersion` included (what was never stored has none).
 pub fn encode_json(object: &Object) -> Vec<u8> {
     let mut out = Vec::with_capacity(printed_size(object));
     write_object(&mut out, object, None);
@@ -202,7 +202,7 @@ impl<'o> Writer<'o> {
     fn metadata(&mut self, fields: Raw<'_>, revision: u64) {
         const NAME: &[u8] = b"resourceVersion";
         let own = RawKey::Text(NAME);
-        let (mut any, mut written) = (false, false);
+        let (mut any, mut written) = (false, revision == 0);
         if let Raw::Object(mut fields) = fields {
             while let Some(key) = fields.key() {
                 if !written && key.bytes() > NAME {

@@ -3,7 +3,9 @@
 mod decode;
 mod encode;
 mod number;
+mod order;
 
 pub use decode::*;
 pub use encode::*;
 pub(crate) use number::write_float;
+pub use order::*;

@@ -126,7 +126,8 @@ impl<'s> Encoder<'s> {
         };
         let revision = flat::encode(&Value::from(object.revision().to_string()));
         let mut parts = present(node, known, object.metadata());
-        if let Some(field) = known.field("resourceVersion") {
+        let stored = object.revision() > 0;
+        if let Some(field) = known.field("resourceVersion").filter(|_| stored) {
             parts.push((tag_path(node, field), field, Ref::new(&revision)));
         }
         parts.sort_by_key(|part| part.0);

@@ -1,6 +1,6 @@
 //! Starts Jobs on a schedule.
 //!
-//! Schedules are read in UTC; another `timeZone` is refused with an event.
+//! Schedules are read on the clocks of `timeZone`, else in UTC.
 //! Upstream counterpart: `pkg/controller/cronjob`.
 
 mod schedule;
@@ -13,10 +13,17 @@ use crate::{
     ownership::{is_controlled_by, owner_reference, wake_controller},
 };
 use env::Time;
+use jiff::{
+    Timestamp,
+    tz::{Offset, TimeZone, TimeZoneDatabase},
+};
 use machinery::{Object, Value, json};
 use reconcile::{BY_OWNER, Controller, Index, Plan, Target, View, Watch, itself, reference};
 use schedule::Schedule;
-use std::{sync::Arc, time::Duration};
+use std::{
+    sync::{Arc, OnceLock},
+    time::Duration,
+};
 
 /// Missed times counted before giving up on telling how many there were.
 const MISSED_LIMIT: usize = 100;
@@ -125,20 +132,57 @@ fn trim(cron: &Object, jobs: &[&Arc<Object>], plan: &mut Plan) {
     }
 }
 
-fn read_schedule(cron: &Object, plan: &mut Plan) -> Option<Schedule> {
-    let zone = cron.at("spec.timeZone").str();
-    if !["", "UTC", "Etc/UTC"].contains(&zone) {
-        let text = format!("invalid timeZone: {zone:?}: only UTC is supported");
-        plan.push(warning(cron, "UnknownTimeZone", text));
-        return None;
+/// A schedule and the clocks it is read on.
+struct Timetable {
+    schedule: Schedule,
+    zone: TimeZone,
+}
+
+impl Timetable {
+    fn read(cron: &Object, plan: &mut Plan) -> Option<Self> {
+        let words = cron.at("spec.schedule").str();
+        let Some(schedule) = Schedule::parse(words) else {
+            let text = format!("unparseable schedule: {words:?}");
+            plan.push(warning(cron, "UnparseableSchedule", text));
+            return None;
+        };
+        let Some(zone) = zone(cron) else {
+            let name = cron.at("spec.timeZone").str();
+            let text = format!("invalid timeZone: {name:?}: unknown time zone {name}");
+            plan.push(warning(cron, "UnknownTimeZone", text));
+            return None;
+        };
+        Some(Self { schedule, zone })
     }
-    let words = cron.at("spec.schedule").str();
-    let schedule = Schedule::parse(words);
-    if schedule.is_none() {
-        let text = format!("unparseable schedule: {words:?}");
-        plan.push(warning(cron, "UnparseableSchedule", text));
+
+    fn next(&self, after: Time) -> Option<Time> {
+        self.schedule.next(after, &self.zone)
     }
-    schedule
+}
+
+/// The zone of a CronJob; `None` if nobody knows it.
+fn zone(cron: &Object) -> Option<TimeZone> {
+    static ZONES: OnceLock<TimeZoneDatabase> = OnceLock::new();
+    match cron.at("spec.timeZone").str() {
+        "" => Some(TimeZone::UTC),
+        name => {
+            let zones = ZONES.get_or_init(TimeZoneDatabase::bundled);
+            zones.get(name).ok()
+        }
+    }
+}
+
+/// A time as the clocks of a CronJob's zone show it, with their distance from UTC.
+fn shown(cron: &Object, time: Time) -> String {
+    let zone = zone(cron).unwrap_or(TimeZone::UTC);
+    let stamp = i64::try_from(time.unix_seconds()).map(Timestamp::from_second);
+    match stamp {
+        Ok(Ok(stamp)) if zone.to_offset(stamp) != Offset::UTC => {
+            let offset = zone.to_offset(stamp);
+            stamp.display_with_offset(offset).to_string()
+        }
+        _ => text(time),
+    }
 }
 
 fn start(
@@ -148,7 +192,7 @@ fn start(
     (status, now): (&mut Value, Time),
     plan: &mut Plan,
 ) {
-    let Some(schedule) = read_schedule(cron, plan) else {
+    let Some(schedule) = Timetable::read(cron, plan) else {
         return;
     };
     if let Some(next) = schedule.next(now) {
@@ -193,7 +237,7 @@ fn start(
 /// The latest scheduled time that has passed.
 fn last_due(
     cron: &Object,
-    schedule: &Schedule,
+    schedule: &Timetable,
     (from, now): (Time, Time),
     plan: &mut Plan,
 ) -> Option<Time> {
@@ -229,7 +273,7 @@ fn job(cron: &Object, name: &str, due: Time) -> Value {
         }
     }
     let stamp = "batch.kubernetes.io/cronjob-scheduled-timestamp";
-    job.set_at(&["metadata", "annotations", stamp], text(due));
+    job.set_at(&["metadata", "annotations", stamp], shown(cron, due));
     job
 }
 
@@ -267,5 +311,26 @@ mod tests {
         );
         cron.set_at(&["status", "lastScheduleTime"], "2026-01-01T00:10:00Z");
         assert!(run(&cron).actions.is_empty());
+    }
+
+    #[test]
+    fn the_clocks_of_the_zone_decide() {
+        let mut cron = json!({"apiVersion": "batch/v1", "kind": "CronJob", "metadata": {"name": "c", "namespace": "n", "uid": "c", "creationTimestamp": "2026-07-01T00:00:30Z"},
+            "spec": {"schedule": "30 5 * * *", "timeZone": "Europe/Paris", "jobTemplate": {"spec": {"template": {}}}}});
+        let now = Time(machinery::parse_time("2026-07-01T03:31:00Z").unwrap());
+        let run = |cron: &Value| {
+            let view = View::of([(CRON_JOBS, cron.clone())], &[BY_OWNER]);
+            CronJob.reconcile(&view, &Target::new(CRON_JOBS, "n", "c"), now)
+        };
+        let plan = run(&cron);
+        let Action::Create { object, .. } = &plan.actions[0] else {
+            panic!()
+        };
+        let stamp = "batch.kubernetes.io/cronjob-scheduled-timestamp";
+        let annotation = object.at(&["metadata", "annotations", stamp]);
+        assert_eq!(annotation.str(), "2026-07-01T05:30:00+02:00");
+        cron["spec"]["timeZone"] = "Mars/Olympus".into();
+        let plan = run(&cron);
+        assert!(plan.again_at.is_none(), "{:?}", plan.actions);
     }
 }

@@ -10,6 +10,9 @@ pub const MAX_OPERATIONS: usize = 10_000;
 /// # Errors
 /// 400 for what is no patch, 413 for too many operations, 422 for an operation that does not apply.
 pub fn json_patch(current: &Value, patch: &Value) -> Result<Value, Status> {
+    if patch.is_null() {
+        return Ok(current.clone());
+    }
     let Value::Array(operations) = patch else {
         let found = patch.type_name();
         return Err(Status::bad_request(format!(
@@ -43,10 +46,7 @@ fn apply(document: &mut Value, operation: &Value) -> Result<(), String> {
     match operation["op"].str() {
         "add" => add(document, &path, value()),
         "remove" => remove(document, &path).map(drop),
-        "replace" => {
-            *find(document, &path)? = value();
-            Ok(())
-        }
+        "replace" => replace(document, &path, value()),
         "move" => {
             let from = pointer(operation, "from")?;
             let moved = remove(document, &from)?;
@@ -54,7 +54,7 @@ fn apply(document: &mut Value, operation: &Value) -> Result<(), String> {
         }
         "copy" => {
             let from = pointer(operation, "from")?;
-            let copied = find(document, &from)?.clone();
+            let copied = member(document, &from)?.clone();
             add(document, &path, copied)
         }
         "test" => test(document, &path, &value()),
@@ -139,6 +139,35 @@ fn find<'a>(document: &'a mut Value, path: &[SmolStr]) -> Result<&'a mut Value, 
         }
         _ => Err(missing(part)),
     })
+}
+
+/// What stands at `path`; a member that its object does not have is null, as upstream's library
+/// has it.
+fn member<'a>(document: &'a mut Value, path: &[SmolStr]) -> Result<&'a Value, String> {
+    let Some((last, parents)) = path.split_last() else {
+        return Ok(document);
+    };
+    match find(document, parents)? {
+        Value::Object(map) => Ok(map.get(last).unwrap_or(&Value::Null)),
+        Value::Array(items) => {
+            let at = position(last, items.len())?;
+            Ok(&items[at])
+        }
+        _ => Err(missing(last)),
+    }
+}
+
+/// Puts a value where another is; a member that its object does not have is added, as upstream's
+/// library does it.
+fn replace(document: &mut Value, path: &[SmolStr], value: Value) -> Result<(), String> {
+    if let Some((last, parents)) = path.split_last()
+        && let Value::Object(map) = find(document, parents)?
+    {
+        map.insert(last.clone(), value);
+        return Ok(());
+    }
+    *find(document, path)? = value;
+    Ok(())
 }
 
 fn add(document: &mut Value, path: &[SmolStr], value: Value) -> Result<(), String> {
