@@ -69,25 +69,74 @@ pub fn write_ref(out: &mut Vec<u8>, value: Ref<'_>) {
     Writer::new(out).value(value.raw().unwrap_or(Raw::Null));
 }
 
-/// The dictionary as JSON: `,"word":` for each, which is a key with what goes before it, and
+/// Bytes of a word that are copied in one go, whatever its length: nearly all words fit, and a
+/// copy of a fixed length is a few instructions where another is a call.
+const FIXED: usize = 32;
+
+/// A word of the dictionary as JSON: `,"word":`, which is a key with what goes before it, and
 /// from the second byte to the last but one a string.
-fn words() -> &'static [Box<[u8]>] {
-    static WORDS: OnceLock<Vec<Box<[u8]>>> = OnceLock::new();
+struct Word {
+    fixed: [u8; FIXED],
+    length: usize,
+    /// One that does not fit.
+    long: Option<Box<[u8]>>,
+}
+
+impl Word {
+    fn new(word: &&str) -> Self {
+        let mut out = vec![b','];
+        write_string(&mut out, word);
+        out.push(b':');
+        let length = out.len();
+        let long = (length > FIXED).then(|| out.as_slice().into());
+        out.resize(FIXED, 0);
+        let fixed = *out.first_chunk().expect("it has been made that long");
+        Self {
+            fixed,
+            length,
+            long,
+        }
+    }
+
+    #[inline(always)]
+    fn put(&self, out: &mut Vec<u8>) {
+        match &self.long {
+            None => {
+                let end = out.len() + self.length;
+                out.extend_from_slice(&self.fixed);
+                out.truncate(end);
+            }
+            Some(long) => out.extend_from_slice(long),
+        }
+    }
+
+    #[inline(always)]
+    fn put_text(&self, out: &mut Vec<u8>) {
+        match &self.long {
+            None => {
+                let end = out.len() + self.length - 2;
+                out.extend_from_slice(&self.fixed[1..]);
+                out.truncate(end);
+            }
+            Some(long) => out.extend_from_slice(&long[1..long.len() - 1]),
+        }
+    }
+}
+
+fn words() -> &'static [Word] {
+    static WORDS: OnceLock<Vec<Word>> = OnceLock::new();
     WORDS.get_or_init(|| {
-        let quoted = |word: &&str| {
-            let mut out = vec![b','];
-            write_string(&mut out, word);
-            out.push(b':');
-            out.into()
-        };
-        machinery::flat::dictionary().iter().map(quoted).collect()
+        machinery::flat::dictionary()
+            .iter()
+            .map(Word::new)
+            .collect()
     })
 }
 
 /// Prints flat bytes as they come.
 struct Writer<'o> {
     out: &'o mut Vec<u8>,
-    words: &'static [Box<[u8]>],
+    words: &'static [Word],
 }
 
 impl<'o> Writer<'o> {
@@ -140,12 +189,10 @@ impl<'o> Writer<'o> {
         self.close_object(any);
     }
 
+    #[inline(always)]
     fn value(&mut self, value: Raw<'_>) {
         match value {
-            Raw::Word(number) => {
-                let word = &self.words[number];
-                self.out.extend_from_slice(&word[1..word.len() - 1]);
-            }
+            Raw::Word(number) => self.words[number].put_text(self.out),
             Raw::Text(text) => write_text(self.out, text),
             Raw::Object(members) => self.object(members),
             Raw::Array(items) => self.array(items),
@@ -156,6 +203,7 @@ impl<'o> Writer<'o> {
         }
     }
 
+    #[inline(never)]
     fn object(&mut self, mut members: Walk<'_>) {
         let mut any = false;
         while let Some(key) = members.key() {
@@ -165,6 +213,7 @@ impl<'o> Writer<'o> {
         self.close_object(any);
     }
 
+    #[inline(never)]
     fn array(&mut self, mut items: Walk<'_>) {
         self.out.push(b'[');
         let mut any = false;
@@ -179,12 +228,15 @@ impl<'o> Writer<'o> {
     }
 
     /// The brace or comma before a member, its key and the colon.
+    #[inline(always)]
     fn key(&mut self, key: RawKey<'_>, any: &mut bool) {
         match key {
-            RawKey::Word(number) if *any => self.out.extend_from_slice(&self.words[number]),
             RawKey::Word(number) => {
-                self.out.push(b'{');
-                self.out.extend_from_slice(&self.words[number][1..]);
+                let start = self.out.len();
+                self.words[number].put(self.out);
+                if !*any {
+                    self.out[start] = b'{';
+                }
             }
             RawKey::Text(text) => {
                 self.out.push(if *any { b',' } else { b'{' });
