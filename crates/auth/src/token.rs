@@ -13,7 +13,8 @@ use p256::{
     },
     pkcs8::{DecodePrivateKey, EncodePrivateKey, LineEnding},
 };
-use std::time::Duration;
+use sha2::{Digest, Sha256};
+use std::{collections::BTreeMap, sync::Mutex, time::Duration};
 
 /// Tokens are accepted this long before they begin and after they end, for clocks that differ.
 pub const LEEWAY: Duration = Duration::from_secs(60);
@@ -22,11 +23,38 @@ const SECRET_ISSUER: &str = "kubernetes/serviceaccount";
 /// What the claims of such tokens begin with.
 const SECRET_CLAIM: &str = "kubernetes.io/serviceaccount/";
 
+/// Tokens whose signature is remembered: more than a middling cluster has programs.
+const REMEMBERED: usize = 2_000;
+
 /// Signs and checks service-account tokens of one cluster.
 pub struct TokenKey {
     key: SigningKey,
     id: String,
     issuer: String,
+    /// Tokens found to be signed by this key, by their hash: looking at a signature costs more
+    /// than most requests. When they hold is asked each time.
+    signed: Mutex<BTreeMap<[u8; 32], Signed>>,
+}
+
+/// What a token says that bears this key's signature.
+#[derive(Clone)]
+struct Signed {
+    claims: Claims,
+    /// When it begins and ends to hold; a token in a secret says neither.
+    from: Option<Time>,
+    to: Option<Time>,
+}
+
+impl Signed {
+    fn at(self, now: Time) -> Result<Claims, String> {
+        if self.to.is_some_and(|end| end + LEEWAY <= now) {
+            return Err("service account token has expired".into());
+        }
+        if self.from.is_some_and(|start| start > now + LEEWAY) {
+            return Err("service account token is not valid yet".into());
+        }
+        Ok(self.claims)
+    }
 }
 
 /// What a token is bound to besides its service account.
@@ -108,6 +136,7 @@ impl TokenKey {
             key,
             id,
             issuer: issuer.into(),
+            signed: Mutex::default(),
         }
     }
 
@@ -190,6 +219,28 @@ impl TokenKey {
     /// The claims of a token signed by this key and valid now; the error says what is wrong.
     /// Whether the named objects still exist is the caller's to check.
     pub fn verify(&self, token: &str, now: Time) -> Result<Claims, String> {
+        const SOUND: &str = "nothing panics while tokens are remembered";
+        let hash: [u8; 32] = Sha256::digest(token).into();
+        let known = self.signed.lock().expect(SOUND).get(&hash).cloned();
+        if let Some(known) = known {
+            return known.at(now);
+        }
+        let read = self.read(token)?;
+        let claims = read.clone().at(now)?;
+        let mut signed = self.signed.lock().expect(SOUND);
+        if signed.len() >= REMEMBERED {
+            signed.retain(|_, known| known.clone().at(now).is_ok());
+        }
+        // Hashes have no order that means anything, so this drops just any.
+        while signed.len() >= REMEMBERED {
+            signed.pop_first();
+        }
+        signed.insert(hash, read);
+        Ok(claims)
+    }
+
+    /// What a token says, if it is signed by this key.
+    fn read(&self, token: &str) -> Result<Signed, String> {
         let (signed, signature) = token.rsplit_once('.').ok_or("not a JWT")?;
         let (_, payload) = signed.split_once('.').ok_or("not a JWT")?;
         let bytes = |text: &str| URL_SAFE_NO_PAD.decode(text).map_err(|_| "bad base64");
@@ -199,12 +250,16 @@ impl TokenKey {
             .map_err(|_| "signature does not match")?;
         let claims: Value =
             serde_json::from_slice(&bytes(payload)?).map_err(|_| "claims are no JSON")?;
-        self.check(&claims, now)
+        self.understand(&claims)
     }
 
-    fn check(&self, claims: &Value, now: Time) -> Result<Claims, String> {
+    fn understand(&self, claims: &Value) -> Result<Signed, String> {
         if claims["iss"].str() == SECRET_ISSUER {
-            return Ok(of_secret(claims));
+            return Ok(Signed {
+                claims: of_secret(claims),
+                from: None,
+                to: None,
+            });
         }
         if claims["iss"].str() != self.issuer {
             return Err("issued by someone else".into());
@@ -214,12 +269,7 @@ impl TokenKey {
                 .as_i64()
                 .map(|s| Time::from_unix_seconds(s.max(0) as u64))
         };
-        if time("exp").ok_or("no expiry")? + LEEWAY <= now {
-            return Err("service account token has expired".into());
-        }
-        if time("nbf").is_some_and(|start| start > now + LEEWAY) {
-            return Err("service account token is not valid yet".into());
-        }
+        let to = Some(time("exp").ok_or("no expiry")?);
         let own = &claims["kubernetes.io"];
         let reference = |kind: &str| {
             let found = own.get(&kind.to_lowercase())?;
@@ -232,7 +282,7 @@ impl TokenKey {
         let bound = ["Pod", "Secret", "Node"].into_iter().find_map(reference);
         let bound = bound.unwrap_or_default();
         let audiences = claims["aud"].items().iter().map(|one| one.str().to_owned());
-        Ok(Claims {
+        let said = Claims {
             namespace: own["namespace"].str().into(),
             name: own["serviceaccount"]["name"].str().into(),
             uid: own["serviceaccount"]["uid"].str().into(),
@@ -240,6 +290,11 @@ impl TokenKey {
             bound,
             audiences: Some(audiences.collect()),
             id: claims["jti"].str().into(),
+        };
+        Ok(Signed {
+            claims: said,
+            from: time("nbf"),
+            to,
         })
     }
 }
@@ -325,5 +380,46 @@ mod tests {
         bent.insert(token.find('.').unwrap() + 3, 'A');
         assert!(key.verify(&bent, now).is_err());
         assert!(key.verify("", now).is_err());
+    }
+
+    #[test]
+    fn remembers_signatures_and_not_too_many() {
+        let key = TokenKey::generate(&Counter(7.into()), "https://issuer");
+        let now = Time::from_unix_seconds(1_000_000);
+        let token = |at: usize, lifetime: Duration| {
+            let request = TokenRequest {
+                namespace: "n",
+                name: "default",
+                uid: "u1",
+                bound: &Bound::default(),
+                node: None,
+                warn_after: None,
+                audiences: &[],
+                lifetime,
+            };
+            key.sign(&request, &at.to_string(), now)
+        };
+        let kept = || key.signed.lock().unwrap().len();
+        let (short, long) = (Duration::from_secs(600), Duration::from_secs(6_000));
+        let first = token(0, short);
+        for _ in 0..3 {
+            assert_eq!(key.verify(&first, now).unwrap().id, "0");
+            assert_eq!(kept(), 1);
+        }
+        // Filled up without signing so many.
+        let known = key.signed.lock().unwrap().values().next().unwrap().clone();
+        for at in 0..REMEMBERED as u64 - 1 {
+            let mut hash = [0; 32];
+            hash[..8].copy_from_slice(&at.to_le_bytes());
+            key.signed.lock().unwrap().insert(hash, known.clone());
+        }
+        assert_eq!(kept(), REMEMBERED);
+        assert!(key.verify(&token(1, long), now).is_ok());
+        assert_eq!(kept(), REMEMBERED);
+        // What has ended goes first.
+        let later = now + short + LEEWAY;
+        assert!(key.verify(&first, later).is_err());
+        assert!(key.verify(&token(2, long), later).is_ok());
+        assert!(kept() <= 2, "{}", kept());
     }
 }

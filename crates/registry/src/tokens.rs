@@ -118,7 +118,7 @@ impl Door {
                 "token audiences {meant:?} is invalid for the target audiences {wanted:?}"
             ));
         }
-        let deadline = Time(self.now().0.saturating_sub(LEEWAY.as_nanos() as u64));
+        let deadline = self.now() - LEEWAY;
         let check = Check {
             snapshot: self.snapshot(),
             deadline,
