@@ -13,6 +13,7 @@ mod limits;
 mod metrics;
 mod nodes;
 mod options;
+mod pace;
 mod path;
 mod pki;
 mod printed;
@@ -20,6 +21,7 @@ mod server;
 pub mod spdy;
 mod stream;
 mod watch;
+mod wire;
 
 pub use nodes::*;
 pub use pki::*;

@@ -18,7 +18,7 @@ use std::{
 };
 
 /// All printed objects together, bytes: the pods of a middling cluster in one form.
-const PRINTED_MAX: usize = 24 << 20;
+const PRINTED_MAX: usize = 32 << 20;
 /// A list larger than this is printed past the cache, which it would only sweep out, bytes.
 const LIST_KEPT_MAX: usize = PRINTED_MAX / 2;
 /// What an entry costs beside its bytes (map, queue, counters), bytes.

@@ -10,10 +10,12 @@ use crate::{
     limits::{self, ACCEPT_REST, HANDSHAKE_MAX},
     metrics::{Asked, Metrics, Served},
     options::Query,
+    pace::Paces,
     path::{self, ResourcePath},
     pki::LiveTls,
     printed::{Printed, SWEEP_PERIOD},
     stream, watch,
+    wire::Wire,
 };
 use auth::{AUTHENTICATED, Attributes, User};
 use codec::Choice;
@@ -61,6 +63,7 @@ pub(crate) struct Inner {
     documents: Documents,
     pub metrics: Arc<Metrics>,
     pub printed: Arc<Printed>,
+    pub paces: Paces,
 }
 
 /// A request taken apart.
@@ -93,6 +96,7 @@ impl ApiServer {
             documents: Documents::default(),
             metrics: Arc::default(),
             printed: Arc::default(),
+            paces: Paces::default(),
         }))
     }
 
@@ -130,7 +134,11 @@ impl ApiServer {
         let certificate = certificate.map(Arc::new);
         let service = service_fn(|request| {
             let (server, certificate) = (self.clone(), certificate.clone());
-            async move { Ok::<_, Infallible>(server.answer(request, certificate.as_deref()).await) }
+            // On the heap for as long as it runs: a connection keeps room for its service's future
+            // to its end, and a watch or an idle client has no use for it.
+            Box::pin(async move {
+                Ok::<_, Infallible>(server.answer(request, certificate.as_deref()).await)
+            })
         });
         let mut builder = auto::Builder::new(TokioExecutor::new());
         builder
@@ -144,8 +152,8 @@ impl ApiServer {
             .keep_alive_interval(limits::PING_AFTER)
             .keep_alive_timeout(limits::PING_MAX);
         // The connection's end is nobody's failure but its client's.
-        let _: Result<(), _> = builder
-            .serve_connection_with_upgrades(TokioIo::new(stream), service)
+        Wire::new(stream)
+            .serve(|wire| builder.serve_connection_with_upgrades(TokioIo::new(wire), service))
             .await;
     }
 

@@ -4,6 +4,7 @@ use crate::{
     answer::{HttpResponse, ResponseBody, columns, whole},
     metrics::WatchSeries,
     options::Query,
+    pace::Pace,
     printed::Printed,
     server::Inner,
 };
@@ -34,6 +35,7 @@ struct Writer {
     /// Whether a table event with column definitions has been sent.
     headed: bool,
     end: BoxFuture<'static, ()>,
+    pace: Pace,
     over: bool,
 }
 
@@ -60,6 +62,7 @@ pub fn respond(
         since: server.door.snapshot().revision,
         headed: false,
         end: world.sleep(duration),
+        pace: server.paces.join(&stream.kind.storage),
         over: false,
         stream,
     };
@@ -75,7 +78,8 @@ pub fn respond(
 
 impl Writer {
     /// The next bytes; `None` when the watch is over. A frame that is alone goes out as the
-    /// bytes that all readers share.
+    /// bytes that all readers share. What is large enough to go on at once is no burst of changes
+    /// but a state that the watch begins with or has to catch up with.
     async fn chunk(&mut self) -> Option<Bytes> {
         if self.over {
             return None;
@@ -84,10 +88,20 @@ impl Writer {
             event = self.stream.next().fuse() => event?,
             () = (&mut self.end).fuse() => return None,
         };
+        if let Some(rest) = self.pace.rest(self.world.now()) {
+            self.world.sleep(rest).await;
+        }
+        let chunk = self.gathered(event);
+        self.pace.wrote(self.world.now(), chunk.len() >= CHUNK);
+        Some(chunk)
+    }
+
+    /// A chunk that begins with this event.
+    fn gathered(&mut self, event: WatchEvent) -> Bytes {
         let first = self.framed(event);
         let mut more = self.more(first.len());
         if more.is_none() {
-            return Some(first);
+            return first;
         }
         let mut out = Vec::with_capacity(first.len() * 4);
         out.extend_from_slice(&first);
@@ -96,7 +110,7 @@ impl Writer {
             out.extend_from_slice(&frame);
             more = self.more(out.len());
         }
-        Some(out.into())
+        out.into()
     }
 
     /// A further event for a chunk of this length, if one is ready.

@@ -18,27 +18,32 @@ pub(crate) fn waits(object: &Object, kind: &Kind) -> bool {
 /// The stored object in the version of `kind`, which no program outside is needed for; the same
 /// `Arc` where nothing differs.
 pub(crate) fn at_once(object: &Arc<Object>, kind: &Kind) -> Arc<Object> {
-    let wanted = kind.api_version();
+    differing(object, kind, &kind.api_version()).unwrap_or_else(|| object.clone())
+}
+
+/// The stored object in the version of `kind`, whose name is `wanted`; nothing where the stored
+/// one is that already.
+fn differing(object: &Object, kind: &Kind, wanted: &str) -> Option<Arc<Object>> {
     if object.at("apiVersion").str() == wanted {
         return completed(object, kind);
     }
     let mut value = object.root().to_value();
-    kind.convert(&mut value, &wanted);
+    kind.convert(&mut value, wanted);
     if kind.custom {
         kind.apply_defaults(&mut value);
     }
-    Arc::new(Object::new(&value, object.revision()))
+    Some(Arc::new(Object::new(&value, object.revision())))
 }
 
 /// The stored custom object with what its type has been given defaults for since it was stored;
-/// the same `Arc` where nothing is missing.
-fn completed(object: &Arc<Object>, kind: &Kind) -> Arc<Object> {
+/// nothing where nothing is missing.
+fn completed(object: &Object, kind: &Kind) -> Option<Arc<Object>> {
     if !kind.custom || !schema::lacks_defaults(object.root(), &kind.type_ref) {
-        return object.clone();
+        return None;
     }
     let mut value = object.root().to_value();
     kind.apply_defaults(&mut value);
-    Arc::new(Object::new(&value, object.revision()))
+    Some(Arc::new(Object::new(&value, object.revision())))
 }
 
 impl Door {
@@ -63,7 +68,9 @@ impl Door {
         kind: &Arc<Kind>,
     ) -> Result<Vec<Arc<Object>>, Status> {
         if kind.conversion_webhook.is_none() {
-            return Ok(objects.iter().map(|one| at_once(one, kind)).collect());
+            let wanted = kind.api_version();
+            let shown = |one: Arc<Object>| differing(&one, kind, &wanted).unwrap_or(one);
+            return Ok(objects.into_iter().map(shown).collect());
         }
         let waiting: Vec<usize> = (0..objects.len())
             .filter(|at| waits(&objects[*at], kind))

@@ -16,8 +16,8 @@ use store::{Change, Subscription};
 /// Bookmarks come about this often (upstream: every minute, with jitter).
 const BOOKMARK_PERIOD: Duration = Duration::from_secs(60);
 
-/// Room for events that an idle watch keeps; what its first state took beyond goes.
-const PENDING_KEPT: usize = 64;
+/// Room for events that an idle watch keeps; what a burst took beyond goes.
+const PENDING_KEPT: usize = 8;
 
 /// Type of a watch event.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -65,6 +65,10 @@ pub struct WatchStream {
     pub kind: Arc<Kind>,
     door: Door,
     filter: Filter,
+    /// What of the first state has not been told; it comes before all else.
+    present: std::vec::IntoIter<Arc<Object>>,
+    /// The bookmark that ends the first state.
+    initial_end: Option<WatchEvent>,
     /// Objects in here are as they are stored, or as they are shown.
     pending: VecDeque<WatchEvent>,
     /// Changes that can be judged only once their objects are shown in the version asked for.
@@ -91,32 +95,29 @@ impl Door {
             .initial_events
             .unwrap_or(matches!(asked, None | Some(0)));
         let filter = Filter::new(&context);
-        let mut pending = VecDeque::new();
+        let (mut present, mut initial_end) = (Vec::new(), None);
         let start = if initial {
             snapshot.revision
         } else {
             asked.filter(|&v| v > 0).unwrap_or(snapshot.revision)
         };
         if initial {
-            let present = filter.candidates(&snapshot, &context.kind.storage, None);
+            let placed = filter.candidates(&snapshot, &context.kind.storage, None);
             let by_version = filter.is_of_version();
-            let present: Vec<_> = present
+            present = placed
                 .filter(|object| by_version || filter.accepts(object))
                 .cloned()
                 .collect();
-            let mut present = match by_version || context.kind.conversion_webhook.is_some() {
-                true => self.all_to_requested(present, &context.kind).await?,
-                false => present,
-            };
-            present.retain(|object| !by_version || filter.accepts(object));
-            let added = |object| WatchEvent::Object(EventType::Added, object);
-            pending.extend(present.into_iter().map(added));
-            if options.initial_events == Some(true) && options.bookmarks {
-                pending.push_back(WatchEvent::Bookmark {
-                    revision: start,
-                    initial_end: true,
-                });
+            if by_version || context.kind.conversion_webhook.is_some() {
+                present = self.all_to_requested(present, &context.kind).await?;
             }
+            present.retain(|object| !by_version || filter.accepts(object));
+            present.shrink_to_fit();
+            let ends = options.initial_events == Some(true) && options.bookmarks;
+            initial_end = ends.then_some(WatchEvent::Bookmark {
+                revision: start,
+                initial_end: true,
+            });
         }
         let subscription = self
             .inner()
@@ -127,7 +128,9 @@ impl Door {
             kind: context.kind.clone(),
             door: self.clone(),
             filter,
-            pending,
+            present: present.into_iter(),
+            initial_end,
+            pending: VecDeque::new(),
             unjudged: VecDeque::new(),
             subscription,
             seen: start,
@@ -169,6 +172,7 @@ impl WatchStream {
     /// The next event; `None` after a failure was reported.
     pub async fn next(&mut self) -> Option<WatchEvent> {
         loop {
+            self.tell_present();
             if self.converts_next() {
                 self.convert_next().await;
             }
@@ -191,6 +195,29 @@ impl WatchStream {
         }
     }
 
+    /// Makes the next of the first state pending, if nothing is.
+    fn tell_present(&mut self) {
+        if !self.pending.is_empty() {
+            return;
+        }
+        match self.present.next() {
+            Some(object) => {
+                let added = WatchEvent::Object(EventType::Added, object);
+                self.pending.push_back(added);
+            }
+            None => {
+                let end = self.end_present();
+                self.pending.extend(end);
+            }
+        }
+    }
+
+    /// Lets go of the first state; what remains to be told of it.
+    fn end_present(&mut self) -> Option<WatchEvent> {
+        self.present = Vec::new().into_iter();
+        self.initial_end.take()
+    }
+
     /// Whether the next event's object is waiting for a program outside to convert it.
     fn converts_next(&self) -> bool {
         match self.pending.front() {
@@ -211,6 +238,8 @@ impl WatchStream {
             (Err(status), _) => {
                 self.failed = true;
                 self.pending.clear();
+                // The failure is the last that is told.
+                let _ = self.end_present();
                 self.pending.push_back(WatchEvent::Error(status));
             }
             (Ok(_), _) => {}
@@ -250,6 +279,7 @@ impl WatchStream {
 
     /// The next event if there is one without waiting.
     pub fn ready(&mut self) -> Option<WatchEvent> {
+        self.tell_present();
         if self.pending.is_empty() && !self.failed {
             match self.subscription.try_next() {
                 Ok(changes) => self.take_in(&changes),

@@ -97,6 +97,11 @@ impl Subscription {
     /// when the store stops. Dropping the future loses nothing.
     pub async fn next(&mut self) -> Result<Vec<Arc<Change>>, Lagged> {
         std::future::poll_fn(|context| {
+            // Before anybody is to be woken: who has something to do is not woken once more.
+            match self.try_next() {
+                Ok(changes) if changes.is_empty() => {}
+                result => return Poll::Ready(result),
+            }
             self.slot.waker.register(context.waker());
             match self.try_next() {
                 Ok(changes) if changes.is_empty() => Poll::Pending,

@@ -13,7 +13,7 @@ mod proxy;
 mod resolve;
 #[cfg(test)]
 mod tests;
-mod trusting;
+pub(crate) mod trusting;
 mod upgrade;
 
 use crate::{
