@@ -126,17 +126,20 @@ impl Printed {
         }
     }
 
-    /// Appends an item of a JSON list, left in the cache if `keep`.
+    /// Appends an item of a JSON list, left in the cache if `keep`. Of a list that is not to be
+    /// kept nearly nothing would be found, so it is not looked for.
     pub fn append(&self, out: &mut Vec<u8>, kind: &Arc<Kind>, object: &Object, keep: bool) {
+        if !keep {
+            return write_item(out, kind, object);
+        }
         let key = Key::new(kind, object, Encoding::Json, EventType::Added);
         match self.find(key) {
             Some(frame) => frame.append_item(out, kind),
-            None if keep => {
+            None => {
                 let frame = print(kind, object, Encoding::Json, EventType::Added);
                 frame.append_item(out, kind);
                 self.keep(key, kind, frame);
             }
-            None => write_item(out, kind, object),
         }
     }
 

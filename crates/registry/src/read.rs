@@ -3,7 +3,7 @@
 use crate::{Answer, Context, Door, List, Options, Reply, VersionMatch};
 use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
 use machinery::{FieldError, Object, Status, Value, json};
-use std::sync::Arc;
+use std::{ops::Bound, sync::Arc};
 use store::{Key, Snapshot};
 
 /// Pages are at most this long, whatever `limit` asks for.
@@ -347,27 +347,67 @@ impl Filter {
         storage: &str,
         start: Option<&Key>,
     ) -> impl Iterator<Item = &'a Arc<Object>> + use<'a> {
-        let namespace = self.namespace.clone();
-        let first = Key {
-            namespace: namespace.clone().unwrap_or_default(),
-            name: Default::default(),
+        let bounds = bounds(self.namespace.as_deref(), start);
+        let table = snapshot.tables.get(storage).into_iter();
+        let placed = table.flat_map(move |table| table.range(bounds.clone()));
+        placed.map(|(_, object)| object)
+    }
+}
+
+/// The keys of a namespace, or of all, after `start`.
+fn bounds(namespace: Option<&str>, start: Option<&Key>) -> (Bound<Key>, Bound<Key>) {
+    let Some(namespace) = namespace else {
+        let first = start.cloned().map_or(Bound::Unbounded, Bound::Excluded);
+        return (first, Bound::Unbounded);
+    };
+    let first = Key::new(namespace, "");
+    // No name sorts between a name and the same with a zero after it.
+    let end = Key::new(&format!("{namespace}\0"), "");
+    let first = match start {
+        // A token made for a later place leaves nothing of this one.
+        Some(start) if *start >= end => Bound::Excluded(end.clone()),
+        Some(start) if *start > first => Bound::Excluded(start.clone()),
+        _ => Bound::Included(first),
+    };
+    (first, Bound::Excluded(end))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use store::Table;
+
+    #[test]
+    fn a_place_ends_where_the_next_begins() {
+        let place = |text: &str| {
+            text.split_once('/')
+                .map(|(space, name)| Key::new(space, name))
         };
-        let first = start
-            .filter(|start| **start > first)
-            .cloned()
-            .unwrap_or(first);
-        let after = start.cloned();
-        snapshot
-            .tables
-            .get(storage)
-            .into_iter()
-            .flat_map(move |table| table.range(first.clone()..))
-            .skip_while(move |(key, _)| Some(*key) == after.as_ref())
-            .take_while(move |(key, _)| {
-                namespace
-                    .as_ref()
-                    .is_none_or(|wanted| key.namespace == *wanted)
-            })
-            .map(|(_, object)| object)
+        let names = ["a/x", "a/y", "ab/x", "b/x", "b/y", "b/z", "d/x"];
+        let object = Arc::new(Object::new(&json!({}), 1));
+        let keys = names.iter().filter_map(|text| place(text));
+        let table: Table = keys.map(|key| (key, object.clone())).collect();
+        for (namespace, start, wanted) in [
+            (None, None, "a/x a/y ab/x b/x b/y b/z d/x"),
+            (None, Some("b/x"), "b/y b/z d/x"),
+            (None, Some("b/xx"), "b/y b/z d/x"),
+            (Some("a"), None, "a/x a/y"),
+            (Some("a"), Some("a/x"), "a/y"),
+            (Some("a"), Some("a/y"), ""),
+            (Some("b"), None, "b/x b/y b/z"),
+            (Some("b"), Some("a/y"), "b/x b/y b/z"),
+            (Some("b"), Some("b/y"), "b/z"),
+            (Some("b"), Some("d/x"), ""),
+            (Some("c"), None, ""),
+            (Some(""), None, ""),
+            (Some("zz"), None, ""),
+        ] {
+            let bounds = bounds(namespace, start.and_then(place).as_ref());
+            let found = table.range(bounds).map(|(key, _)| key);
+            let found: Vec<_> = found
+                .map(|key| format!("{}/{}", key.namespace, key.name))
+                .collect();
+            assert_eq!(found.join(" "), wanted, "{namespace:?} after {start:?}");
+        }
     }
 }
