@@ -3,7 +3,7 @@
 //! Everything is per node. Upstream counterpart: the CRI (`RuntimeService`, `ImageService`)
 //! and the kubelet's volume and prober seams.
 
-use crate::{BoxFuture, Time};
+use crate::{BoxFuture, Protocol, Time};
 use std::{collections::BTreeMap, net::IpAddr, sync::Arc, time::Duration};
 
 /// Why a container operation failed. `reason` is the CamelCase word Kubernetes shows
@@ -87,6 +87,21 @@ pub struct SandboxConfig {
     pub sysctls: BTreeMap<String, String>,
     /// Pod-level cgroup limits (sum of the containers').
     pub limits: CgroupLimits,
+    /// Ports of the node that lead into the pod.
+    pub ports: Vec<HostPort>,
+}
+
+/// A port of the node that leads to one of a pod.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct HostPort {
+    /// Address of the node it is bound to; `None` for all of them.
+    pub address: Option<IpAddr>,
+    /// Protocol.
+    pub protocol: Protocol,
+    /// Port of the node.
+    pub port: u16,
+    /// Port of the pod.
+    pub container_port: u16,
 }
 
 /// Resource limits in kernel units; `None` means unlimited.

@@ -13,11 +13,11 @@ use crate::{
     volumes::{self, HOSTS_VOLUME},
     worker::{Ready, Step, Worker, remaining},
 };
-use env::{CgroupLimits, RuntimeError, SandboxConfig};
+use env::{CgroupLimits, HostPort, Protocol, RuntimeError, SandboxConfig};
 use futures::future::join_all;
-use machinery::{Object, SmolStr};
+use machinery::{Object, Ref, SmolStr};
 use reconcile::{Action, Preconditions, Propagation, Target};
-use std::sync::Arc;
+use std::{net::IpAddr, sync::Arc};
 
 /// A pod that has been set up, for activities about it.
 pub fn pod_context(context: &Context, worker: &Worker) -> Option<PodContext> {
@@ -240,7 +240,34 @@ fn sandbox_config(context: &Context, pod: &Object, attempt: u32) -> SandboxConfi
         resolv_conf: crate::dns::resolv_conf(pod, &context.config),
         sysctls: sysctls.collect(),
         limits: crate::limits::pod_limits(pod),
+        ports: if host_network {
+            Vec::new()
+        } else {
+            host_ports(spec)
+        },
     }
+}
+
+/// Ports of the node that lead to a pod's containers.
+fn host_ports(spec: Ref<'_>) -> Vec<HostPort> {
+    let lists = ["initContainers", "containers"].iter();
+    let containers = lists.flat_map(|list| spec.get(list).items());
+    let ports = containers.flat_map(|container| container.get("ports").items());
+    let number = |port: Ref<'_>| u16::try_from(port.i64()).ok().filter(|port| *port > 0);
+    let read = |port: Ref<'_>| {
+        let address: Option<IpAddr> = port.get("hostIP").str().parse().ok();
+        Some(HostPort {
+            address: address.filter(|address| !address.is_unspecified()),
+            protocol: match port.get("protocol").str() {
+                "UDP" => Protocol::Udp,
+                "SCTP" => Protocol::Sctp,
+                _ => Protocol::Tcp,
+            },
+            port: number(port.get("hostPort"))?,
+            container_port: number(port.get("containerPort"))?,
+        })
+    };
+    ports.filter_map(read).collect()
 }
 
 /// Main containers end first, together; then sidecars, last started first.

@@ -51,7 +51,7 @@ impl Tasks for Now {
 }
 
 impl PodNetwork for Now {
-    fn attach(&self, _pod_uid: &str, _netns_path: &Path) -> RuntimeResult<Vec<IpAddr>> {
+    fn attach(&self, _: &str, _: &Path, _: &[HostPort]) -> RuntimeResult<Vec<IpAddr>> {
         Ok(vec![IpAddr::from([127, 0, 0, 1])])
     }
 

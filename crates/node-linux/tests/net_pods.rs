@@ -39,7 +39,9 @@ fn nodes_and_pods_have_addresses_of_their_subnet() {
     }
     let pod = lab.pod(0, "a");
     assert!(lab.nodes[0].pod_range().contains(pod.address));
-    let again = lab.nodes[0].attach("a", &pod.netns).expect("idempotent");
+    let again = lab.nodes[0]
+        .attach("a", &pod.netns, &[])
+        .expect("idempotent");
     assert_eq!(again, [std::net::IpAddr::from(pod.address)]);
     lab.nodes[0].detach("a");
     lab.nodes[0].detach("never-attached");
@@ -48,7 +50,7 @@ fn nodes_and_pods_have_addresses_of_their_subnet() {
         pod.address,
         "an address rests before reuse"
     );
-    assert!(lab.nodes[0].attach("../x", &pod.netns).is_err());
+    assert!(lab.nodes[0].attach("../x", &pod.netns, &[]).is_err());
 }
 
 #[test]
@@ -101,11 +103,11 @@ fn a_restarted_agent_finds_its_network() {
     let again = Vpc::reopen(&lab.directory.join("vpc")).expect("reopen");
     assert_eq!(ask(&a.netns, c.address, 80), Ok(format!("c {}", a.address)));
     let node = again.node("one").expect("kept");
-    let kept = node.attach("a", &a.netns).expect("kept");
+    let kept = node.attach("a", &a.netns, &[]).expect("kept");
     assert_eq!(kept, [std::net::IpAddr::from(a.address)]);
     let netns = lab.directory.join("pod-new");
     node_linux::net::create_netns(&netns).expect("namespace");
-    let new = node.attach("new", &netns).expect("new pod");
+    let new = node.attach("new", &netns, &[]).expect("new pod");
     assert_ne!(new, kept);
     assert!(ask(&netns, c.address, 80).is_ok());
 }

@@ -2,7 +2,7 @@
 
 mod net_support;
 
-use env::{Backend, KernelNet, Protocol, ServiceChange, ServiceEntry, ServiceTable};
+use env::{Backend, HostPort, KernelNet, Protocol, ServiceChange, ServiceEntry, ServiceTable};
 use futures::executor::block_on;
 use net_support::{Lab, Pod, ask, ask_udp, frontend, privileged, table, udp_client};
 use node_linux::PodNetwork;
@@ -112,6 +112,54 @@ fn node_ports_lead_to_every_endpoint() {
     );
     let own = spread(lab.nodes[0].node_netns(), node, 30080, 30);
     assert_eq!(own.len(), 3, "from the node itself: {own:?}");
+}
+
+#[test]
+fn host_ports_lead_into_their_pod_while_it_lives() {
+    if !privileged() {
+        return;
+    }
+    let lab = Lab::new();
+    let (node, from) = (lab.nodes[0].address(), lab.nodes[0].node_netns());
+    let bound = |address: Option<Ipv4Addr>, protocol, port| HostPort {
+        address: address.map(Into::into),
+        protocol,
+        port,
+        container_port: 8080,
+    };
+    let local = bound(Some(Ipv4Addr::LOCALHOST), Protocol::Tcp, 5000);
+    let tcp = bound(Some(node), Protocol::Tcp, 5000);
+    let udp = bound(Some(node), Protocol::Udp, 5000);
+    let any = bound(None, Protocol::Tcp, 6000);
+    replace(&lab, &ServiceTable::new());
+    let pods = [("h1", local), ("h2", tcp), ("h3", udp), ("h4", any)];
+    for (name, port) in pods {
+        let pod = lab.pod_at(0, name, &[port]);
+        pod.serve_tcp(8080, name);
+        pod.serve_udp(8080, name);
+    }
+    let said = |name: &str, source: Ipv4Addr| Ok(format!("{name} {source}"));
+    assert_eq!(ask(from, Ipv4Addr::LOCALHOST, 5000), said("h1", node));
+    assert_eq!(ask(from, node, 5000), said("h2", node));
+    assert_eq!(ask(from, Ipv4Addr::LOCALHOST, 6000), said("h4", node));
+    let client = lab.pod(1, "client");
+    assert_eq!(ask(&client.netns, node, 5000), said("h2", client.address));
+    assert_eq!(ask(&client.netns, node, 6000), said("h4", client.address));
+    let answer = ask_udp(&udp_client(from), node, 5000).expect("answer");
+    assert_eq!(answer, format!("h3 {node}"));
+    // What Services say of the same port waits until the pod is gone.
+    let service = frontend(None, Protocol::Tcp, 6000);
+    let server = lab.pod(1, "server");
+    server.serve_tcp(8080, "server");
+    change(&lab, table(service, vec![server.backend(8080)]));
+    assert_eq!(ask(&client.netns, node, 6000), said("h4", client.address));
+    for name in ["h1", "h2", "h4"] {
+        lab.nodes[0].detach(name);
+    }
+    let refused = Err(ErrorKind::ConnectionRefused);
+    assert_eq!(ask(from, Ipv4Addr::LOCALHOST, 5000), refused);
+    assert_eq!(ask(&client.netns, node, 5000), refused);
+    assert!(ask(&client.netns, node, 6000).is_ok_and(|text| text.starts_with("server")));
 }
 
 #[test]

@@ -6,12 +6,14 @@ use super::{
     addresses::{Ipv4Net, PodAddresses},
     links::Links,
     netns::{context, run_in_netns},
-    records::{NETNS, NodeRecord, PODS, read_pods, safe_name, write_text},
+    records::{NETNS, NodeRecord, PODS, PodRecord, host_ports, read_pods, safe_name, write_text},
     services::Services,
     wiring::{pod_link, pod_link_name, pod_route, pod_side},
 };
 use crate::PodNetwork;
-use env::{BoxFuture, KernelNet, RuntimeError, RuntimeResult, ServiceChange, ServiceTable};
+use env::{
+    BoxFuture, HostPort, KernelNet, RuntimeError, RuntimeResult, ServiceChange, ServiceTable,
+};
 use futures::channel::oneshot;
 use std::{
     collections::BTreeMap,
@@ -39,7 +41,7 @@ pub(super) struct Node {
 struct Pods {
     links: Links,
     addresses: PodAddresses,
-    attached: BTreeMap<String, Ipv4Addr>,
+    attached: BTreeMap<String, PodRecord>,
 }
 
 impl NodeNetwork {
@@ -47,10 +49,12 @@ impl NodeNetwork {
         directory: &Path,
         record: NodeRecord,
         links: Links,
-        services: Services,
+        mut services: Services,
     ) -> io::Result<Self> {
         let attached = read_pods(&directory.join(PODS))?;
-        let used: Vec<_> = attached.values().copied().collect();
+        let used: Vec<_> = attached.values().map(|record| record.address).collect();
+        let ports = attached.values().flat_map(|record| record.ports.clone());
+        services.know_host_ports(ports.collect());
         let addresses = PodAddresses::new(record.pods, &used);
         let node = Node {
             directory: directory.into(),
@@ -83,20 +87,24 @@ impl NodeNetwork {
         self.inner.record.pods
     }
 
-    fn attach_pod(&self, uid: &str, netns: &Path) -> io::Result<Ipv4Addr> {
+    fn attach_pod(&self, uid: &str, netns: &Path, ports: &[HostPort]) -> io::Result<Ipv4Addr> {
         let mut pods = self.pods();
-        if let Some(address) = pods.attached.get(uid) {
-            return Ok(*address);
+        if let Some(record) = pods.attached.get(uid) {
+            return Ok(record.address);
         }
         safe_name(uid)?;
         let full = || Error::other(format!("no free pod address in {}", self.pod_range()));
         let address = pods.addresses.take().ok_or_else(full)?;
-        let made = self.connect_pod(&mut pods.links, uid, address, netns);
+        let record = PodRecord {
+            address,
+            ports: host_ports(ports, address),
+        };
+        let made = self.connect_pod(&mut pods.links, uid, &record, netns);
         if let Err(e) = made {
             pods.addresses.give(address);
             return Err(e);
         }
-        pods.attached.insert(uid.into(), address);
+        pods.attached.insert(uid.into(), record);
         Ok(address)
     }
 
@@ -104,10 +112,10 @@ impl NodeNetwork {
         &self,
         links: &mut Links,
         uid: &str,
-        address: Ipv4Addr,
+        pod: &PodRecord,
         netns: &Path,
     ) -> io::Result<()> {
-        let record = self.inner.directory.join(PODS).join(uid);
+        let (record, address) = (self.inner.directory.join(PODS).join(uid), pod.address);
         let file = File::open(netns).map_err(|e| context(e, "open", netns))?;
         // Left behind only if the agent ended between the link and its record.
         links.delete(&pod_link_name(address))?;
@@ -115,15 +123,22 @@ impl NodeNetwork {
             .apply(pod_link(address, &file))
             .and_then(|()| run_in_netns(netns, || pod_side(address)))
             .and_then(|()| links.apply(pod_route(address)))
-            .and_then(|()| write_text(&record, &address.to_string()));
-        connected.or_else(|e| links.delete(&pod_link_name(address)).and(Err(e)))
+            .and_then(|()| self.change(|services| services.open_host_ports(&pod.ports)))
+            .and_then(|()| write_text(&record, &pod.text()));
+        connected.or_else(|e| {
+            // The first error says what went wrong; ports that lead nowhere are refused.
+            let _ = self.change(|services| services.close_host_ports(&pod.ports));
+            links.delete(&pod_link_name(address)).and(Err(e))
+        })
     }
 
     fn detach_pod(&self, uid: &str) -> io::Result<()> {
         let mut pods = self.pods();
-        let Some(address) = pods.attached.get(uid).copied() else {
+        let Some(record) = pods.attached.get(uid) else {
             return Ok(());
         };
+        let address = record.address;
+        self.change(|services| services.close_host_ports(&record.ports))?;
         pods.links.delete(&pod_link_name(address))?;
         fs::remove_file(self.inner.directory.join(PODS).join(uid))?;
         pods.attached.remove(uid);
@@ -136,23 +151,32 @@ impl NodeNetwork {
         self.inner.pods.lock().unwrap_or_else(|e| e.into_inner())
     }
 
-    fn change<T>(&self, work: impl FnOnce(&mut Services) -> io::Result<T>) -> RuntimeResult<T> {
+    fn change<T>(&self, work: impl FnOnce(&mut Services) -> io::Result<T>) -> io::Result<T> {
         // A poisoned lock is harmless: the next change finds its state unknown and reloads all.
         let mut services = self
             .inner
             .services
             .lock()
             .unwrap_or_else(|e| e.into_inner());
-        work(&mut services).map_err(|e| {
+        work(&mut services)
+    }
+
+    fn serve<T>(&self, work: impl FnOnce(&mut Services) -> io::Result<T>) -> RuntimeResult<T> {
+        self.change(work).map_err(|e| {
             RuntimeError::new("ServiceRulesFailed", format!("node {}: {e}", self.name()))
         })
     }
 }
 
 impl PodNetwork for NodeNetwork {
-    fn attach(&self, pod_uid: &str, netns_path: &Path) -> RuntimeResult<Vec<IpAddr>> {
+    fn attach(
+        &self,
+        pod_uid: &str,
+        netns_path: &Path,
+        ports: &[HostPort],
+    ) -> RuntimeResult<Vec<IpAddr>> {
         let address = self
-            .attach_pod(pod_uid, netns_path)
+            .attach_pod(pod_uid, netns_path, ports)
             .map_err(|e| RuntimeError::new("CreatePodSandboxError", format!("pod network: {e}")))?;
         Ok(vec![address.into()])
     }
@@ -182,7 +206,7 @@ impl KernelNet for NodeNetwork {
         Box::pin(async move {
             let (node, table) = (self.clone(), table.clone());
             let (done, result) = oneshot::channel();
-            std::thread::spawn(move || done.send(node.change(|s| s.replace(table))));
+            std::thread::spawn(move || done.send(node.serve(|s| s.replace(table))));
             let gone = || RuntimeError::new("ServiceRulesFailed", "the loading thread panicked");
             result.await.unwrap_or_else(|_| Err(gone()))
         })
@@ -193,6 +217,6 @@ impl KernelNet for NodeNetwork {
         change: &'a ServiceChange,
     ) -> BoxFuture<'a, RuntimeResult<()>> {
         // Some microseconds of kernel work: cheaper in place than handed over.
-        Box::pin(async move { self.change(|s| s.change(change)) })
+        Box::pin(async move { self.serve(|s| s.change(change)) })
     }
 }

@@ -8,7 +8,7 @@ use super::{
     addresses::{AddressPlan, Ipv4Net},
     links::{Links, SCOPE_HOST},
     local::{API_SERVER_ADDRESS, DNS_ADDRESS},
-    netns::{context, create_netns_with, remove_netns, run_in_netns},
+    netns::{context, create_netns_with, remove_netns, run_in_netns, set_sysctl},
     node::NodeNetwork,
     records::*,
     services::{ServiceNet, Services},
@@ -83,6 +83,7 @@ impl Vpc {
         let netns = directory.join(NETNS);
         require_pinned(&netns)?;
         let open = || {
+            route_loopback()?;
             Ok((
                 Links::open()?,
                 Services::open(service_net(&self.config, &record))?,
@@ -186,6 +187,7 @@ impl Vpc {
         let netns = directory.join(NETNS);
         let net = service_net(&self.config, &record);
         let (mut links, services) = create_netns_with(&netns, || {
+            route_loopback()?;
             let links =
                 open_forwarding(&[(API_SERVER_ADDRESS, SCOPE_HOST), (DNS_ADDRESS, SCOPE_HOST)])?;
             Ok((links, Services::open(net)?))
@@ -202,6 +204,12 @@ impl Vpc {
         // A poisoned lock means a panic between two kernel calls; the records are still whole.
         self.state.lock().unwrap_or_else(|e| e.into_inner())
     }
+}
+
+/// Host ports on the loopback lead to pods, which are on other links. What comes to the loopback
+/// from there is stopped by the service rules.
+fn route_loopback() -> io::Result<()> {
+    set_sysctl("net/ipv4/conf/all/route_localnet", "1")
 }
 
 fn service_net(config: &VpcConfig, record: &NodeRecord) -> ServiceNet {

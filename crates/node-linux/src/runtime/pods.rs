@@ -16,7 +16,7 @@ impl Shared {
             return Ok(record);
         }
         let netns = self.layout.sandbox(&id).join("net");
-        let attached = self.network.attach(&config.uid, &netns);
+        let attached = self.network.attach(&config.uid, &netns, &config.ports);
         let addressed = attached.and_then(|ips| {
             self.client.sandbox(&Request::SetAddresses {
                 id: id.clone(),

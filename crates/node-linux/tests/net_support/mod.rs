@@ -4,7 +4,7 @@
 
 #![allow(dead_code)]
 
-use env::{Backend, Frontend, Protocol, ServiceEntry, ServiceTable};
+use env::{Backend, Frontend, HostPort, Protocol, ServiceEntry, ServiceTable};
 use node_linux::{
     PodNetwork,
     net::{
@@ -59,9 +59,14 @@ impl Lab {
 
     /// Makes a pod namespace and attaches it to a node.
     pub fn pod(&self, node: usize, uid: &str) -> Pod {
+        self.pod_at(node, uid, &[])
+    }
+
+    /// A pod that ports of its node lead to.
+    pub fn pod_at(&self, node: usize, uid: &str, ports: &[HostPort]) -> Pod {
         let netns = self.directory.join(format!("pod-{uid}"));
         create_netns(&netns).expect("pod namespace");
-        let addresses = self.nodes[node].attach(uid, &netns).expect("attach");
+        let addresses = self.nodes[node].attach(uid, &netns, ports).expect("attach");
         let IpAddr::V4(address) = addresses[0] else {
             panic!("not IPv4")
         };

@@ -12,7 +12,7 @@ use super::{addresses::Ipv4Net, netlink::Socket};
 use conntrack::Conntrack;
 use env::{Frontend, Protocol, ServiceChange, ServiceEntry, ServiceTable};
 use nft::{Batch, Element};
-use std::{io, net::Ipv4Addr};
+use std::{collections::BTreeSet, io, net::Ipv4Addr};
 
 /// Addresses that the rules of a node name.
 #[derive(Clone, Copy)]
@@ -30,7 +30,12 @@ pub(super) struct Services {
     net: ServiceNet,
     rules: Socket,
     conntrack: Conntrack,
+    /// Everything wanted, host ports included.
     table: ServiceTable,
+    /// Host ports of the node's pods: they come and go with their pod, whatever Services say.
+    host_ports: BTreeSet<Frontend>,
+    /// What Services say of frontends that are host ports now.
+    shadowed: ServiceTable,
     /// Whether the kernel holds exactly `table`.
     loaded: bool,
 }
@@ -44,12 +49,66 @@ impl Services {
             rules: Socket::open(libc::NETLINK_NETFILTER)?,
             conntrack: Conntrack::open()?,
             table: ServiceTable::new(),
+            host_ports: BTreeSet::new(),
+            shadowed: ServiceTable::new(),
             loaded: false,
         })
     }
 
+    /// Takes note of host ports that were opened before; the next table includes them.
+    pub fn know_host_ports(&mut self, ports: ServiceTable) {
+        self.host_ports.extend(ports.keys());
+        self.table.extend(ports);
+    }
+
+    /// Leads ports of the node into a pod. One that is taken by another pod stays with it.
+    pub fn open_host_ports(&mut self, ports: &ServiceTable) -> io::Result<()> {
+        let free = |frontend: &Frontend| !self.host_ports.contains(frontend);
+        let set: ServiceTable = ports
+            .iter()
+            .filter(|(frontend, _)| free(frontend))
+            .map(|(frontend, entry)| (*frontend, entry.clone()))
+            .collect();
+        if set.is_empty() {
+            return Ok(());
+        }
+        for frontend in set.keys() {
+            self.host_ports.insert(*frontend);
+            if let Some(entry) = self.table.get(frontend) {
+                self.shadowed.insert(*frontend, entry.clone());
+            }
+        }
+        let remove = Vec::new();
+        self.apply(&ServiceChange { set, remove })
+    }
+
+    /// Takes back what [`open_host_ports`](Self::open_host_ports) did for the pod.
+    pub fn close_host_ports(&mut self, ports: &ServiceTable) -> io::Result<()> {
+        let mut change = ServiceChange::default();
+        for (frontend, entry) in ports {
+            if self.table.get(frontend) != Some(entry) || !self.host_ports.remove(frontend) {
+                continue;
+            }
+            match self.shadowed.remove(frontend) {
+                Some(entry) => drop(change.set.insert(*frontend, entry)),
+                None => change.remove.push(*frontend),
+            }
+        }
+        match change == ServiceChange::default() {
+            true => Ok(()),
+            false => self.apply(&change),
+        }
+    }
+
     /// Makes the kernel hold exactly `table`, in one transaction.
-    pub fn replace(&mut self, table: ServiceTable) -> io::Result<()> {
+    pub fn replace(&mut self, mut table: ServiceTable) -> io::Result<()> {
+        self.shadowed.clear();
+        for frontend in &self.host_ports {
+            let own = self.table.get(frontend).cloned();
+            if let Some(entry) = own.and_then(|own| table.insert(*frontend, own)) {
+                self.shadowed.insert(*frontend, entry);
+            }
+        }
         let old = std::mem::replace(&mut self.table, table);
         self.load()?;
         let before = old.iter().chain(&self.table);
@@ -57,9 +116,27 @@ impl Services {
         self.conntrack.forget(stale_flows(stale))
     }
 
+    /// Applies a change of what Services say.
+    pub fn change(&mut self, change: &ServiceChange) -> io::Result<()> {
+        let hidden = |frontend: &Frontend| self.host_ports.contains(frontend);
+        let touched = change.set.keys().chain(&change.remove);
+        if !touched.clone().any(hidden) {
+            return self.apply(change);
+        }
+        let mut rest = change.clone();
+        for frontend in touched.copied().filter(hidden).collect::<Vec<_>>() {
+            rest.remove.retain(|one| *one != frontend);
+            match rest.set.remove(&frontend) {
+                Some(entry) => drop(self.shadowed.insert(frontend, entry)),
+                None => drop(self.shadowed.remove(&frontend)),
+            }
+        }
+        self.apply(&rest)
+    }
+
     /// Applies a change in one transaction; falls back to loading everything if the kernel's
     /// state turns out not to be the expected one.
-    pub fn change(&mut self, change: &ServiceChange) -> io::Result<()> {
+    fn apply(&mut self, change: &ServiceChange) -> io::Result<()> {
         let frontends = change.set.keys().chain(&change.remove);
         let mut batch = Batch::default();
         let mut moves = Vec::new();

@@ -27,6 +27,7 @@ const MESSAGE_LIMIT: usize = 60_000;
 
 const SET_MAP: u32 = 8;
 const DATA_VERDICT: u32 = 0xffff_ff00;
+const VERDICT_DROP: u32 = 0;
 const VERDICT_GOTO: i32 = -4;
 const VERDICT_JUMP: i32 = -3;
 
@@ -232,6 +233,8 @@ pub(super) enum Expression<'a> {
     Protocol { to: u32 },
     /// Loads the packet's mark.
     Mark { to: u32 },
+    /// Loads the number of the interface a packet came in by.
+    InputInterface { to: u32 },
     /// Sets the packet's mark.
     SetMark { from: u32 },
     /// Keeps the bits of a mask.
@@ -258,6 +261,8 @@ pub(super) enum Expression<'a> {
     DestinationNat { address: u32, port: u32 },
     /// Rewrites the source address.
     SourceNat { address: u32 },
+    /// Loses the packet.
+    Drop,
     /// Refuses with "port unreachable".
     Reject,
     /// Continues in another chain and comes back.
@@ -283,6 +288,7 @@ impl Expression<'_> {
             }
             Self::Protocol { to } => named(m, "meta", &[(1, to), (2, 16)]),
             Self::Mark { to } => named(m, "meta", &[(1, to), (2, 3)]),
+            Self::InputInterface { to } => named(m, "meta", &[(1, to), (2, 4)]),
             Self::SetMark { from } => named(m, "meta", &[(2, 3), (3, from)]),
             Self::Mask { register, mask } => encode_mask(m, register, mask),
             Self::Compare {
@@ -327,6 +333,15 @@ impl Expression<'_> {
                 named(m, "nat", &[(1, 1), (2, 2), (3, address), (5, port)]);
             }
             Self::SourceNat { address } => named(m, "nat", &[(1, 0), (2, 2), (3, address)]),
+            Self::Drop => {
+                m.text(1, "immediate").nest(2, |e| {
+                    e.be32(1, VERDICT).nest(2, |d| {
+                        d.nest(2, |v| {
+                            v.be32(1, VERDICT_DROP);
+                        });
+                    });
+                });
+            }
             Self::Reject => {
                 m.text(1, "reject").nest(2, |e| {
                     e.be32(1, 0).attr(2, &[PORT_UNREACHABLE]);

@@ -11,6 +11,7 @@ use super::{
     },
     slots::Class,
 };
+use crate::net::links::LOOPBACK;
 use env::{Backend, Frontend};
 
 /// (address or 0, protocol, port) to (class, mark).
@@ -31,6 +32,8 @@ const PREROUTING: u32 = 0;
 const FORWARD: u32 = 2;
 const OUTPUT: u32 = 3;
 const POSTROUTING: u32 = 4;
+/// Before connections are tracked.
+const FIRST: i32 = -300;
 const BEFORE_ROUTING: i32 = -100;
 const AFTER_ROUTING: i32 = 100;
 const FILTER: i32 = 0;
@@ -183,7 +186,39 @@ fn dispatch(batch: &mut Batch) {
     batch.rule("services", &rule);
 }
 
+/// The node's loopback is for the node: packets to it that come from elsewhere are lost before
+/// a host port can lead them anywhere.
+fn guard_loopback(batch: &mut Batch) {
+    let hook = Hook {
+        kind: "filter",
+        number: PREROUTING,
+        priority: FIRST,
+    };
+    batch.chain("guard", Some(&hook));
+    let elsewhere = [
+        DESTINATION,
+        Mask {
+            register: R0,
+            mask: [255, 0, 0, 0],
+        },
+        Compare {
+            register: R0,
+            equal: true,
+            value: [127, 0, 0, 0],
+        },
+        InputInterface { to: R0 },
+        Compare {
+            register: R0,
+            equal: false,
+            value: LOOPBACK.to_ne_bytes(),
+        },
+        Drop,
+    ];
+    batch.rule("guard", &elsewhere);
+}
+
 fn hooks(batch: &mut Batch, net: &ServiceNet) {
+    guard_loopback(batch);
     let nat = |number, priority| Hook {
         kind: "nat",
         number,
