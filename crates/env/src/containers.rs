@@ -303,6 +303,11 @@ pub enum VolumeSource {
         /// Path on the node; created if absent.
         path: String,
     },
+    /// The files of an image that is present, read-only.
+    Image {
+        /// Reference or id.
+        reference: String,
+    },
     /// A path of the host.
     HostPath {
         /// The path.

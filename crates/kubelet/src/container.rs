@@ -10,7 +10,7 @@ use crate::{
     volumes::HOSTS_VOLUME,
     worker::{Ready, StartError, remaining},
 };
-use env::{ContainerConfig, Mount, Probe, RegistryAuth};
+use env::{ContainerConfig, Mount, Probe, RegistryAuth, RuntimeError, VolumeSource};
 use machinery::{Object, Ref, SmolStr};
 use std::{collections::BTreeMap, net::IpAddr, sync::Arc, time::Duration};
 
@@ -50,18 +50,77 @@ impl PodContext {
     }
 
     async fn event(&self, container: &ContainerSpec, warning: bool, reason: &str, message: String) {
-        let field = container.field_path();
+        self.say(&container.field_path(), warning, reason, message)
+            .await;
+    }
+
+    async fn say(&self, field: &str, warning: bool, reason: &str, message: String) {
         self.context
-            .event(&self.pod, &field, warning, (reason, message))
+            .event(&self.pod, field, warning, (reason, message))
             .await;
     }
 }
 
-fn failure(reason: &str, message: impl Into<String>, image: bool) -> StartError {
+/// An image that a container or a volume needs.
+struct Needed<'a> {
+    image: &'a str,
+    policy: Option<&'a str>,
+    /// What events are about, within the pod.
+    field: String,
+}
+
+impl<'a> Needed<'a> {
+    fn by(pod: &'a PodContext, container: &'a ContainerSpec) -> Self {
+        Self {
+            image: &container.image,
+            policy: container.raw(&pod.pod).get("imagePullPolicy").as_str(),
+            field: container.field_path(),
+        }
+    }
+
+    /// The policy that holds where none is given follows from the tag.
+    fn policy(&self) -> &str {
+        let tail = self.image.rsplit('/').next().unwrap_or(self.image);
+        let latest = !tail.contains([':', '@']) || tail.ends_with(":latest");
+        let default = if latest { "Always" } else { "IfNotPresent" };
+        self.policy.unwrap_or(default)
+    }
+}
+
+/// Fetches the images that a container mounts as volumes; their paths by volume.
+async fn image_volumes(
+    pod: &PodContext,
+    container: &ContainerSpec,
+) -> Result<BTreeMap<String, String>, StartError> {
+    let mut paths = BTreeMap::new();
+    let mounts = container.raw(&pod.pod).get("volumeMounts");
+    for volume in pod.pod.at("spec.volumes").items() {
+        let (name, source) = (volume.get("name").str(), volume.get("image"));
+        let mounted = mounts.items().any(|mount| mount.get("name").str() == name);
+        if source.is_null() || !mounted {
+            continue;
+        }
+        let needed = Needed {
+            image: source.get("reference").str(),
+            policy: source.get("pullPolicy").as_str(),
+            field: String::new(),
+        };
+        ensure_image(pod, &needed).await?;
+        let reference = needed.image.to_owned();
+        let files = VolumeSource::Image { reference };
+        let (containers, uid) = (&pod.context.containers, pod.pod.uid());
+        let prepared = containers.prepare_volume(uid, name, &files, None).await;
+        let failed = |error: RuntimeError| failure("CreateContainerError", error.message);
+        paths.insert(name.to_owned(), prepared.map_err(failed)?);
+    }
+    Ok(paths)
+}
+
+fn failure(reason: &str, message: impl Into<String>) -> StartError {
     StartError {
         reason: reason.into(),
         message: message.into(),
-        image,
+        image: None,
     }
 }
 
@@ -71,13 +130,14 @@ pub async fn start(
     container: &ContainerSpec,
     attempt: u32,
 ) -> Result<(), StartError> {
-    let image = ensure_image(pod, container).await?;
-    let config = match configure(pod, container, (attempt, &image)).await {
+    let images = image_volumes(pod, container).await?;
+    ensure_image(pod, &Needed::by(pod, container)).await?;
+    let config = match configure(pod, container, (attempt, &images)).await {
         Ok(config) => config,
         Err(message) => {
             pod.event(container, true, "Failed", format!("Error: {message}"))
                 .await;
-            return Err(failure("CreateContainerConfigError", message, false));
+            return Err(failure("CreateContainerConfigError", message));
         }
     };
     let containers = &pod.context.containers;
@@ -96,7 +156,7 @@ pub async fn start(
             } else {
                 error.reason
             };
-            return Err(failure(reason, error.message, false));
+            return Err(failure(reason, error.message));
         }
     };
     pod.event(container, false, "Created", "Container created".into())
@@ -114,7 +174,7 @@ pub async fn start(
         } else {
             error.reason
         };
-        return Err(failure(reason, error.message, false));
+        return Err(failure(reason, error.message));
     }
     pod.event(container, false, "Started", "Container started".into())
         .await;
@@ -141,7 +201,7 @@ async fn post_start(
     let grace = Duration::from_secs(pod.spec.grace.max(0) as u64);
     // The container is gone or going; its end is observed either way.
     let _ = pod.context.containers.stop(id, grace).await;
-    Err(failure("PostStartHookError", text, false))
+    Err(failure("PostStartHookError", text))
 }
 
 /// Runs a lifecycle hook; the error is a sentence.
@@ -285,45 +345,38 @@ fn valid_image(image: &str) -> bool {
         && !repository.bytes().any(|byte| byte.is_ascii_uppercase())
 }
 
-async fn ensure_image(pod: &PodContext, container: &ContainerSpec) -> Result<String, StartError> {
-    let (image, context) = (container.image.as_str(), &pod.context);
+async fn ensure_image(pod: &PodContext, needed: &Needed<'_>) -> Result<(), StartError> {
+    let (image, context) = (needed.image, &pod.context);
     if !valid_image(image) {
         let message = format!(
             "Failed to apply default image tag \"{image}\": couldn't parse image name \"{image}\": invalid reference format"
         );
-        pod.event(container, true, "InspectFailed", message.clone())
+        pod.say(&needed.field, true, "InspectFailed", message.clone())
             .await;
-        return Err(failure("InvalidImageName", message, false));
+        return Err(failure("InvalidImageName", message));
     }
-    let tail = image.rsplit('/').next().unwrap_or(image);
-    let latest = !tail.contains([':', '@']) || tail.ends_with(":latest");
-    let default = if latest { "Always" } else { "IfNotPresent" };
-    let policy = container
-        .raw(&pod.pod)
-        .get("imagePullPolicy")
-        .as_str()
-        .unwrap_or(default);
+    let policy = needed.policy();
     let present = context.containers.image(image).await;
-    let present = present.map_err(|error| failure("ImageInspectError", error.message, false))?;
+    let present = present.map_err(|error| failure("ImageInspectError", error.message))?;
     if policy != "Always" && present.is_some() {
         let text = format!("Container image \"{image}\" already present on machine");
-        pod.event(container, false, "Pulled", text).await;
-        return Ok(image.into());
+        pod.say(&needed.field, false, "Pulled", text).await;
+        return Ok(());
     }
     if policy == "Never" {
         let message =
             format!("Container image \"{image}\" is not present with pull policy of Never");
-        pod.event(container, true, "ErrImageNeverPull", message.clone())
+        pod.say(&needed.field, true, "ErrImageNeverPull", message.clone())
             .await;
-        return Err(failure("ErrImageNeverPull", message, false));
+        return Err(failure("ErrImageNeverPull", message));
     }
-    pull(pod, container).await
+    pull(pod, needed).await
 }
 
-async fn pull(pod: &PodContext, container: &ContainerSpec) -> Result<String, StartError> {
-    let (image, context) = (container.image.as_str(), &pod.context);
-    pod.event(
-        container,
+async fn pull(pod: &PodContext, needed: &Needed<'_>) -> Result<(), StartError> {
+    let (image, field, context) = (needed.image, &needed.field, &pod.context);
+    pod.say(
+        field,
         false,
         "Pulling",
         format!("Pulling image \"{image}\""),
@@ -338,15 +391,18 @@ async fn pull(pod: &PodContext, container: &ContainerSpec) -> Result<String, Sta
                 "Successfully pulled image \"{image}\" in {took}ms ({took}ms including waiting). Image size: {} bytes.",
                 info.size
             );
-            pod.event(container, false, "Pulled", text).await;
-            Ok(image.into())
+            pod.say(field, false, "Pulled", text).await;
+            Ok(())
         }
         Err(error) => {
             let text = format!("Failed to pull image \"{image}\": {}", error.message);
-            pod.event(container, true, "Failed", text).await;
-            pod.event(container, true, "Failed", "Error: ErrImagePull".into())
+            pod.say(field, true, "Failed", text).await;
+            pod.say(field, true, "Failed", "Error: ErrImagePull".into())
                 .await;
-            Err(failure("ErrImagePull", error.message, true))
+            Err(StartError {
+                image: Some(image.into()),
+                ..failure("ErrImagePull", error.message)
+            })
         }
     }
 }
@@ -428,7 +484,7 @@ fn docker_auths(bytes: &[u8], registry: &str) -> Vec<RegistryAuth> {
 async fn configure(
     pod: &PodContext,
     container: &ContainerSpec,
-    (attempt, image): (u32, &str),
+    (attempt, images): (u32, &BTreeMap<String, String>),
 ) -> Result<ContainerConfig, String> {
     let raw = container.raw(&pod.pod);
     let downward = pod.downward();
@@ -443,11 +499,11 @@ async fn configure(
     Ok(ContainerConfig {
         name: container.name.to_string(),
         attempt,
-        image: image.into(),
+        image: container.image.to_string(),
         command: words("command"),
         args: words("args"),
         working_dir: raw.get("workingDir").str().into(),
-        mounts: mounts(pod, raw, &values)?,
+        mounts: mounts(pod, raw, (&values, images))?,
         env,
         stdin: raw.get("stdin").is_true(),
         stdin_once: raw.get("stdinOnce").is_true(),
@@ -465,12 +521,13 @@ async fn configure(
 fn mounts(
     pod: &PodContext,
     raw: Ref<'_>,
-    values: &BTreeMap<String, String>,
+    (values, images): (&BTreeMap<String, String>, &BTreeMap<String, String>),
 ) -> Result<Vec<Mount>, String> {
     let mut mounts = Vec::new();
     for mount in raw.get("volumeMounts").items() {
         let name = mount.get("name").str();
-        let path = pod.ready.volumes.get(name);
+        let image = images.get(name);
+        let path = image.or_else(|| pod.ready.volumes.get(name));
         let expression = mount.get("subPathExpr").str();
         let sub_path = if expression.is_empty() {
             mount.get("subPath").str().to_owned()
@@ -488,7 +545,7 @@ fn mounts(
                 .cloned()
                 .ok_or_else(|| format!("volume {name:?} is not mounted"))?,
             sub_path,
-            read_only: mount.get("readOnly").is_true(),
+            read_only: image.is_some() || mount.get("readOnly").is_true(),
         });
     }
     let last_word = raw.get("terminationMessagePath").str();

@@ -183,7 +183,9 @@ async fn set_up(context: &Context, pod: &Arc<Object>, attempt: u32) -> Result<Re
         ips: &[],
         allocatable: &context.config.capacity,
     };
-    for volume in pod.at("spec.volumes").items() {
+    let volumes = pod.at("spec.volumes").items();
+    // Images are fetched when a container that mounts them starts.
+    for volume in volumes.filter(|volume| volume.get("image").is_null()) {
         let name = volume.get("name").str();
         let path = volumes::prepare(context, &downward, volume)
             .await

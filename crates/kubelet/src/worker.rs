@@ -61,8 +61,8 @@ pub struct StartError {
     pub reason: SmolStr,
     /// Sentence.
     pub message: String,
-    /// A failed pull: backs off on its own.
-    pub image: bool,
+    /// The image of a failed pull, which backs off on its own.
+    pub image: Option<SmolStr>,
 }
 
 /// What the worker remembers of a container beyond what the runtime shows.
@@ -74,6 +74,8 @@ pub struct Tracked {
     pub waiting: Option<(SmolStr, String)>,
     crash: Backoff,
     pull: Backoff,
+    /// The image that could not be pulled.
+    unpulled: SmolStr,
     retry_at: Option<Time>,
     /// Runtime id the probes and flags below belong to.
     pub id: String,
@@ -90,13 +92,13 @@ pub struct Tracked {
 
 impl Tracked {
     /// While a failed pull waits for its next try, that is what the container waits for.
-    fn say_back_off(&mut self, image: &str) {
+    fn say_back_off(&mut self) {
         let failed = self
             .waiting
             .as_ref()
             .is_some_and(|(reason, _)| reason == "ErrImagePull");
         if failed {
-            let message = format!("Back-off pulling image \"{image}\"");
+            let message = format!("Back-off pulling image \"{}\"", self.unpulled);
             self.waiting = Some(("ImagePullBackOff".into(), message));
         }
     }
@@ -379,7 +381,8 @@ impl Worker {
         match result {
             Ok(()) => (tracked.waiting, tracked.retry_at) = (None, None),
             Err(error) => {
-                if error.image {
+                if let Some(image) = error.image {
+                    tracked.unpulled = image;
                     tracked.pull.next(now);
                     tracked.retry_at = Some(tracked.pull.until(now));
                 } else {
@@ -569,7 +572,7 @@ impl Worker {
         }
         if let Some(at) = tracked.retry_at.filter(|at| *at > now) {
             *again = at.min(*again);
-            tracked.say_back_off(&container.image);
+            tracked.say_back_off();
             return;
         }
         let Some(last) = last else {

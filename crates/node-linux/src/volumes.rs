@@ -2,13 +2,14 @@
 //!
 //! Blocking. Upstream counterpart: the kubelet's volume plugins and its `AtomicWriter`.
 
-use crate::{layout::Layout, sys};
+use crate::{images::ImageStore, layout::Layout, sys};
 use env::{RuntimeError, RuntimeResult, VolumeSource};
 use std::{
     collections::{BTreeMap, BTreeSet},
     fs, io,
     os::unix::fs::{FileTypeExt, MetadataExt, PermissionsExt, lchown, symlink},
     path::{Path, PathBuf},
+    thread,
 };
 
 const SCRATCH_MODE: u32 = 0o777;
@@ -17,6 +18,8 @@ const SET_GROUP_ID: u32 = 0o2000;
 /// What a group gets on files of an fsGroup volume.
 const GROUP_READ: u32 = 0o440;
 const GROUP_ALL: u32 = 0o070;
+/// Directory beside the layers that has nothing in it.
+const EMPTY_LAYER: &str = "empty";
 /// Link that is swapped to update all files of a volume at once.
 const DATA: &str = "..data";
 
@@ -28,10 +31,10 @@ fn failed(error: impl std::fmt::Display) -> RuntimeError {
 
 /// Makes a volume available, see [`env::Containers::prepare_volume`].
 pub fn prepare(
+    images: &ImageStore,
     layout: &Layout,
     (pod, name): (&str, &str),
-    source: &VolumeSource,
-    group: Option<i64>,
+    (source, group): (&VolumeSource, Option<i64>),
 ) -> RuntimeResult<String> {
     if [pod, name]
         .iter()
@@ -52,6 +55,7 @@ pub fn prepare(
             let path = PathBuf::from(path);
             directory(&path, group).map(|()| path)
         }
+        VolumeSource::Image { reference } => image(images, layout, reference, &own).map(|()| own),
         VolumeSource::HostPath { path, kind } => {
             return host_path(Path::new(path), kind).map(|()| path.clone());
         }
@@ -102,6 +106,32 @@ fn scratch(path: &Path, memory: bool, limit: Option<u64>, group: Option<u32>) ->
         lchown(path, None, Some(group))?;
         set_mode(path, SCRATCH_MODE | SET_GROUP_ID)
     })
+}
+
+/// Mounts an image's layers, read-only and not to be executed. A layer alone is joined by an
+/// empty one, since the kernel stacks two at least.
+fn image(images: &ImageStore, layout: &Layout, reference: &str, path: &Path) -> io::Result<()> {
+    if path.exists() && is_mount_point(path)? {
+        return Ok(());
+    }
+    let found = images.find(reference)?;
+    let missing = || io::Error::other(format!("image {reference:?} is not present"));
+    let layers = found.ok_or_else(missing)?.layers;
+    let directory = layout.layers();
+    fs::create_dir_all(directory.join(EMPTY_LAYER))?;
+    fs::create_dir_all(path)?;
+    let lower: Vec<&str> = layers.iter().rev().map(String::as_str).collect();
+    let options = format!("lowerdir={}:{EMPTY_LAYER}", lower.join(":"));
+    let flags = libc::MS_RDONLY | libc::MS_NOSUID | libc::MS_NODEV | libc::MS_NOEXEC;
+    // Relative names keep the option string within the kernel's page; the working directory
+    // they start from is a thread's of its own.
+    let mount = || {
+        sys::unshare(libc::CLONE_FS)?;
+        std::env::set_current_dir(&directory)?;
+        sys::mount("overlay", path, "overlay", flags, &options)
+    };
+    let mounted = thread::scope(|scope| scope.spawn(mount).join());
+    mounted.unwrap_or_else(|_| Err(io::Error::other("the mounting thread panicked")))
 }
 
 fn directory(path: &Path, group: Option<u32>) -> io::Result<()> {

@@ -454,7 +454,8 @@ impl Containers for LinuxContainers {
     ) -> BoxFuture<'a, RuntimeResult<String>> {
         let (pod, name, source) = (pod_uid.to_owned(), name.to_owned(), source.clone());
         Box::pin(self.with_shared(move |shared| {
-            volumes::prepare(&shared.layout, (&pod, &name), &source, group)
+            let (images, layout) = (&shared.images, &shared.layout);
+            volumes::prepare(images, layout, (&pod, &name), (&source, group))
         }))
     }
 

@@ -28,6 +28,7 @@ pub fn run(arguments: &[String]) -> ExitCode {
             Ok(bytes) => io::stdout().write_all(&bytes).expect("stdout"),
             Err(error) => return fail(&error),
         },
+        ["exists", path] if fs::exists(path).unwrap_or(false) => {}
         ["link", path] => println!("{}", fs::read_link(path).expect("a link").display()),
         ["write", path, text] => match fs::write(path, text) {
             Ok(()) => println!("written"),

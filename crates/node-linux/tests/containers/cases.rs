@@ -1,7 +1,7 @@
 //! The cases: what a container can rely on, and what it leaves behind.
 
-use crate::archives;
 use crate::house::{House, applet, cgroups_named, files, words};
+use crate::{archives, resize};
 use env::*;
 use node_linux::net::{Vpc, VpcConfig};
 use std::{fs, sync::Arc, time::Duration};
@@ -35,6 +35,8 @@ pub const ALL: &[Case] = &[
     ("docker_archive", archives::docker_archive),
     ("oci_layout", archives::oci_layout),
     ("registry", archives::registry),
+    ("limits_in_place", resize::limits_in_place),
+    ("image_volume", resize::image_volume),
 ];
 
 fn exit_codes_and_logs() {

@@ -7,6 +7,7 @@ mod applets;
 mod archives;
 mod cases;
 mod house;
+mod resize;
 
 use std::{
     panic::{AssertUnwindSafe, catch_unwind},
