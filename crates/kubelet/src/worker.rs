@@ -406,10 +406,11 @@ impl Worker {
 
     /// Decides what to do now; `again` is lowered to when to decide again at the latest.
     pub fn plan(&mut self, now: Time, again: &mut Time) -> Vec<Step> {
+        // What is shown and what is known of it go together, even where nothing is decided yet.
+        self.follow_instances();
         if !self.fresh() {
             return Vec::new();
         }
-        self.follow_instances();
         let over = self.spec.deletion.is_some() || self.gone || self.failed.is_some();
         if self.life == Life::Alive && (over || self.expired(now, again)) {
             self.life = Life::Ending;

@@ -327,6 +327,59 @@ fn environment_and_volumes() {
 }
 
 #[test]
+fn images_are_volumes_once_they_are_here() {
+    let node = Node::new();
+    let fail = |image: &str| {
+        node.runtime
+            .state
+            .lock()
+            .unwrap()
+            .failing_images
+            .push(image.into())
+    };
+    fail("files:1");
+    let mut spec = container("c");
+    spec["volumeMounts"] = json!([{"name": "v", "mountPath": "/v", "subPath": "dir"}]);
+    spec["ports"] = json!([
+        {"containerPort": 80, "hostPort": 8080, "hostIP": "127.0.0.1", "protocol": "TCP"},
+        {"containerPort": 53, "hostPort": 53, "hostIP": "0.0.0.0", "protocol": "UDP"}, {"containerPort": 81},
+    ]);
+    let volumes = json!([{"name": "v", "image": {"reference": "files:1", "pullPolicy": "Always"}}]);
+    node.create(
+        "p",
+        json!({"containers": [spec, container("other")], "volumes": volumes}),
+    );
+    node.pass(50);
+    let status = node.status("p");
+    let waiting = status["containerStatuses"][0]["state"]["waiting"].clone();
+    assert_eq!(
+        waiting["message"].str(),
+        "Back-off pulling image \"files:1\"",
+        "{waiting:?}"
+    );
+    let other = &status["containerStatuses"][1]["state"]["running"];
+    assert!(!other.is_null(), "who does not mount it does not wait");
+    node.runtime.state.lock().unwrap().failing_images.clear();
+    node.pass(11_000);
+    assert!(node.saw("Pulled: Successfully pulled image \"files:1\""));
+    let state = node.runtime.state.lock().unwrap();
+    let mount = &state.configs["p-c-0"].mounts[0];
+    assert_eq!((mount.read_only, mount.sub_path.as_str()), (true, "dir"));
+    let reference = "files:1".to_owned();
+    assert_eq!(
+        state.files[&mount.host_path],
+        env::VolumeSource::Image { reference }
+    );
+    let ports: Vec<_> = state
+        .ports
+        .iter()
+        .map(|one| (one.address, one.port))
+        .collect();
+    let loopback = "127.0.0.1".parse().unwrap();
+    assert_eq!(ports, [(Some(loopback), 8080), (None, 53)]);
+}
+
+#[test]
 fn missing_configuration_is_waited_for() {
     let node = Node::new();
     let mut spec = container("c");

@@ -87,7 +87,7 @@ impl PodInfo {
     pub fn read(object: &Object) -> Self {
         let (spec, status) = (object.at("spec"), object.at("status"));
         let (namespace, labels) = (object.namespace(), labels(object.metadata().get("labels")));
-        let (requests, scored_requests) = pod_requests(spec);
+        let (requests, scored_requests) = pod_requests(spec, status);
         let affinity = Affinity {
             namespace,
             labels: &labels,

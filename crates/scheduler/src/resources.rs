@@ -79,9 +79,10 @@ fn quantity(value: Ref<'_>) -> Quantity {
     }
 }
 
-/// What a pod asks for: exactly, and as scores see it (with defaults for silence).
-pub fn pod_requests(spec: Ref<'_>) -> (Resources, Resources) {
-    let (mut exact, mut scored) = (total(spec, false), total(spec, true));
+/// What a pod asks for: exactly, and as scores see it (with defaults for silence). While it is
+/// being resized that is the most of what it asks for, was allocated and still has.
+pub fn pod_requests(spec: Ref<'_>, status: Ref<'_>) -> (Resources, Resources) {
+    let (mut exact, mut scored) = (total(spec, status, false), total(spec, status, true));
     let pod_level = Resources::read(spec.at("resources.requests"));
     let overhead = Resources::read(spec.get("overhead"));
     for sum in [&mut exact, &mut scored] {
@@ -96,15 +97,70 @@ pub fn pod_requests(spec: Ref<'_>) -> (Resources, Resources) {
     (exact, scored)
 }
 
-fn total(spec: Ref<'_>, defaults: bool) -> Resources {
+/// Whether the node has given a running container of the pod something else than it asks for.
+pub fn is_resizing(spec: Ref<'_>, status: Ref<'_>) -> bool {
+    let lists = [
+        ("containers", "containerStatuses"),
+        ("initContainers", "initContainerStatuses"),
+    ];
+    lists.iter().any(|(list, statuses)| {
+        spec.get(list).items().any(|container| {
+            let asked = container.at("resources.requests");
+            let shown = status_of(container, status.get(statuses));
+            shown.is_some_and(|shown| {
+                let held = [
+                    shown.get("allocatedResources"),
+                    shown.at("resources.requests"),
+                ];
+                held.iter().any(|one| !one.is_null() && *one != asked)
+            })
+        })
+    })
+}
+
+/// A container's status, once it says what the container was given.
+fn status_of<'a>(container: Ref<'_>, statuses: Ref<'a>) -> Option<Ref<'a>> {
+    let name = container.get("name").str();
+    let found = statuses.items().find(|one| one.get("name").str() == name);
+    found.filter(|one| !one.get("resources").is_null())
+}
+
+/// A resize that the node will never grant asks for nothing.
+fn is_infeasible(status: Ref<'_>) -> bool {
+    status.get("conditions").items().any(|one| {
+        one.get("type").str() == "PodResizePending" && one.get("reason").str() == "Infeasible"
+    })
+}
+
+/// The requests of a container that can be resized while it runs.
+fn resizable_requests(
+    container: Ref<'_>,
+    (status, list): (Ref<'_>, &str),
+    defaults: bool,
+) -> Resources {
+    let asked = container_requests(container, defaults);
+    let Some(shown) = status_of(container, status.get(list)) else {
+        return asked;
+    };
+    let mut most = Resources::read(shown.get("allocatedResources"));
+    most.raise_to(&Resources::read(shown.at("resources.requests")));
+    if !is_infeasible(status) {
+        most.raise_to(&asked);
+    }
+    most
+}
+
+fn total(spec: Ref<'_>, status: Ref<'_>, defaults: bool) -> Resources {
     let mut running = Resources::default();
     for container in spec.get("containers").items() {
-        running.add(&container_requests(container, defaults));
+        let statuses = (status, "containerStatuses");
+        running.add(&resizable_requests(container, statuses, defaults));
     }
     let (mut sidecars, mut peak) = (Resources::default(), Resources::default());
     for container in spec.get("initContainers").items() {
         let mut asked = container_requests(container, defaults);
         if container.get("restartPolicy").str() == "Always" {
+            asked = resizable_requests(container, (status, "initContainerStatuses"), defaults);
             running.add(&asked);
             sidecars.add(&asked);
             peak.raise_to(&sidecars);
@@ -147,9 +203,28 @@ mod tests {
             "overhead": {"cpu": "10m", "x.io/y": "2"},
         });
         let bytes = flat::encode(&spec);
-        let (exact, scored) = pod_requests(Ref::new(&bytes));
+        let (exact, scored) = pod_requests(Ref::new(&bytes), Ref::MISSING);
         // The last init container runs beside the sidecar: 1000 + 100, plus overhead.
         assert_eq!((exact.cpu, exact.extended("x.io/y")), (1110, 2));
         assert_eq!(scored.memory, 3 * DEFAULT_MEMORY);
+    }
+
+    #[test]
+    fn a_resize_counts_as_the_most_of_what_it_is_about() {
+        let spec = json!({"containers": [{"name": "a", "resources": {"requests": {"cpu": "2"}}}]});
+        let count = |allocated: &str, actual: &str, reason: &str| {
+            let status = json!({
+                "conditions": [{"type": "PodResizePending", "status": "True", "reason": reason}],
+                "containerStatuses": [{"name": "a", "allocatedResources": {"cpu": allocated},
+                    "resources": {"requests": {"cpu": actual}}}],
+            });
+            let (spec, status) = (flat::encode(&spec), flat::encode(&status));
+            let (spec, status) = (Ref::new(&spec), Ref::new(&status));
+            (pod_requests(spec, status).0.cpu, is_resizing(spec, status))
+        };
+        assert_eq!(count("1", "1", "Deferred"), (2000, true));
+        assert_eq!(count("1", "3", "Deferred"), (3000, true));
+        assert_eq!(count("1", "1", "Infeasible"), (1000, true));
+        assert_eq!(count("2", "2", ""), (2000, false));
     }
 }

@@ -10,6 +10,7 @@ use crate::{
     pod::{PodInfo, Spread, spread},
     preemption::{Candidate, Search},
     queue::{Queue, Queued},
+    resources::is_resizing,
 };
 use env::Time;
 use machinery::{LabelSelector, Object, SmolStr, Status, Value, format_time, json};
@@ -148,7 +149,9 @@ impl Scheduler {
             .cache
             .placed(new.uid())
             .map(|slot| self.cache.nodes[slot].name == node);
-        if known == Some(true) && old.is_some_and(|old| same_demands(old, new)) {
+        let resizing = |pod: &Object| is_resizing(pod.at("spec"), pod.at("status"));
+        let same = |old: &Object| same_demands(old, new) && !resizing(old) && !resizing(new);
+        if known == Some(true) && old.is_some_and(same) {
             self.settle(new.uid());
             return;
         }

@@ -179,6 +179,8 @@ pub struct State {
     pub failing_probes: bool,
     /// Changes of limits in order: what, and its new quota.
     pub resizes: Vec<String>,
+    /// Ports of the node that lead to the last sandbox made.
+    pub ports: Vec<HostPort>,
     /// Limits below this are refused.
     pub memory_used: u64,
     changed: bool,
@@ -272,6 +274,7 @@ impl Containers for Runtime {
                 limits: config.limits.clone(),
             };
             let mut state = self.state.lock().unwrap();
+            state.ports = config.ports.clone();
             if state.sandboxes.iter().all(|one| one.id != sandbox.id) {
                 state.sandboxes.push(sandbox.clone());
             }
