@@ -4,7 +4,7 @@
 
 use crate::{
     Part, Strategy,
-    check::{self, Errors, present},
+    check::{self, Errors, at, present},
     print::{age, created, name},
 };
 use machinery::{FieldError, Object, Value, path_segment};
@@ -98,23 +98,19 @@ fn cluster_role(o: &Value) -> Errors {
 
 fn rules(errors: &mut Errors, o: &Value, namespaced: bool) {
     for (at, rule) in o["rules"].items().iter().enumerate() {
-        let path = format!("rules[{at}]");
+        let path = at!("rules[{at}]");
         let empty = |field: &str| rule[field].items().is_empty();
         if empty("verbs") {
             errors.push(FieldError::required(
-                format!("{path}.verbs"),
+                at!("{path}.verbs"),
                 "verbs must contain at least one value",
             ));
         }
         if !empty("nonResourceURLs") {
-            let field = format!("{path}.nonResourceURLs");
+            let field = at!("{path}.nonResourceURLs");
             if namespaced {
                 let why = "namespaced rules cannot apply to non-resource URLs";
-                errors.push(FieldError::invalid(
-                    field.clone(),
-                    &rule["nonResourceURLs"],
-                    why,
-                ));
+                errors.push(FieldError::invalid(field, &rule["nonResourceURLs"], why));
             }
             if !empty("apiGroups") || !empty("resources") || !empty("resourceNames") {
                 let why = "rules cannot apply to both regular resources and non-resource URLs";
@@ -124,11 +120,11 @@ fn rules(errors: &mut Errors, o: &Value, namespaced: bool) {
         }
         if empty("apiGroups") {
             let why = "resource rules must supply at least one api group";
-            errors.push(FieldError::required(format!("{path}.apiGroups"), why));
+            errors.push(FieldError::required(at!("{path}.apiGroups"), why));
         }
         if empty("resources") {
             let why = "resource rules must supply at least one resource";
-            errors.push(FieldError::required(format!("{path}.resources"), why));
+            errors.push(FieldError::required(at!("{path}.resources"), why));
         }
     }
 }
@@ -158,30 +154,22 @@ fn binding(o: &Value) -> Errors {
     }
     check::named(
         &mut errors,
-        "roleRef.name",
+        at!("roleRef.name"),
         role["name"].str(),
         path_segment,
     );
     for (at, subject) in o["subjects"].items().iter().enumerate() {
-        let path = format!("subjects[{at}]");
-        present(&mut errors, &format!("{path}.name"), &subject["name"]);
+        let path = at!("subjects[{at}]");
+        present(&mut errors, at!("{path}.name"), &subject["name"]);
         match subject["kind"].str() {
             // In a namespace it is that namespace's where none is named.
             "ServiceAccount" if cluster => {
-                present(
-                    &mut errors,
-                    &format!("{path}.namespace"),
-                    &subject["namespace"],
-                );
+                present(&mut errors, at!("{path}.namespace"), &subject["namespace"]);
             }
             "ServiceAccount" | "User" | "Group" => {}
             kind => {
                 let known = &["ServiceAccount", "User", "Group"];
-                errors.push(FieldError::not_supported(
-                    format!("{path}.kind"),
-                    kind,
-                    known,
-                ));
+                errors.push(FieldError::not_supported(at!("{path}.kind"), kind, known));
             }
         }
     }

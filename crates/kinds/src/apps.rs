@@ -5,7 +5,9 @@
 
 use crate::{
     Part, Strategy,
-    check::{self, Errors, count_or_percent, immutable, label_selector, none_negative, one_of},
+    check::{
+        self, Errors, Place, at, count_or_percent, immutable, label_selector, none_negative, one_of,
+    },
     pod,
     print::{age, containers, labels, name, number, or_none, selector},
 };
@@ -71,7 +73,7 @@ pub(crate) const PARTS: &[Part] = &[
                 let mut errors = Errors::new();
                 none_negative(
                     &mut errors,
-                    "spec",
+                    at!("spec"),
                     &o["spec"],
                     &["replicas", "minReadySeconds"],
                 );
@@ -150,12 +152,12 @@ pub(crate) const PARTS: &[Part] = &[
                 if o["data"].is_null() {
                     errors.push(FieldError::required("data", "data is mandatory"));
                 }
-                check::not_negative(&mut errors, "revision", &o["revision"]);
+                check::not_negative(&mut errors, at!("revision"), &o["revision"]);
                 errors
             },
             validate_update: |new, old| {
                 let mut errors = Errors::new();
-                immutable(&mut errors, "data", &new["data"], &old["data"]);
+                immutable(&mut errors, at!("data"), &new["data"], &old["data"]);
                 errors
             },
             ..Strategy::PLAIN
@@ -190,7 +192,7 @@ pub(crate) const PARTS: &[Part] = &[
             shows_deleted: true,
             validate: |o| {
                 let mut errors = Errors::new();
-                pod::template(&mut errors, "template", &o["template"]);
+                pod::template(&mut errors, at!("template"), &o["template"]);
                 errors
             },
             generation: crate::Generation::Desired,
@@ -265,7 +267,7 @@ fn selector_is_fixed(new: &Value, old: &Value) -> Errors {
     let mut errors = Errors::new();
     immutable(
         &mut errors,
-        "spec.selector",
+        at!("spec.selector"),
         &new["spec"]["selector"],
         &old["spec"]["selector"],
     );
@@ -285,7 +287,7 @@ fn selects_template(errors: &mut Errors, spec: &Value, kind: &str) {
     if chosen.is_null() {
         errors.push(FieldError::required("spec.selector", ""));
     } else {
-        label_selector(errors, "spec.selector", chosen);
+        label_selector(errors, at!("spec.selector"), chosen);
         if empty {
             let why = format!("empty selector is invalid for {kind}");
             errors.push(FieldError::invalid("spec.selector", chosen, why));
@@ -328,11 +330,11 @@ fn plain_selector(errors: &mut Errors, o: &Value) {
 
 /// A template whose pods are replaced: they always restart and never end by themselves.
 fn pod_template(errors: &mut Errors, spec: &Value, kind: &str) {
-    pod::template(errors, "spec.template", &spec["template"]);
+    pod::template(errors, at!("spec.template"), &spec["template"]);
     let policy = spec.at(&["template", "spec", "restartPolicy"]);
     check::one_of_if_set(
         errors,
-        "spec.template.spec.restartPolicy",
+        at!("spec.template.spec.restartPolicy"),
         policy,
         &["Always"],
     );
@@ -346,7 +348,7 @@ fn pod_template(errors: &mut Errors, spec: &Value, kind: &str) {
 
 fn deployment(o: &Value) -> Errors {
     let (mut errors, spec) = (Errors::new(), &o["spec"]);
-    none_negative(&mut errors, "spec", spec, &["replicas"]);
+    none_negative(&mut errors, at!("spec"), spec, &["replicas"]);
     selects_template(&mut errors, spec, "deployment");
     pod_template(&mut errors, spec, "ReplicaSet");
     let strategy = &spec["strategy"];
@@ -359,7 +361,7 @@ fn deployment(o: &Value) -> Errors {
         "RollingUpdate" => {
             rolling(
                 &mut errors,
-                "spec.strategy.rollingUpdate",
+                at!("spec.strategy.rollingUpdate"),
                 &strategy["rollingUpdate"],
             );
         }
@@ -370,14 +372,14 @@ fn deployment(o: &Value) -> Errors {
     }
     none_negative(
         &mut errors,
-        "spec",
+        at!("spec"),
         spec,
         &["minReadySeconds", "revisionHistoryLimit"],
     );
     if let Some(deadline) = spec["progressDeadlineSeconds"].as_i64() {
         check::not_negative(
             &mut errors,
-            "spec.progressDeadlineSeconds",
+            at!("spec.progressDeadlineSeconds"),
             &spec["progressDeadlineSeconds"],
         );
         if deadline <= spec["minReadySeconds"].as_i64().unwrap_or(0) {
@@ -392,19 +394,19 @@ fn deployment(o: &Value) -> Errors {
     errors
 }
 
-fn rolling(errors: &mut Errors, path: &str, rolling: &Value) {
+fn rolling(errors: &mut Errors, path: Place<'_>, rolling: &Value) {
     let (unavailable, surge) = (&rolling["maxUnavailable"], &rolling["maxSurge"]);
-    count_or_percent(errors, &format!("{path}.maxUnavailable"), unavailable);
+    count_or_percent(errors, at!("{path}.maxUnavailable"), unavailable);
     if surge.as_str().is_some_and(|text| !text.ends_with('%')) {
-        count_or_percent(errors, &format!("{path}.maxSurge"), surge);
+        count_or_percent(errors, at!("{path}.maxSurge"), surge);
     } else {
-        check::not_negative(errors, &format!("{path}.maxSurge"), surge);
+        check::not_negative(errors, at!("{path}.maxSurge"), surge);
     }
     let zero = |value: &Value| value.as_i64() == Some(0) || matches!(value.str(), "0%" | "0");
     if zero(unavailable) && zero(surge) {
         let why = "may not be 0 when `maxSurge` is 0";
         errors.push(FieldError::invalid(
-            format!("{path}.maxUnavailable"),
+            at!("{path}.maxUnavailable"),
             unavailable,
             why,
         ));
@@ -413,7 +415,12 @@ fn rolling(errors: &mut Errors, path: &str, rolling: &Value) {
 
 fn replica_set(o: &Value) -> Errors {
     let (mut errors, spec) = (Errors::new(), &o["spec"]);
-    none_negative(&mut errors, "spec", spec, &["replicas", "minReadySeconds"]);
+    none_negative(
+        &mut errors,
+        at!("spec"),
+        spec,
+        &["replicas", "minReadySeconds"],
+    );
     selects_template(&mut errors, spec, "deployment");
     pod_template(&mut errors, spec, "ReplicaSet");
     errors
@@ -445,18 +452,23 @@ fn stateful_set(o: &Value) -> Errors {
     claims_and_service(&mut errors, spec);
     check::not_negative(
         &mut errors,
-        "spec.updateStrategy.rollingUpdate.partition",
+        at!("spec.updateStrategy.rollingUpdate.partition"),
         &strategy["rollingUpdate"]["partition"],
     );
     let retention = &spec["persistentVolumeClaimRetentionPolicy"];
     for field in ["whenDeleted", "whenScaled"] {
-        let path = format!("spec.persistentVolumeClaimRetentionPolicy.{field}");
-        one_of(&mut errors, &path, &retention[field], &["Retain", "Delete"]);
+        let path = at!("spec.persistentVolumeClaimRetentionPolicy.{field}");
+        one_of(&mut errors, path, &retention[field], &["Retain", "Delete"]);
     }
-    none_negative(&mut errors, "spec", spec, &["replicas", "minReadySeconds"]);
+    none_negative(
+        &mut errors,
+        at!("spec"),
+        spec,
+        &["replicas", "minReadySeconds"],
+    );
     check::not_negative(
         &mut errors,
-        "spec.ordinals.start",
+        at!("spec.ordinals.start"),
         &spec["ordinals"]["start"],
     );
     selects_template(&mut errors, spec, "statefulset");
@@ -485,14 +497,14 @@ fn claims_and_service(errors: &mut Errors, spec: &Value) {
     if !service.is_empty() {
         check::syntax(
             errors,
-            "spec.serviceName",
+            at!("spec.serviceName"),
             service,
             machinery::dns1123_label,
         );
     }
     for (at, claim) in spec["volumeClaimTemplates"].items().iter().enumerate() {
-        let path = format!("spec.volumeClaimTemplates[{at}].spec");
-        crate::volume::claim_spec(errors, &path, &claim["spec"]);
+        let path = at!("spec.volumeClaimTemplates[{at}].spec");
+        crate::volume::claim_spec(errors, path, &claim["spec"]);
     }
 }
 
@@ -526,7 +538,7 @@ fn daemon_set(o: &Value) -> Errors {
     pod_template(&mut errors, spec, "DaemonSet");
     none_negative(
         &mut errors,
-        "spec",
+        at!("spec"),
         spec,
         &["minReadySeconds", "revisionHistoryLimit"],
     );
@@ -550,14 +562,14 @@ fn daemon_rolling(errors: &mut Errors, update: &Value) {
     const PATH: &str = "spec.updateStrategy.rollingUpdate";
     let zero = |value: &Value| value.as_i64() == Some(0) || matches!(value.str(), "0%" | "0");
     let (unavailable, surge) = (&update["maxUnavailable"], &update["maxSurge"]);
-    count_or_percent(errors, &format!("{PATH}.maxUnavailable"), unavailable);
-    count_or_percent(errors, &format!("{PATH}.maxSurge"), surge);
+    count_or_percent(errors, at!("{PATH}.maxUnavailable"), unavailable);
+    count_or_percent(errors, at!("{PATH}.maxSurge"), surge);
     if !zero(unavailable) && !zero(surge) && !surge.is_null() {
         let why = "may not be set when maxUnavailable is non-zero";
-        errors.push(FieldError::invalid(format!("{PATH}.maxSurge"), surge, why));
+        errors.push(FieldError::invalid(at!("{PATH}.maxSurge"), surge, why));
     }
     if zero(unavailable) && zero(surge) {
         let why = "cannot be 0 when maxSurge is 0";
-        errors.push(FieldError::required(format!("{PATH}.maxUnavailable"), why));
+        errors.push(FieldError::required(at!("{PATH}.maxUnavailable"), why));
     }
 }

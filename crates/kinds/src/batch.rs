@@ -4,7 +4,9 @@
 
 use crate::{
     Part, Strategy,
-    check::{self, Errors, immutable, label_selector, none_negative, one_of, one_of_if_set},
+    check::{
+        self, Errors, Place, at, immutable, label_selector, none_negative, one_of, one_of_if_set,
+    },
     pod,
     print::{NONE, age, containers, is_true, name, or_none, selector},
 };
@@ -19,7 +21,7 @@ pub(crate) const PARTS: &[Part] = &[
             validate_create: generated_selector,
             validate: |job| {
                 let mut errors = Errors::new();
-                job_spec(&mut errors, "spec", &job["spec"], true);
+                job_spec(&mut errors, at!("spec"), &job["spec"], true);
                 selector_fits(&mut errors, &job["spec"]);
                 errors
             },
@@ -151,12 +153,12 @@ fn cron_name(name: &str) -> Vec<String> {
 const INDEXED_MAX: i64 = 100_000;
 
 /// What only makes sense where pods have an index.
-fn indexed(errors: &mut Errors, path: &str, spec: &Value) {
+fn indexed(errors: &mut Errors, path: Place<'_>, spec: &Value) {
     const WHY: &str = "requires indexed completion mode";
     if spec["completionMode"].str() != "Indexed" {
         for field in ["backoffLimitPerIndex", "maxFailedIndexes", "successPolicy"] {
             if !spec[field].is_null() {
-                let field_path = format!("{path}.{field}");
+                let field_path = at!("{path}.{field}");
                 errors.push(FieldError::invalid(field_path, &spec[field], WHY));
             }
         }
@@ -166,31 +168,22 @@ fn indexed(errors: &mut Errors, path: &str, spec: &Value) {
     if let Some(count) = number("parallelism").filter(|count| *count > INDEXED_MAX) {
         let why =
             format!("must be less than or equal to {INDEXED_MAX} when completion mode is Indexed");
-        errors.push(FieldError::invalid(
-            format!("{path}.parallelism"),
-            count,
-            why,
-        ));
+        errors.push(FieldError::invalid(at!("{path}.parallelism"), count, why));
     }
     if let Some((most, all)) = number("maxFailedIndexes").zip(number("completions"))
         && most > all
     {
-        let field = format!("{path}.maxFailedIndexes");
+        let field = at!("{path}.maxFailedIndexes");
         let why = "must be less than or equal to completions";
         errors.push(FieldError::invalid(field, most, why));
     }
     let rules = spec.at(&["successPolicy", "rules"]).items();
     for (at, rule) in rules.iter().enumerate() {
-        success_rule(
-            errors,
-            &format!("{path}.successPolicy.rules[{at}]"),
-            rule,
-            spec,
-        );
+        success_rule(errors, at!("{path}.successPolicy.rules[{at}]"), rule, spec);
     }
 }
 
-fn success_rule(errors: &mut Errors, path: &str, rule: &Value, spec: &Value) {
+fn success_rule(errors: &mut Errors, path: Place<'_>, rule: &Value, spec: &Value) {
     let completions = spec["completions"].as_i64().unwrap_or(0);
     let (count, indexes) = (rule["succeededCount"].as_i64(), &rule["succeededIndexes"]);
     if count.is_none() && indexes.is_null() {
@@ -202,13 +195,13 @@ fn success_rule(errors: &mut Errors, path: &str, rule: &Value, spec: &Value) {
     {
         let why = format!("error parsing succeededIndexes: {why}");
         errors.push(FieldError::invalid(
-            format!("{path}.succeededIndexes"),
+            at!("{path}.succeededIndexes"),
             text,
             why,
         ));
     }
-    let field = format!("{path}.succeededCount");
-    check::not_negative(errors, &field, &rule["succeededCount"]);
+    let field = at!("{path}.succeededCount");
+    check::not_negative(errors, field, &rule["succeededCount"]);
     if let Some(count) = count.filter(|count| *count > completions) {
         let why = format!(
             "must be less than or equal to {completions} (the number of specified completions)"
@@ -229,32 +222,23 @@ fn index_error(text: &str, completions: i64) -> Option<String> {
         })
 }
 
-fn failure_rule(errors: &mut Errors, path: &str, rule: &Value, spec: &Value) {
+fn failure_rule(errors: &mut Errors, path: Place<'_>, rule: &Value, spec: &Value) {
     let actions = &["Count", "FailIndex", "FailJob", "Ignore"];
-    one_of(errors, &format!("{path}.action"), &rule["action"], actions);
+    one_of(errors, at!("{path}.action"), &rule["action"], actions);
     if rule["action"].str() == "FailIndex" && spec["backoffLimitPerIndex"].is_null() {
         let why = "requires the backoffLimitPerIndex to be set";
-        errors.push(FieldError::invalid(
-            format!("{path}.action"),
-            "FailIndex",
-            why,
-        ));
+        errors.push(FieldError::invalid(at!("{path}.action"), "FailIndex", why));
     }
     let (codes, conditions) = (&rule["onExitCodes"], rule["onPodConditions"].items());
     if !codes.is_null() {
-        exit_codes(errors, &format!("{path}.onExitCodes"), codes, spec);
+        exit_codes(errors, at!("{path}.onExitCodes"), codes, spec);
     }
     for (at, one) in conditions.iter().enumerate() {
-        let path = format!("{path}.onPodConditions[{at}]");
+        let path = at!("{path}.onPodConditions[{at}]");
         let kind = one["type"].str();
-        check::syntax(
-            errors,
-            &format!("{path}.type"),
-            kind,
-            machinery::qualified_name,
-        );
+        check::syntax(errors, at!("{path}.type"), kind, machinery::qualified_name);
         let known = &["False", "True", "Unknown"];
-        one_of(errors, &format!("{path}.status"), &one["status"], known);
+        one_of(errors, at!("{path}.status"), &one["status"], known);
     }
     let why = match (codes.is_null(), conditions.is_empty()) {
         (true, true) => "specifying one of OnExitCodes and OnPodConditions is required",
@@ -264,38 +248,29 @@ fn failure_rule(errors: &mut Errors, path: &str, rule: &Value, spec: &Value) {
     errors.push(FieldError::invalid(path, Value::Null, why));
 }
 
-fn exit_codes(errors: &mut Errors, path: &str, codes: &Value, spec: &Value) {
+fn exit_codes(errors: &mut Errors, path: Place<'_>, codes: &Value, spec: &Value) {
     let operator = codes["operator"].str();
     let known = &["In", "NotIn"];
-    one_of(
-        errors,
-        &format!("{path}.operator"),
-        &codes["operator"],
-        known,
-    );
+    one_of(errors, at!("{path}.operator"), &codes["operator"], known);
     if let Some(name) = codes["containerName"].as_str() {
         let pod = spec.at(&["template", "spec"]);
         let lists = ["containers", "initContainers"];
         let mut all = lists.iter().flat_map(|list| pod[*list].items());
         if all.all(|one| one["name"].str() != name) {
             let why = "must be one of the container or initContainer names in the pod template";
-            errors.push(FieldError::invalid(
-                format!("{path}.containerName"),
-                name,
-                why,
-            ));
+            errors.push(FieldError::invalid(at!("{path}.containerName"), name, why));
         }
     }
-    let (values, path) = (codes["values"].items(), format!("{path}.values"));
+    let (values, path) = (codes["values"].items(), at!("{path}.values"));
     if values.is_empty() {
         let why = "at least one value is required";
-        errors.push(FieldError::invalid(&path, &codes["values"], why));
+        errors.push(FieldError::invalid(path, &codes["values"], why));
     }
     for (at, value) in values.iter().enumerate() {
-        let field = format!("{path}[{at}]");
+        let field = at!("{path}[{at}]");
         if operator == "In" && value.as_i64() == Some(0) {
             let why = "must not be 0 for the In operator";
-            errors.push(FieldError::invalid(&field, 0_i64, why));
+            errors.push(FieldError::invalid(field, 0_i64, why));
         }
         if values[..at].contains(value) {
             errors.push(FieldError::duplicate(field, value));
@@ -303,7 +278,7 @@ fn exit_codes(errors: &mut Errors, path: &str, codes: &Value, spec: &Value) {
     }
 }
 
-fn job_spec(errors: &mut Errors, path: &str, spec: &Value, whole: bool) {
+fn job_spec(errors: &mut Errors, path: Place<'_>, spec: &Value, whole: bool) {
     let numbers = [
         "parallelism",
         "completions",
@@ -316,22 +291,22 @@ fn job_spec(errors: &mut Errors, path: &str, spec: &Value, whole: bool) {
     none_negative(errors, path, spec, &numbers);
     one_of_if_set(
         errors,
-        &format!("{path}.completionMode"),
+        at!("{path}.completionMode"),
         &spec["completionMode"],
         &["NonIndexed", "Indexed"],
     );
     if spec["completionMode"].str() == "Indexed" && spec["completions"].is_null() {
         let why = "when completion mode is Indexed";
-        errors.push(FieldError::required(format!("{path}.completions"), why));
+        errors.push(FieldError::required(at!("{path}.completions"), why));
     }
     if whole && spec["selector"].is_null() {
-        errors.push(FieldError::required(format!("{path}.selector"), ""));
+        errors.push(FieldError::required(at!("{path}.selector"), ""));
     }
-    label_selector(errors, &format!("{path}.selector"), &spec["selector"]);
-    pod::template(errors, &format!("{path}.template"), &spec["template"]);
+    label_selector(errors, at!("{path}.selector"), &spec["selector"]);
+    pod::template(errors, at!("{path}.template"), &spec["template"]);
     let (policy, field) = (
         spec.at(&["template", "spec", "restartPolicy"]),
-        format!("{path}.template.spec.restartPolicy"),
+        at!("{path}.template.spec.restartPolicy"),
     );
     if policy.str() == "Always" {
         errors.push(FieldError::required(
@@ -341,21 +316,21 @@ fn job_spec(errors: &mut Errors, path: &str, spec: &Value, whole: bool) {
     }
     let failure = &spec["podFailurePolicy"];
     if !failure.is_null() && policy.str() != "Never" {
-        let field = format!("{path}.template.spec.restartPolicy");
+        let field = at!("{path}.template.spec.restartPolicy");
         let why = "only \"Never\" is supported when podFailurePolicy is specified";
         errors.push(FieldError::invalid(field, policy, why));
     }
     for (at, rule) in failure["rules"].items().iter().enumerate() {
         failure_rule(
             errors,
-            &format!("{path}.podFailurePolicy.rules[{at}]"),
+            at!("{path}.podFailurePolicy.rules[{at}]"),
             rule,
             spec,
         );
     }
     let (replace, field) = (
         &spec["podReplacementPolicy"],
-        format!("{path}.podReplacementPolicy"),
+        at!("{path}.podReplacementPolicy"),
     );
     let ways = &["Failed", "TerminatingOrFailed"];
     let ways = if failure.is_null() {
@@ -363,9 +338,9 @@ fn job_spec(errors: &mut Errors, path: &str, spec: &Value, whole: bool) {
     } else {
         &ways[..1]
     };
-    one_of_if_set(errors, &field, replace, ways);
+    one_of_if_set(errors, field, replace, ways);
     if let Some(manager) = spec["managedBy"].as_str() {
-        check::domain_path(errors, &format!("{path}.managedBy"), manager);
+        check::domain_path(errors, at!("{path}.managedBy"), manager);
     }
     indexed(errors, path, spec);
 }
@@ -383,17 +358,12 @@ fn job_update(new: &Value, old: &Value) -> Errors {
         "managedBy",
         "successPolicy",
     ] {
-        immutable(
-            &mut errors,
-            &format!("spec.{field}"),
-            &new[field],
-            &old[field],
-        );
+        immutable(&mut errors, at!("spec.{field}"), &new[field], &old[field]);
     }
     if !indexed {
         immutable(
             &mut errors,
-            "spec.completions",
+            at!("spec.completions"),
             &new["completions"],
             &old["completions"],
         );
@@ -429,7 +399,7 @@ fn cron_job(o: &Value) -> Errors {
     }
     none_negative(
         &mut errors,
-        "spec",
+        at!("spec"),
         spec,
         &[
             "startingDeadlineSeconds",
@@ -439,7 +409,7 @@ fn cron_job(o: &Value) -> Errors {
     );
     one_of(
         &mut errors,
-        "spec.concurrencyPolicy",
+        at!("spec.concurrencyPolicy"),
         &spec["concurrencyPolicy"],
         &["Allow", "Forbid", "Replace"],
     );
@@ -450,11 +420,11 @@ fn cron_job(o: &Value) -> Errors {
     let (template, path) = (spec.at(&["jobTemplate", "spec"]), "spec.jobTemplate.spec");
     if !template["selector"].is_null() {
         let why = "`selector` will be auto-generated";
-        let field = format!("{path}.selector");
+        let field = at!("{path}.selector");
         errors.push(FieldError::invalid(field, &template["selector"], why));
     }
     if template["manualSelector"].as_bool() == Some(true) {
-        let field = format!("{path}.manualSelector");
+        let field = at!("{path}.manualSelector");
         errors.push(FieldError::not_supported(field, true, &["nil", "false"]));
     }
     if spec["timeZone"].str().eq_ignore_ascii_case("local") {
@@ -469,7 +439,7 @@ fn cron_job(o: &Value) -> Errors {
     }
     job_spec(
         &mut errors,
-        "spec.jobTemplate.spec",
+        at!("spec.jobTemplate.spec"),
         spec.at(&["jobTemplate", "spec"]),
         false,
     );

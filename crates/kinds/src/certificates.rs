@@ -3,7 +3,7 @@
 //! What the request says inside is its signer's to judge. Upstream counterpart:
 //! `pkg/apis/certificates/validation`.
 
-use crate::check::{Errors, present};
+use crate::check::{Errors, Place, at, present};
 use base64::{Engine, prelude::BASE64_STANDARD};
 use machinery::{FieldError, Value, dns1035_label, dns1123_label, dns1123_subdomain};
 
@@ -47,12 +47,12 @@ pub(crate) fn validate(o: &Value) -> Errors {
     usages(&mut errors, spec["usages"].items());
     let (signer, field) = (spec["signerName"].str(), "spec.signerName");
     match signer {
-        "" => present(&mut errors, field, &spec["signerName"]),
+        "" => present(&mut errors, at!("{field}"), &spec["signerName"]),
         LEGACY => {
             let why = "the legacy signerName is not allowed via this API version";
             errors.push(FieldError::invalid(field, signer, why));
         }
-        _ => signer_name(&mut errors, field, signer),
+        _ => signer_name(&mut errors, at!("{field}"), signer),
     }
     let (field, seconds) = ("spec.expirationSeconds", &spec["expirationSeconds"]);
     if seconds.as_i64().is_some_and(|one| one < EXPIRATION_MIN) {
@@ -80,7 +80,7 @@ fn usages(errors: &mut Errors, usages: &[Value]) {
         errors.push(FieldError::required("spec.usages", ""));
     }
     for (at, usage) in usages.iter().enumerate() {
-        let field = format!("spec.usages[{at}]");
+        let field = at!("spec.usages[{at}]");
         if !USAGES.contains(&usage.str()) {
             errors.push(FieldError::not_supported(field, usage.str(), &USAGES));
         } else if usages[..at].contains(usage) {
@@ -90,7 +90,7 @@ fn usages(errors: &mut Errors, usages: &[Value]) {
 }
 
 /// `domain/path`, both in lowercase labels.
-fn signer_name(errors: &mut Errors, field: &str, signer: &str) {
+fn signer_name(errors: &mut Errors, field: Place<'_>, signer: &str) {
     let parts: Vec<&str> = signer.split('/').collect();
     let [domain, path] = parts[..] else {
         let why = "must be a fully qualified domain and path of the form 'example.com/signer-name'";
@@ -121,12 +121,12 @@ pub(crate) fn api_service(o: &Value) -> Errors {
         errors.push(FieldError::invalid("metadata.name", o.name(), why));
     }
     let version = spec["version"].str();
-    crate::check::syntax(&mut errors, "spec.version", version, dns1035_label);
+    crate::check::syntax(&mut errors, at!("spec.version"), version, dns1035_label);
     for (field, most) in [("groupPriorityMinimum", 20_000), ("versionPriority", 1_000)] {
         let number = spec[field].as_i64().unwrap_or(0);
         if !(1..=most).contains(&number) {
             let why = format!("must be positive and less than {most}");
-            errors.push(FieldError::invalid(format!("spec.{field}"), number, why));
+            errors.push(FieldError::invalid(at!("spec.{field}"), number, why));
         }
     }
     backing(&mut errors, spec);
@@ -155,11 +155,11 @@ fn backing(errors: &mut Errors, spec: &Value) {
         }
         return;
     }
-    present(errors, "spec.service.namespace", &service["namespace"]);
-    present(errors, "spec.service.name", &service["name"]);
+    present(errors, at!("spec.service.namespace"), &service["namespace"]);
+    present(errors, at!("spec.service.name"), &service["name"]);
     let mut port = Errors::new();
     if let Some(number) = service["port"].as_i64() {
-        crate::check::port(&mut port, "spec.service.port", number);
+        crate::check::port(&mut port, at!("spec.service.port"), number);
     }
     errors.extend(port.into_iter().map(|mut error| {
         error.detail = format!("port is not valid: {}", error.detail);

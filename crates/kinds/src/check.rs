@@ -4,6 +4,18 @@
 
 use machinery::{FieldError, Quantity, SmolStr, Value, label_value, qualified_name};
 
+/// Where a checked value stands (`spec.containers[0].name`): made with [`at!`] from the place of
+/// what holds it, which it borrows, and printed only if something is wrong there.
+pub(crate) type Place<'a> = std::fmt::Arguments<'a>;
+
+/// The place that a format says, mostly below another: `at!("{path}.name")`.
+macro_rules! at {
+    ($($place:tt)*) => {
+        format_args!($($place)*)
+    };
+}
+pub(crate) use at;
+
 /// The list that checks add to.
 pub(crate) type Errors = Vec<FieldError>;
 
@@ -12,7 +24,12 @@ pub(crate) const IMMUTABLE: &str = "field is immutable";
 const NOT_NEGATIVE: &str = "must be greater than or equal to 0";
 
 /// Adds an `Invalid value` for each complaint of a syntax check.
-pub(crate) fn syntax(errors: &mut Errors, path: &str, text: &str, check: fn(&str) -> Vec<String>) {
+pub(crate) fn syntax(
+    errors: &mut Errors,
+    path: Place<'_>,
+    text: &str,
+    check: fn(&str) -> Vec<String>,
+) {
     errors.extend(
         check(text)
             .into_iter()
@@ -21,7 +38,12 @@ pub(crate) fn syntax(errors: &mut Errors, path: &str, text: &str, check: fn(&str
 }
 
 /// As [`syntax`], where an empty text is `Required value`.
-pub(crate) fn named(errors: &mut Errors, path: &str, text: &str, check: fn(&str) -> Vec<String>) {
+pub(crate) fn named(
+    errors: &mut Errors,
+    path: Place<'_>,
+    text: &str,
+    check: fn(&str) -> Vec<String>,
+) {
     if text.is_empty() {
         errors.push(FieldError::required(path, ""));
     } else {
@@ -30,14 +52,14 @@ pub(crate) fn named(errors: &mut Errors, path: &str, text: &str, check: fn(&str)
 }
 
 /// A text must be there.
-pub(crate) fn present(errors: &mut Errors, path: &str, value: &Value) {
+pub(crate) fn present(errors: &mut Errors, path: Place<'_>, value: &Value) {
     if value.str().is_empty() {
         errors.push(FieldError::required(path, ""));
     }
 }
 
 /// A text must be one of a list; an empty one is `Required value`.
-pub(crate) fn one_of(errors: &mut Errors, path: &str, value: &Value, allowed: &[&str]) {
+pub(crate) fn one_of(errors: &mut Errors, path: Place<'_>, value: &Value, allowed: &[&str]) {
     if value.str().is_empty() {
         errors.push(FieldError::required(path, ""));
     } else {
@@ -46,28 +68,28 @@ pub(crate) fn one_of(errors: &mut Errors, path: &str, value: &Value, allowed: &[
 }
 
 /// A text, if there is one, must be one of a list.
-pub(crate) fn one_of_if_set(errors: &mut Errors, path: &str, value: &Value, allowed: &[&str]) {
+pub(crate) fn one_of_if_set(errors: &mut Errors, path: Place<'_>, value: &Value, allowed: &[&str]) {
     if !value.str().is_empty() && !allowed.contains(&value.str()) {
         errors.push(FieldError::not_supported(path, value.str(), allowed));
     }
 }
 
 /// A number must not be negative.
-pub(crate) fn not_negative(errors: &mut Errors, path: &str, value: &Value) {
+pub(crate) fn not_negative(errors: &mut Errors, path: Place<'_>, value: &Value) {
     if let Some(number) = value.as_i64().filter(|number| *number < 0) {
         errors.push(FieldError::invalid(path, number, NOT_NEGATIVE));
     }
 }
 
 /// Each of these members must not be negative.
-pub(crate) fn none_negative(errors: &mut Errors, path: &str, value: &Value, members: &[&str]) {
+pub(crate) fn none_negative(errors: &mut Errors, path: Place<'_>, value: &Value, members: &[&str]) {
     for member in members {
-        not_negative(errors, &format!("{path}.{member}"), &value[*member]);
+        not_negative(errors, at!("{path}.{member}"), &value[*member]);
     }
 }
 
 /// A port number.
-pub(crate) fn port(errors: &mut Errors, path: &str, number: i64) {
+pub(crate) fn port(errors: &mut Errors, path: Place<'_>, number: i64) {
     if !(1..=65_535).contains(&number) {
         errors.push(FieldError::invalid(
             path,
@@ -78,7 +100,7 @@ pub(crate) fn port(errors: &mut Errors, path: &str, number: i64) {
 }
 
 /// A port by number or name.
-pub(crate) fn port_or_name(errors: &mut Errors, path: &str, value: &Value) {
+pub(crate) fn port_or_name(errors: &mut Errors, path: Place<'_>, value: &Value) {
     match value.as_i64() {
         Some(number) => port(errors, path, number),
         None => syntax(errors, path, value.str(), machinery::port_name),
@@ -86,7 +108,7 @@ pub(crate) fn port_or_name(errors: &mut Errors, path: &str, value: &Value) {
 }
 
 /// A count or a percentage up to 100 %.
-pub(crate) fn count_or_percent(errors: &mut Errors, path: &str, value: &Value) {
+pub(crate) fn count_or_percent(errors: &mut Errors, path: Place<'_>, value: &Value) {
     match value {
         Value::String(text) => {
             let digits = text.strip_suffix('%').filter(|digits| {
@@ -103,7 +125,7 @@ pub(crate) fn count_or_percent(errors: &mut Errors, path: &str, value: &Value) {
 }
 
 /// Two states of a field must be equal.
-pub(crate) fn immutable(errors: &mut Errors, path: &str, new: &Value, old: &Value) {
+pub(crate) fn immutable(errors: &mut Errors, path: Place<'_>, new: &Value, old: &Value) {
     if new != old && !(is_empty(new) && is_empty(old)) {
         errors.push(FieldError::invalid(path, new, IMMUTABLE));
     }
@@ -122,7 +144,7 @@ pub(crate) fn is_empty(value: &Value) -> bool {
 }
 
 /// Keys and values of a label map.
-pub(crate) fn labels(errors: &mut Errors, path: &str, labels: &Value) {
+pub(crate) fn labels(errors: &mut Errors, path: Place<'_>, labels: &Value) {
     for (key, value) in labels.entries() {
         syntax(errors, path, key, label_key);
         syntax(errors, path, value.str(), label_value);
@@ -138,50 +160,36 @@ pub(crate) fn label_key(key: &str) -> Vec<String> {
 }
 
 /// A `metav1.LabelSelector`.
-pub(crate) fn label_selector(errors: &mut Errors, path: &str, selector: &Value) {
-    labels(
-        errors,
-        &format!("{path}.matchLabels"),
-        &selector["matchLabels"],
-    );
+pub(crate) fn label_selector(errors: &mut Errors, path: Place<'_>, selector: &Value) {
+    labels(errors, at!("{path}.matchLabels"), &selector["matchLabels"]);
     for (at, term) in selector["matchExpressions"].items().iter().enumerate() {
-        let path = format!("{path}.matchExpressions[{at}]");
+        let path = at!("{path}.matchExpressions[{at}]");
         let values = term["values"].items();
         match term["operator"].str() {
             "In" | "NotIn" if values.is_empty() => errors.push(FieldError::required(
-                format!("{path}.values"),
+                at!("{path}.values"),
                 "must be specified when `operator` is 'In' or 'NotIn'",
             )),
             "Exists" | "DoesNotExist" if !values.is_empty() => errors.push(FieldError::forbidden(
-                format!("{path}.values"),
+                at!("{path}.values"),
                 "may not be specified when `operator` is 'Exists' or 'DoesNotExist'",
             )),
             "In" | "NotIn" | "Exists" | "DoesNotExist" => {}
             _ => errors.push(FieldError::invalid(
-                format!("{path}.operator"),
+                at!("{path}.operator"),
                 &term["operator"],
                 "not a valid selector operator",
             )),
         }
-        syntax(
-            errors,
-            &format!("{path}.key"),
-            term["key"].str(),
-            qualified_name,
-        );
+        syntax(errors, at!("{path}.key"), term["key"].str(), qualified_name);
         for (at, value) in values.iter().enumerate() {
-            syntax(
-                errors,
-                &format!("{path}.values[{at}]"),
-                value.str(),
-                label_value,
-            );
+            syntax(errors, at!("{path}.values[{at}]"), value.str(), label_value);
         }
     }
 }
 
 /// A quantity that must not be negative; `None` if it is none.
-pub(crate) fn quantity(errors: &mut Errors, path: &str, value: &Value) -> Option<Quantity> {
+pub(crate) fn quantity(errors: &mut Errors, path: Place<'_>, value: &Value) -> Option<Quantity> {
     let Ok(amount) = text_of(value).parse::<Quantity>() else {
         errors.push(FieldError::invalid(
             path,
@@ -207,7 +215,7 @@ pub(crate) fn text_of(value: &Value) -> SmolStr {
 }
 
 /// An IP address.
-pub(crate) fn ip(errors: &mut Errors, path: &str, text: &str) {
+pub(crate) fn ip(errors: &mut Errors, path: Place<'_>, text: &str) {
     if text.parse::<std::net::IpAddr>().is_err() {
         let why = "must be a valid IP address, (e.g. 10.9.8.7 or 2001:db8::ffff)";
         errors.push(FieldError::invalid(path, text, why));
@@ -270,7 +278,7 @@ pub(crate) fn underscored(name: &str) -> Vec<String> {
 }
 
 /// An address block.
-pub(crate) fn block(errors: &mut Errors, path: &str, text: &str) {
+pub(crate) fn block(errors: &mut Errors, path: Place<'_>, text: &str) {
     if !is_cidr(text) {
         let why = "must be a valid CIDR value, (e.g. 10.9.8.0/24 or 2001:db8::/64)";
         errors.push(FieldError::invalid(path, text, why));
@@ -278,7 +286,7 @@ pub(crate) fn block(errors: &mut Errors, path: &str, text: &str) {
 }
 
 /// Addresses that are nobody's to serve: of this host, of this link, of groups.
-pub(crate) fn special_address(errors: &mut Errors, path: &str, text: &str) {
+pub(crate) fn special_address(errors: &mut Errors, path: Place<'_>, text: &str) {
     let Ok(address) = text.parse::<std::net::IpAddr>() else {
         return;
     };
@@ -310,7 +318,7 @@ pub(crate) fn special_address(errors: &mut Errors, path: &str, text: &str) {
 }
 
 /// A name below a domain, such as a controller's: `acme.io/foo`.
-pub(crate) fn domain_path(errors: &mut Errors, path: &str, text: &str) {
+pub(crate) fn domain_path(errors: &mut Errors, path: Place<'_>, text: &str) {
     let why = "must be a domain-prefixed path (such as \"acme.io/foo\")";
     let Some((domain, rest)) = text.split_once('/').filter(|(_, rest)| !rest.is_empty()) else {
         return errors.push(FieldError::invalid(path, text, why));

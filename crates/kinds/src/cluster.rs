@@ -5,7 +5,7 @@
 
 use crate::{
     Part, Strategy, certificates,
-    check::{self, Errors, immutable},
+    check::{self, Errors, at, immutable},
     crd, pod, policies,
     print::{age, created, is_true, joined, name, or_none, text},
     ranges, webhooks,
@@ -33,7 +33,7 @@ pub(crate) const PARTS: &[Part] = &[
                 }
                 check::not_negative(
                     &mut errors,
-                    "spec.leaseTransitions",
+                    at!("spec.leaseTransitions"),
                     &spec["leaseTransitions"],
                 );
                 errors
@@ -171,7 +171,7 @@ pub(crate) const PARTS: &[Part] = &[
                 let mut errors = Errors::new();
                 check::named(
                     &mut errors,
-                    "handler",
+                    at!("handler"),
                     o["handler"].str(),
                     machinery::dns1123_label,
                 );
@@ -180,7 +180,12 @@ pub(crate) const PARTS: &[Part] = &[
             },
             validate_update: |new, old| {
                 let mut errors = Errors::new();
-                immutable(&mut errors, "handler", &new["handler"], &old["handler"]);
+                immutable(
+                    &mut errors,
+                    at!("handler"),
+                    &new["handler"],
+                    &old["handler"],
+                );
                 errors
             },
             allow_unconditional_update: false,
@@ -329,26 +334,26 @@ fn csr_row(o: &Object, now: u64) -> Vec<Value> {
 /// What a runtime adds to pods: the resources it takes, where its pods may go.
 fn runtime_pods(errors: &mut Errors, o: &Value) {
     for (resource, amount) in o.at(&["overhead", "podFixed"]).entries() {
-        let (path, before) = (format!("overhead.limits[{resource}]"), errors.len());
-        check::syntax(errors, &path, resource, machinery::qualified_name);
+        let (path, before) = (at!("overhead.limits[{resource}]"), errors.len());
+        check::syntax(errors, path, resource, machinery::qualified_name);
         let standard = matches!(resource.as_str(), "cpu" | "memory" | "ephemeral-storage")
             || resource.starts_with("hugepages-");
         if !standard && !resource.contains('/') {
             let why = "must be a standard resource for containers";
-            errors.push(FieldError::invalid(&path, resource, why));
+            errors.push(FieldError::invalid(path, resource, why));
         }
         if errors.len() == before || standard {
-            check::quantity(errors, &path, amount);
+            check::quantity(errors, path, amount);
         }
     }
     let scheduling = &o["scheduling"];
     let (field, selector) = ("scheduling.nodeSelector", &scheduling["nodeSelector"]);
-    check::labels(errors, field, selector);
+    check::labels(errors, at!("{field}"), selector);
     let (field, list) = ("scheduling.tolerations", scheduling["tolerations"].items());
-    pod::tolerations(errors, field, list);
+    pod::tolerations(errors, at!("{field}"), list);
     for (at, one) in list.iter().enumerate() {
         if list[..at].contains(one) {
-            errors.push(FieldError::duplicate(format!("{field}[{at}]"), one));
+            errors.push(FieldError::duplicate(at!("{field}[{at}]"), one));
         }
     }
 }

@@ -5,7 +5,7 @@
 
 use crate::{
     Part, Strategy,
-    check::{self, Errors, config_key, is_empty, one_of, present, syntax, text_of},
+    check::{self, Errors, Place, at, config_key, is_empty, one_of, present, syntax, text_of},
     convert,
     print::{age, created, name, or_none, scalar, text},
 };
@@ -151,9 +151,9 @@ pub(crate) const PARTS: &[Part] = &[
             validate: |o| {
                 let mut errors = Errors::new();
                 for (resource, amount) in o.at(&["spec", "hard"]).entries() {
-                    let path = format!("spec.hard[{resource}]");
-                    quota_name(&mut errors, &path, resource);
-                    crate::pod::resource_value(&mut errors, &path, resource, amount);
+                    let path = at!("spec.hard[{resource}]");
+                    quota_name(&mut errors, path, resource);
+                    crate::pod::resource_value(&mut errors, path, resource, amount);
                 }
                 scopes(&mut errors, &o["spec"]);
                 errors
@@ -162,7 +162,7 @@ pub(crate) const PARTS: &[Part] = &[
                 let mut errors = Errors::new();
                 check::immutable(
                     &mut errors,
-                    "spec.scopes",
+                    at!("spec.scopes"),
                     new.at(&["spec", "scopes"]),
                     old.at(&["spec", "scopes"]),
                 );
@@ -192,7 +192,7 @@ fn data_count(o: &Object) -> i64 {
 fn keys(errors: &mut Errors, o: &Value, field: &str) -> usize {
     let mut size = 0;
     for (key, value) in o[field].entries() {
-        syntax(errors, &format!("{field}[{key}]"), key, config_key);
+        syntax(errors, at!("{field}[{key}]"), key, config_key);
         let length = value.str().len();
         // Base64 text stands for three quarters of its length.
         size += if matches!(o["kind"].str(), "Secret") || field == "binaryData" {
@@ -210,7 +210,7 @@ fn config_map(o: &Value) -> Errors {
     for (key, _) in o["binaryData"].entries() {
         if o["data"].get(key).is_some() {
             let why = "duplicate of key present in binaryData";
-            errors.push(FieldError::invalid(format!("data[{key}]"), key, why));
+            errors.push(FieldError::invalid(at!("data[{key}]"), key, why));
         }
     }
     if size > DATA_MAX {
@@ -284,14 +284,14 @@ fn secret(o: &Value) -> Errors {
     if o["type"].str() == "kubernetes.io/basic-auth" {
         let fields = ["username", "password"];
         if fields.iter().all(|field| o["data"].get(field).is_none()) {
-            let missing = fields.map(|field| FieldError::required(format!("data[{field}]"), ""));
+            let missing = fields.map(|field| FieldError::required(at!("data[{field}]"), ""));
             errors.extend(missing);
         }
     }
     docker_config(&mut errors, o);
     for key in wanted {
         if o["data"].get(key).is_none() {
-            errors.push(FieldError::required(format!("data[{key}]"), ""));
+            errors.push(FieldError::required(at!("data[{key}]"), ""));
         }
     }
     let account = o
@@ -353,12 +353,12 @@ fn docker_config(errors: &mut Errors, o: &Value) {
         Some(_) => why.to_string(),
     };
     let hidden = "<secret contents redacted>";
-    errors.push(FieldError::invalid(format!("data[{key}]"), hidden, text));
+    errors.push(FieldError::invalid(at!("data[{key}]"), hidden, text));
 }
 
 fn secret_update(new: &Value, old: &Value) -> Errors {
     let mut errors = data_update(new, old);
-    check::immutable(&mut errors, "type", &new["type"], &old["type"]);
+    check::immutable(&mut errors, at!("type"), &new["type"], &old["type"]);
     errors
 }
 
@@ -367,18 +367,13 @@ fn node(o: &Value) -> Errors {
     let mut seen = std::collections::BTreeSet::new();
     for (at, taint) in o.at(&["spec", "taints"]).items().iter().enumerate() {
         // Upstream's path, though taints are not there.
-        let path = format!("metadata.taints[{at}]");
+        let path = at!("metadata.taints[{at}]");
         let (key, value) = (taint["key"].str(), taint["value"].str());
-        syntax(&mut errors, &format!("{path}.key"), key, qualified_name);
-        let place = format!("{path}.value");
-        syntax(&mut errors, &place, value, machinery::label_value);
+        syntax(&mut errors, at!("{path}.key"), key, qualified_name);
+        let place = at!("{path}.value");
+        syntax(&mut errors, place, value, machinery::label_value);
         let effects = &["NoSchedule", "PreferNoSchedule", "NoExecute"];
-        one_of(
-            &mut errors,
-            &format!("{path}.effect"),
-            &taint["effect"],
-            effects,
-        );
+        one_of(&mut errors, at!("{path}.effect"), &taint["effect"], effects);
         if !seen.insert((key, taint["effect"].str())) {
             let mut error = FieldError::duplicate(path, taint);
             error.detail = "taints must be unique by key and effect pair".into();
@@ -387,13 +382,13 @@ fn node(o: &Value) -> Errors {
     }
     for field in ["capacity", "allocatable"] {
         for (resource, amount) in o.at(&["status", field]).entries() {
-            let path = format!("status.{field}.{resource}");
-            crate::pod::resource_value(&mut errors, &path, resource, amount);
+            let path = at!("status.{field}.{resource}");
+            crate::pod::resource_value(&mut errors, path, resource, amount);
         }
     }
     let (one, all) = (o.at(&["spec", "podCIDR"]), o.at(&["spec", "podCIDRs"]));
     if all.items().is_empty() && !one.str().is_empty() {
-        check::block(&mut errors, "spec.podCIDRs[0]", one.str());
+        check::block(&mut errors, at!("spec.podCIDRs[0]"), one.str());
     }
     node_blocks(&mut errors, all);
     errors
@@ -402,7 +397,7 @@ fn node(o: &Value) -> Errors {
 fn node_blocks(errors: &mut Errors, blocks: &Value) {
     const PATH: &str = "spec.podCIDRs";
     for (at, block) in blocks.items().iter().enumerate() {
-        check::block(errors, &format!("{PATH}[{at}]"), block.str());
+        check::block(errors, at!("{PATH}[{at}]"), block.str());
     }
     let sixes = blocks
         .items()
@@ -536,10 +531,10 @@ fn timed_event(errors: &mut Errors, o: &Value, is_core: bool) {
         true => "reportingComponent",
         false => "reportingController",
     };
-    present(errors, reporter, &o[reporter]);
-    syntax(errors, reporter, o[reporter].str(), qualified_name);
+    present(errors, at!("{reporter}"), &o[reporter]);
+    syntax(errors, at!("{reporter}"), o[reporter].str(), qualified_name);
     for field in ["reportingInstance", "action", "reason"] {
-        present(errors, field, &o[field]);
+        present(errors, at!("{field}"), &o[field]);
     }
     for (field, limit) in EVENT_LIMITS {
         let own = if field == "message" && !is_core {
@@ -567,11 +562,11 @@ fn new_event(errors: &mut Errors, o: &Value) {
         }
         present(
             errors,
-            "series.lastObservedTime",
+            at!("series.lastObservedTime"),
             &series["lastObservedTime"],
         );
     }
-    present(errors, "eventTime", &o["eventTime"]);
+    present(errors, at!("eventTime"), &o["eventTime"]);
     let kind = o["type"].str();
     if !matches!(kind, "Normal" | "Warning") {
         let why = format!("has invalid value: {kind}");
@@ -613,7 +608,7 @@ fn event_update(new: &Value, old: &Value) -> Errors {
         return errors;
     }
     for (shown, field) in FROZEN {
-        check::immutable(&mut errors, shown, &new[field], &old[field]);
+        check::immutable(&mut errors, at!("{shown}"), &new[field], &old[field]);
     }
     errors
 }
@@ -684,7 +679,7 @@ fn quota_row(o: &Object, now: u64) -> Vec<Value> {
     ]
 }
 
-fn quota_name(errors: &mut Errors, path: &str, name: &str) {
+fn quota_name(errors: &mut Errors, path: Place<'_>, name: &str) {
     crate::pod::resource_name(errors, path, name);
     let counted = matches!(name, "cpu" | "memory" | "ephemeral-storage");
     if !name.contains('/') && !counted && !crate::pod::is_quota(name) {
@@ -761,7 +756,7 @@ fn scope_term(errors: &mut Errors, spec: &Value, term: &Value) {
     let (scope, operator) = (term["scopeName"].str(), term["operator"].str());
     let (values, all) = (&term["values"], &spec["scopeSelector"]);
     if !SCOPES.contains(&scope) {
-        let field = format!("{PATH}.scopeName");
+        let field = at!("{PATH}.scopeName");
         errors.push(FieldError::invalid(field, scope, "unsupported scope"));
     } else if spec["hard"]
         .entries()
@@ -777,27 +772,23 @@ fn scope_term(errors: &mut Errors, spec: &Value, term: &Value) {
         !matches!(scope, "PriorityClass" | "VolumeAttributesClass") && SCOPES.contains(&scope);
     if plain && operator != "Exists" {
         let why = "must be 'Exists' when scope is any of ResourceQuotaScopeTerminating, ResourceQuotaScopeNotTerminating, ResourceQuotaScopeBestEffort, ResourceQuotaScopeNotBestEffort or ResourceQuotaScopeCrossNamespacePodAffinity";
-        errors.push(FieldError::invalid(
-            format!("{PATH}.operator"),
-            operator,
-            why,
-        ));
+        errors.push(FieldError::invalid(at!("{PATH}.operator"), operator, why));
     }
     match operator {
         "In" | "NotIn" if values.items().is_empty() => {
             let why =
                 "must be at least one value when `operator` is 'In' or 'NotIn' for scope selector";
-            errors.push(FieldError::required(format!("{PATH}.values"), why));
+            errors.push(FieldError::required(at!("{PATH}.values"), why));
         }
         "Exists" | "DoesNotExist" if !values.items().is_empty() => {
             let why =
                 "must be no value when `operator` is 'Exist' or 'DoesNotExist' for scope selector";
-            errors.push(FieldError::invalid(format!("{PATH}.values"), values, why));
+            errors.push(FieldError::invalid(at!("{PATH}.values"), values, why));
         }
         "In" | "NotIn" | "Exists" | "DoesNotExist" => {}
         other => {
             let why = "not a valid selector operator";
-            errors.push(FieldError::invalid(format!("{PATH}.operator"), other, why));
+            errors.push(FieldError::invalid(at!("{PATH}.operator"), other, why));
         }
     }
 }
@@ -806,16 +797,16 @@ fn limit_range(o: &Value) -> Errors {
     let mut errors = Errors::new();
     let items = o.at(&["spec", "limits"]).items();
     for (at, item) in items.iter().enumerate() {
-        let path = format!("spec.limits[{at}]");
+        let path = at!("spec.limits[{at}]");
         let (kind, before) = (item["type"].str(), errors.len());
-        let place = format!("{path}.type");
-        syntax(&mut errors, &place, kind, qualified_name);
+        let place = at!("{path}.type");
+        syntax(&mut errors, place, kind, qualified_name);
         let standard = matches!(kind, "Pod" | "Container" | "PersistentVolumeClaim");
         if errors.len() == before && !kind.contains('/') && !standard {
             let why = "must be a standard limit type or fully qualified";
             errors.push(FieldError::invalid(place, kind, why));
         }
-        limits(&mut errors, &path, item);
+        limits(&mut errors, path, item);
     }
     check::unique(
         &mut errors,
@@ -833,30 +824,30 @@ const LIMITS: [&str; 5] = [
     "maxLimitRequestRatio",
 ];
 
-fn limits(errors: &mut Errors, path: &str, item: &Value) {
+fn limits(errors: &mut Errors, path: Place<'_>, item: &Value) {
     let (kind, mut names) = (item["type"].str(), std::collections::BTreeSet::new());
     for field in LIMITS {
         let own = matches!(field, "default" | "defaultRequest");
         if own && kind == "Pod" && !is_empty(&item[field]) {
             let why = "may not be specified when `type` is 'Pod'";
-            errors.push(FieldError::forbidden(format!("{path}.{field}"), why));
+            errors.push(FieldError::forbidden(at!("{path}.{field}"), why));
         }
         for (name, _) in item[field].entries() {
-            limited_name(errors, &format!("{path}.{field}[{name}]"), name, kind);
+            limited_name(errors, at!("{path}.{field}[{name}]"), name, kind);
             names.insert(name.as_str());
         }
     }
     let storage = |field: &str| item[field].get("storage").is_some();
     if kind == "PersistentVolumeClaim" && !storage("min") && !storage("max") {
         let why = "either minimum or maximum storage value is required, but neither was provided";
-        errors.push(FieldError::required(format!("{path}.limits"), why));
+        errors.push(FieldError::required(at!("{path}.limits"), why));
     }
     for name in names {
         one_limit(errors, path, item, name);
     }
 }
 
-fn limited_name(errors: &mut Errors, path: &str, name: &str, kind: &str) {
+fn limited_name(errors: &mut Errors, path: Place<'_>, name: &str, kind: &str) {
     crate::pod::resource_name(errors, path, name);
     let counted = matches!(name, "cpu" | "memory" | "ephemeral-storage");
     if matches!(kind, "Pod" | "Container")
@@ -869,7 +860,7 @@ fn limited_name(errors: &mut Errors, path: &str, name: &str, kind: &str) {
     }
 }
 
-fn one_limit(errors: &mut Errors, path: &str, item: &Value, name: &str) {
+fn one_limit(errors: &mut Errors, path: Place<'_>, item: &Value, name: &str) {
     let amount = |field: &str| text_of(&item[field][name]).parse::<Quantity>().ok();
     let [max, min, default, request, ratio] = LIMITS.map(amount);
     let words = [
@@ -885,7 +876,7 @@ fn one_limit(errors: &mut Errors, path: &str, item: &Value, name: &str) {
         ("default", "default", default, max, "max"),
     ];
     let mut wrong = |field: &str, value: Quantity, why: String| {
-        let field = format!("{path}.{field}[{name}]");
+        let field = at!("{path}.{field}[{name}]");
         errors.push(FieldError::invalid(field, value.to_string(), why));
     };
     for (field, shown) in [

@@ -5,7 +5,8 @@
 
 use crate::{
     Cells, Column, Columns, Kind, Path, ScalePaths, Strategy, SubKind, Subresource, Verbs,
-    check::Errors, webhooks,
+    check::{Errors, at},
+    webhooks,
 };
 use machinery::{FieldError, GroupVersionKind, Object, Ref, SmolStr, Value, format_smolstr, json};
 use schema::compile_stored_crd_schema;
@@ -220,17 +221,17 @@ pub(crate) fn validate(crd: &Value) -> Errors {
     if conversion["strategy"].str() == "Webhook" {
         let (webhook, path) = (&conversion["webhook"], "spec.conversion");
         if !webhook["clientConfig"].is_null() {
-            let path = format!("{path}.webhookClientConfig");
-            webhooks::client(&mut errors, &path, &webhook["clientConfig"]);
+            let path = at!("{path}.webhookClientConfig");
+            webhooks::client(&mut errors, path, &webhook["clientConfig"]);
         }
         let (path, versions) = (
-            format!("{path}.conversionReviewVersions"),
+            at!("{path}.conversionReviewVersions"),
             &webhook["conversionReviewVersions"],
         );
         if versions.items().is_empty() {
             errors.push(FieldError::required(path, ""));
         } else {
-            webhooks::review_versions(&mut errors, &path, versions);
+            webhooks::review_versions(&mut errors, path, versions);
         }
     }
     if errors.is_empty() {

@@ -4,7 +4,7 @@
 
 use crate::{
     Part, Strategy,
-    check::{self, Errors, immutable, named, syntax},
+    check::{self, Errors, Place, at, immutable, named, syntax},
     pod::driver_name,
     print::{age, joined, name},
 };
@@ -16,7 +16,7 @@ pub(crate) const PARTS: &[Part] = &[
         strategy: Strategy {
             has_status: true,
             shows_deleted: true,
-            validate: |o| claim_of(o, &["spec"], "spec"),
+            validate: |o| claim_of(o, &["spec"], at!("spec")),
             validate_update: |new, old| frozen(new, old),
             prepare_status_update: crate::kind::keep_metadata,
             ..Strategy::PLAIN
@@ -28,7 +28,7 @@ pub(crate) const PARTS: &[Part] = &[
     Part {
         strategy: Strategy {
             shows_deleted: true,
-            validate: |o| claim_of(o, &["spec", "spec"], "spec.spec"),
+            validate: |o| claim_of(o, &["spec", "spec"], at!("spec.spec")),
             validate_update: |new, old| frozen(new, old),
             ..Strategy::PLAIN
         },
@@ -88,50 +88,50 @@ fn state(o: &Object) -> String {
 /// What a claim wants is said once.
 fn frozen(new: &Value, old: &Value) -> Errors {
     let mut errors = Errors::new();
-    immutable(&mut errors, "spec", &new["spec"], &old["spec"]);
+    immutable(&mut errors, at!("spec"), &new["spec"], &old["spec"]);
     errors
 }
 
-fn claim_of(o: &Value, at: &[&str], path: &str) -> Errors {
+fn claim_of(o: &Value, at: &[&str], path: Place<'_>) -> Errors {
     let (mut errors, devices) = (Errors::new(), &o.at(at)["devices"]);
-    let path = format!("{path}.devices");
+    let path = at!("{path}.devices");
     let mut names = BTreeSet::new();
     for (at, request) in devices["requests"].items().iter().enumerate() {
-        let path = format!("{path}.requests[{at}]");
+        let path = at!("{path}.requests[{at}]");
         let name = request["name"].str();
-        self::request(&mut errors, &path, request, &mut names);
+        self::request(&mut errors, path, request, &mut names);
         if !names.insert(name.to_owned()) {
             errors.push(FieldError::duplicate(path, name));
         }
     }
     for (at, one) in devices["constraints"].items().iter().enumerate() {
-        let path = format!("{path}.constraints[{at}]");
-        named_requests(&mut errors, &path, one, &names);
+        let path = at!("{path}.constraints[{at}]");
+        named_requests(&mut errors, path, one, &names);
         let given = ["matchAttribute", "distinctAttribute"].map(|field| !one[field].is_null());
         if given.iter().filter(|one| **one).count() != 1 {
             let why = "exactly one of \"matchAttribute\" or \"distinctAttribute\" is required, but multiple fields are set";
-            errors.push(FieldError::required(&path, why));
+            errors.push(FieldError::required(path, why));
         }
         if let Some(name) = one["matchAttribute"].as_str()
             && !name.contains('/')
         {
-            let field = format!("{path}.matchAttribute");
+            let field = at!("{path}.matchAttribute");
             let why = "a fully qualified name must be a domain and a name separated by a slash";
             errors.push(FieldError::invalid(field, name, why));
         }
     }
     for (at, one) in devices["config"].items().iter().enumerate() {
-        let path = format!("{path}.config[{at}]");
-        named_requests(&mut errors, &path, one, &names);
-        config(&mut errors, &path, one);
+        let path = at!("{path}.config[{at}]");
+        named_requests(&mut errors, path, one, &names);
+        config(&mut errors, path, one);
     }
     errors
 }
 
 /// A request; names of what it offers instead are added as `request/name`.
-fn request(errors: &mut Errors, path: &str, request: &Value, names: &mut BTreeSet<String>) {
+fn request(errors: &mut Errors, path: Place<'_>, request: &Value, names: &mut BTreeSet<String>) {
     let name = request["name"].str();
-    syntax(errors, &format!("{path}.name"), name, dns1123_label);
+    syntax(errors, at!("{path}.name"), name, dns1123_label);
     let (exactly, instead) = (&request["exactly"], request["firstAvailable"].items());
     let why = "exactly one of `exactly` or `firstAvailable` is required";
     match (exactly.is_null(), instead.is_empty()) {
@@ -140,33 +140,30 @@ fn request(errors: &mut Errors, path: &str, request: &Value, names: &mut BTreeSe
             let why = format!("{why}, but multiple fields are set");
             return errors.push(FieldError::invalid(path, Value::Null, why));
         }
-        (false, true) => wanted(errors, &format!("{path}.exactly"), exactly),
+        (false, true) => wanted(errors, at!("{path}.exactly"), exactly),
         (true, false) => {}
     }
     for (at, one) in instead.iter().enumerate() {
-        let path = format!("{path}.firstAvailable[{at}]");
+        let path = at!("{path}.firstAvailable[{at}]");
         let own = one["name"].str();
-        syntax(errors, &format!("{path}.name"), own, dns1123_label);
-        wanted(errors, &path, one);
+        syntax(errors, at!("{path}.name"), own, dns1123_label);
+        wanted(errors, path, one);
         if !names.insert(format!("{name}/{own}")) {
             errors.push(FieldError::duplicate(path, own));
         }
     }
 }
 
-fn wanted(errors: &mut Errors, path: &str, wanted: &Value) {
-    let class = format!("{path}.deviceClassName");
+fn wanted(errors: &mut Errors, path: Place<'_>, wanted: &Value) {
+    let class = at!("{path}.deviceClassName");
     named(
         errors,
-        &class,
+        class,
         wanted["deviceClassName"].str(),
         dns1123_subdomain,
     );
-    selectors(errors, &format!("{path}.selectors"), wanted);
-    let (count, field) = (
-        wanted["count"].as_i64().unwrap_or(0),
-        format!("{path}.count"),
-    );
+    selectors(errors, at!("{path}.selectors"), wanted);
+    let (count, field) = (wanted["count"].as_i64().unwrap_or(0), at!("{path}.count"));
     match wanted["allocationMode"].str() {
         "All" if count != 0 => {
             let why = "must not be specified when allocationMode is 'All'";
@@ -181,7 +178,7 @@ fn wanted(errors: &mut Errors, path: &str, wanted: &Value) {
         }
         "All" | "ExactCount" => {}
         other => {
-            let field = format!("{path}.allocationMode");
+            let field = at!("{path}.allocationMode");
             errors.push(FieldError::not_supported(
                 field,
                 other,
@@ -191,40 +188,40 @@ fn wanted(errors: &mut Errors, path: &str, wanted: &Value) {
     }
 }
 
-fn selectors(errors: &mut Errors, path: &str, holder: &Value) {
+fn selectors(errors: &mut Errors, path: Place<'_>, holder: &Value) {
     for (at, one) in holder["selectors"].items().iter().enumerate() {
         if one["cel"].is_null() {
-            errors.push(FieldError::required(format!("{path}[{at}].cel"), ""));
+            errors.push(FieldError::required(at!("{path}[{at}].cel"), ""));
         }
     }
 }
 
-fn named_requests(errors: &mut Errors, path: &str, one: &Value, names: &BTreeSet<String>) {
+fn named_requests(errors: &mut Errors, path: Place<'_>, one: &Value, names: &BTreeSet<String>) {
     for (at, name) in one["requests"].items().iter().enumerate() {
         if !names.contains(name.str()) {
-            let field = format!("{path}.requests[{at}]");
+            let field = at!("{path}.requests[{at}]");
             let why = "must be the name of a request in the claim or the name of a request and a subrequest separated by '/'";
             errors.push(FieldError::invalid(field, name, why));
         }
     }
 }
 
-fn config(errors: &mut Errors, path: &str, config: &Value) {
-    let (opaque, path) = (&config["opaque"], format!("{path}.opaque"));
+fn config(errors: &mut Errors, path: Place<'_>, config: &Value) {
+    let (opaque, path) = (&config["opaque"], at!("{path}.opaque"));
     if opaque.is_null() {
         return errors.push(FieldError::required(path, ""));
     }
-    driver_name(errors, &format!("{path}.driver"), opaque["driver"].str());
+    driver_name(errors, at!("{path}.driver"), opaque["driver"].str());
     if opaque["parameters"].is_null() {
-        errors.push(FieldError::required(format!("{path}.parameters"), ""));
+        errors.push(FieldError::required(at!("{path}.parameters"), ""));
     }
 }
 
 fn class(o: &Value) -> Errors {
     let (mut errors, spec) = (Errors::new(), &o["spec"]);
-    selectors(&mut errors, "spec.selectors", spec);
+    selectors(&mut errors, at!("spec.selectors"), spec);
     for (at, one) in spec["config"].items().iter().enumerate() {
-        config(&mut errors, &format!("spec.config[{at}]"), one);
+        config(&mut errors, at!("spec.config[{at}]"), one);
     }
     if let Some(name) = spec["extendedResourceName"].as_str()
         && (!name.contains('/') || !machinery::qualified_name(name).is_empty())
@@ -237,9 +234,9 @@ fn class(o: &Value) -> Errors {
 
 fn slice(o: &Value) -> Errors {
     let (mut errors, spec) = (Errors::new(), &o["spec"]);
-    driver_name(&mut errors, "spec.driver", spec["driver"].str());
+    driver_name(&mut errors, at!("spec.driver"), spec["driver"].str());
     let pool = &spec["pool"];
-    check::present(&mut errors, "spec.pool.name", &pool["name"]);
+    check::present(&mut errors, at!("spec.pool.name"), &pool["name"]);
     let number = |field: &str| pool[field].as_i64().unwrap_or(0);
     if number("resourceSliceCount") <= 0 {
         let (field, count) = ("spec.pool.resourceSliceCount", number("resourceSliceCount"));
@@ -259,9 +256,9 @@ fn slice(o: &Value) -> Errors {
     place(&mut errors, spec);
     let mut names = BTreeSet::new();
     for (at, device) in spec["devices"].items().iter().enumerate() {
-        let (path, name) = (format!("spec.devices[{at}]"), device["name"].str());
-        syntax(&mut errors, &format!("{path}.name"), name, dns1123_label);
-        attributes(&mut errors, &path, device);
+        let (path, name) = (at!("spec.devices[{at}]"), device["name"].str());
+        syntax(&mut errors, at!("{path}.name"), name, dns1123_label);
+        attributes(&mut errors, path, device);
         if !names.insert(name) {
             errors.push(FieldError::duplicate(path, name));
         }
@@ -279,7 +276,7 @@ fn place(errors: &mut Errors, spec: &Value) {
     let given = |field: &&str| !spec[*field].is_null() && spec[*field].as_bool() != Some(false);
     let given: Vec<_> = fields.into_iter().filter(given).collect();
     if let Some(name) = spec["nodeName"].as_str() {
-        syntax(errors, "spec.nodeName", name, dns1123_subdomain);
+        syntax(errors, at!("spec.nodeName"), name, dns1123_subdomain);
     }
     let why = "exactly one of `nodeName`, `nodeSelector`, `allNodes`, `perDeviceNodeSelection` is required";
     match given.len() {
@@ -293,16 +290,16 @@ fn place(errors: &mut Errors, spec: &Value) {
     }
 }
 
-fn attributes(errors: &mut Errors, path: &str, device: &Value) {
+fn attributes(errors: &mut Errors, path: Place<'_>, device: &Value) {
     for list in ["attributes", "capacity"] {
         for (name, value) in device[list].entries() {
             let own = name.split_once('/').map_or(name.as_str(), |(_, own)| own);
-            let field = format!("{path}.{list}");
-            errors.extend(identifier(own).map(|why| FieldError::invalid(&field, own, why)));
+            let field = at!("{path}.{list}");
+            errors.extend(identifier(own).map(|why| FieldError::invalid(field, own, why)));
             let given = ["bool", "int", "string", "version"];
             let given = given.iter().filter(|kind| !value[**kind].is_null());
             if list == "attributes" && given.count() != 1 {
-                let field = format!("{field}[{name}]");
+                let field = at!("{field}[{name}]");
                 errors.push(FieldError::invalid(
                     field,
                     "",
@@ -327,11 +324,16 @@ fn slice_update(new: &Value, old: &Value) -> Errors {
     let mut errors = Errors::new();
     let (new, old) = (&new["spec"], &old["spec"]);
     let (name, before) = (new.at(&["pool", "name"]), old.at(&["pool", "name"]));
-    immutable(&mut errors, "spec.driver", &new["driver"], &old["driver"]);
-    immutable(&mut errors, "spec.pool.name", name, before);
     immutable(
         &mut errors,
-        "spec.nodeName",
+        at!("spec.driver"),
+        &new["driver"],
+        &old["driver"],
+    );
+    immutable(&mut errors, at!("spec.pool.name"), name, before);
+    immutable(
+        &mut errors,
+        at!("spec.nodeName"),
         &new["nodeName"],
         &old["nodeName"],
     );

@@ -4,7 +4,7 @@
 
 use crate::{
     Part, Strategy,
-    check::{Errors, syntax},
+    check::{Errors, Place, at, syntax},
     print::{NONE, age, name, number, text},
 };
 use machinery::{FieldError, Object, Value, dns1123_label, dns1123_subdomain};
@@ -133,22 +133,22 @@ fn flow_schema(o: &Value) -> Errors {
             "must reference a priority level",
         ));
     } else {
-        syntax(&mut errors, field, level, dns1123_subdomain);
+        syntax(&mut errors, at!("{field}"), level, dns1123_subdomain);
     }
     for (at, rule) in spec["rules"].items().iter().enumerate() {
-        policy_rule(&mut errors, &format!("spec.rules[{at}]"), rule);
+        policy_rule(&mut errors, at!("spec.rules[{at}]"), rule);
     }
     errors
 }
 
-fn policy_rule(errors: &mut Errors, path: &str, rule: &Value) {
+fn policy_rule(errors: &mut Errors, path: Place<'_>, rule: &Value) {
     let subjects = rule["subjects"].items();
     if subjects.is_empty() {
         let why = "subjects must contain at least one value";
-        errors.push(FieldError::required(format!("{path}.subjects"), why));
+        errors.push(FieldError::required(at!("{path}.subjects"), why));
     }
     for (at, one) in subjects.iter().enumerate() {
-        subject(errors, &format!("{path}.subjects[{at}]"), one);
+        subject(errors, at!("{path}.subjects[{at}]"), one);
     }
     let (resources, paths) = (
         rule["resourceRules"].items(),
@@ -159,14 +159,14 @@ fn policy_rule(errors: &mut Errors, path: &str, rule: &Value) {
         errors.push(FieldError::required(path, why));
     }
     for (at, one) in resources.iter().enumerate() {
-        resource_rule(errors, &format!("{path}.resourceRules[{at}]"), one);
+        resource_rule(errors, at!("{path}.resourceRules[{at}]"), one);
     }
     for (at, one) in paths.iter().enumerate() {
-        path_rule(errors, &format!("{path}.nonResourceRules[{at}]"), one);
+        path_rule(errors, at!("{path}.nonResourceRules[{at}]"), one);
     }
 }
 
-fn subject(errors: &mut Errors, path: &str, one: &Value) {
+fn subject(errors: &mut Errors, path: Place<'_>, one: &Value) {
     const KINDS: [(&str, &str); 3] = [
         ("Group", "group"),
         ("ServiceAccount", "serviceAccount"),
@@ -175,47 +175,43 @@ fn subject(errors: &mut Errors, path: &str, one: &Value) {
     let kind = one["kind"].str();
     let Some((_, own)) = KINDS.iter().find(|(name, _)| *name == kind) else {
         let known = KINDS.map(|(name, _)| name);
-        return errors.push(FieldError::not_supported(
-            format!("{path}.kind"),
-            kind,
-            &known,
-        ));
+        return errors.push(FieldError::not_supported(at!("{path}.kind"), kind, &known));
     };
-    let (body, field) = (&one[*own], format!("{path}.{own}"));
+    let (body, field) = (&one[*own], at!("{path}.{own}"));
     if body.is_null() {
         let why = format!("{own} is required when subject kind is '{kind}'");
         errors.push(FieldError::required(field, why));
     } else if kind == "ServiceAccount" {
-        account(errors, &field, body);
+        account(errors, field, body);
     } else if body["name"].str().is_empty() {
-        errors.push(FieldError::required(format!("{field}.name"), ""));
+        errors.push(FieldError::required(at!("{field}.name"), ""));
     }
     for (name, other) in KINDS.iter().filter(|(name, _)| *name != kind) {
         if !one[*other].is_null() {
             let why = format!("{other} is forbidden when subject kind is not '{name}'");
-            errors.push(FieldError::forbidden(format!("{path}.{other}"), why));
+            errors.push(FieldError::forbidden(at!("{path}.{other}"), why));
         }
     }
 }
 
-fn account(errors: &mut Errors, path: &str, account: &Value) {
+fn account(errors: &mut Errors, path: Place<'_>, account: &Value) {
     let (name, namespace) = (account["name"].str(), account["namespace"].str());
     if name.is_empty() {
-        errors.push(FieldError::required(format!("{path}.name"), ""));
+        errors.push(FieldError::required(at!("{path}.name"), ""));
     } else if name != "*" {
-        syntax(errors, &format!("{path}.name"), name, dns1123_subdomain);
+        syntax(errors, at!("{path}.name"), name, dns1123_subdomain);
     }
-    let field = format!("{path}.namespace");
+    let field = at!("{path}.namespace");
     if namespace.is_empty() {
         let why = "must specify namespace for service account";
         errors.push(FieldError::required(field, why));
     } else {
-        syntax(errors, &field, namespace, dns1123_label);
+        syntax(errors, field, namespace, dns1123_label);
     }
 }
 
 /// A list that holds something, and `*` only alone.
-fn listed(errors: &mut Errors, path: &str, list: &Value, [missing, other]: [&str; 2]) -> bool {
+fn listed(errors: &mut Errors, path: Place<'_>, list: &Value, [missing, other]: [&str; 2]) -> bool {
     let items = list.items();
     let all = items.iter().any(|one| one.str() == "*");
     if items.is_empty() {
@@ -227,10 +223,10 @@ fn listed(errors: &mut Errors, path: &str, list: &Value, [missing, other]: [&str
     !all && !items.is_empty()
 }
 
-fn verbs(errors: &mut Errors, path: &str, rule: &Value) {
-    let (list, path) = (&rule["verbs"], format!("{path}.verbs"));
+fn verbs(errors: &mut Errors, path: Place<'_>, rule: &Value) {
+    let (list, path) = (&rule["verbs"], at!("{path}.verbs"));
     let words = ["verbs must contain at least one value", "verbs"];
-    if listed(errors, &path, list, words) {
+    if listed(errors, path, list, words) {
         let unknown = |one: &Value| !VERBS.contains(&one.str());
         if list.items().iter().any(unknown) {
             let mut known = VERBS;
@@ -240,53 +236,43 @@ fn verbs(errors: &mut Errors, path: &str, rule: &Value) {
     }
 }
 
-fn resource_rule(errors: &mut Errors, path: &str, rule: &Value) {
+fn resource_rule(errors: &mut Errors, path: Place<'_>, rule: &Value) {
     verbs(errors, path, rule);
     let words = [
         "resource rules must supply at least one api group",
         "api groups",
     ];
-    listed(
-        errors,
-        &format!("{path}.apiGroups"),
-        &rule["apiGroups"],
-        words,
-    );
+    listed(errors, at!("{path}.apiGroups"), &rule["apiGroups"], words);
     let words = [
         "resource rules must supply at least one resource",
         "resources",
     ];
-    listed(
-        errors,
-        &format!("{path}.resources"),
-        &rule["resources"],
-        words,
-    );
-    let (namespaces, path) = (&rule["namespaces"], format!("{path}.namespaces"));
+    listed(errors, at!("{path}.resources"), &rule["resources"], words);
+    let (namespaces, path) = (&rule["namespaces"], at!("{path}.namespaces"));
     if namespaces.items().is_empty() && rule["clusterScope"].as_bool() == Some(true) {
         return;
     }
     let missing = "resource rules that are not cluster scoped must supply at least one namespace";
-    if listed(errors, &path, namespaces, [missing, "namespaces"]) {
+    if listed(errors, path, namespaces, [missing, "namespaces"]) {
         for (at, one) in namespaces.items().iter().enumerate() {
             let complaints = dns1123_label(one.str()).into_iter();
             errors.extend(complaints.map(|why| {
                 let why =
                     format!("each member of this list must be '*' or a DNS-1123 label; {why}");
-                FieldError::invalid(format!("{path}[{at}]"), one, why)
+                FieldError::invalid(at!("{path}[{at}]"), one, why)
             }));
         }
     }
 }
 
-fn path_rule(errors: &mut Errors, path: &str, rule: &Value) {
+fn path_rule(errors: &mut Errors, path: Place<'_>, rule: &Value) {
     verbs(errors, path, rule);
-    let (urls, path) = (&rule["nonResourceURLs"], format!("{path}.nonResourceURLs"));
+    let (urls, path) = (&rule["nonResourceURLs"], at!("{path}.nonResourceURLs"));
     let words = [
         "nonResourceURLs must contain at least one value",
         "non-resource URLs",
     ];
-    if listed(errors, &path, urls, words) {
+    if listed(errors, path, urls, words) {
         for (at, one) in urls.items().iter().enumerate() {
             let text = one.str();
             let stars = text.matches('*').count();
@@ -301,7 +287,7 @@ fn path_rule(errors: &mut Errors, path: &str, rule: &Value) {
                 }
                 () => continue,
             };
-            errors.push(FieldError::invalid(format!("{path}[{at}]"), text, why));
+            errors.push(FieldError::invalid(at!("{path}[{at}]"), text, why));
         }
     }
 }
@@ -319,7 +305,7 @@ fn level(o: &Value) -> Errors {
                 let why = "must be nil if the type is not Limited";
                 errors.push(FieldError::forbidden("spec.limited", why));
             }
-            shares(&mut errors, "spec.exempt", &spec["exempt"]);
+            shares(&mut errors, at!("spec.exempt"), &spec["exempt"]);
         }
         "Limited" => {
             if !spec["exempt"].is_null() {
@@ -341,10 +327,10 @@ fn level(o: &Value) -> Errors {
     errors
 }
 
-fn shares(errors: &mut Errors, path: &str, config: &Value) {
+fn shares(errors: &mut Errors, path: Place<'_>, config: &Value) {
     let number = |field: &str| config[field].as_i64();
     if let Some(shares) = number("nominalConcurrencyShares").filter(|shares| *shares < 0) {
-        let field = format!("{path}.nominalConcurrencyShares");
+        let field = at!("{path}.nominalConcurrencyShares");
         errors.push(FieldError::invalid(
             field,
             shares,
@@ -352,14 +338,14 @@ fn shares(errors: &mut Errors, path: &str, config: &Value) {
         ));
     }
     if let Some(percent) = number("lendablePercent").filter(|one| !(0..=100).contains(one)) {
-        let field = format!("{path}.lendablePercent");
+        let field = at!("{path}.lendablePercent");
         let why = "must be between 0 and 100, inclusive";
         errors.push(FieldError::invalid(field, percent, why));
     }
 }
 
 fn limited(errors: &mut Errors, config: &Value) {
-    shares(errors, "spec.limited", config);
+    shares(errors, at!("spec.limited"), config);
     let percent = config["borrowingLimitPercent"].as_i64();
     if let Some(percent) = percent.filter(|percent| *percent < 0) {
         let field = "spec.limited.borrowingLimitPercent";
@@ -372,15 +358,15 @@ fn limited(errors: &mut Errors, config: &Value) {
         "Reject" if queuing.is_null() => {}
         "Reject" => {
             let why = "must be nil if limited.limitResponse.type is not Limited";
-            errors.push(FieldError::forbidden(format!("{path}.queuing"), why));
+            errors.push(FieldError::forbidden(at!("{path}.queuing"), why));
         }
         "Queue" if queuing.is_null() => {
             let why = "must not be empty if limited.limitResponse.type is Limited";
-            errors.push(FieldError::required(format!("{path}.queuing"), why));
+            errors.push(FieldError::required(at!("{path}.queuing"), why));
         }
-        "Queue" => queues(errors, &format!("{path}.queuing"), queuing),
+        "Queue" => queues(errors, at!("{path}.queuing"), queuing),
         other => {
-            let field = format!("{path}.type");
+            let field = at!("{path}.type");
             errors.push(FieldError::not_supported(
                 field,
                 other,
@@ -390,7 +376,7 @@ fn limited(errors: &mut Errors, config: &Value) {
     }
 }
 
-fn queues(errors: &mut Errors, path: &str, queuing: &Value) {
+fn queues(errors: &mut Errors, path: Place<'_>, queuing: &Value) {
     let number = |field: &str| queuing[field].as_i64().unwrap_or(0);
     let (queues, hand, length) = (
         number("queues"),
@@ -398,7 +384,7 @@ fn queues(errors: &mut Errors, path: &str, queuing: &Value) {
         number("queueLengthLimit"),
     );
     let mut wrong = |field: &str, value: i64, why: &str| {
-        errors.push(FieldError::invalid(format!("{path}.{field}"), value, why));
+        errors.push(FieldError::invalid(at!("{path}.{field}"), value, why));
     };
     if length <= 0 {
         wrong("queueLengthLimit", length, "must be positive");

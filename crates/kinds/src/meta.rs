@@ -4,7 +4,7 @@
 
 use crate::{
     Kind,
-    check::{Errors, IMMUTABLE, is_empty, labels, syntax},
+    check::{Errors, IMMUTABLE, Place, at, is_empty, labels, syntax},
 };
 use machinery::{FieldError, SmolStr, Value, dns1123_label, qualified_name};
 use std::collections::BTreeSet;
@@ -45,12 +45,12 @@ fn names(errors: &mut Errors, metadata: &Value, kind: &Kind) {
             "name or generateName is required",
         ));
     } else {
-        syntax(errors, "metadata.name", name, check);
+        syntax(errors, at!("metadata.name"), name, check);
     }
     let namespace = metadata["namespace"].str();
     match (kind.namespaced, namespace.is_empty()) {
         (true, true) => errors.push(FieldError::required("metadata.namespace", "")),
-        (true, false) => syntax(errors, "metadata.namespace", namespace, dns1123_label),
+        (true, false) => syntax(errors, at!("metadata.namespace"), namespace, dns1123_label),
         (false, false) => {
             errors.push(FieldError::forbidden(
                 "metadata.namespace",
@@ -62,14 +62,18 @@ fn names(errors: &mut Errors, metadata: &Value, kind: &Kind) {
 }
 
 fn common(errors: &mut Errors, metadata: &Value, kind: &Kind) {
-    labels(errors, "metadata.labels", &metadata["labels"]);
-    annotations(errors, "metadata.annotations", &metadata["annotations"]);
+    labels(errors, at!("metadata.labels"), &metadata["labels"]);
+    annotations(
+        errors,
+        at!("metadata.annotations"),
+        &metadata["annotations"],
+    );
     owners(errors, metadata["ownerReferences"].items());
     finalizers(errors, metadata["finalizers"].items(), kind);
 }
 
 /// Keys of annotations, and their size together.
-pub(crate) fn annotations(errors: &mut Errors, path: &str, annotations: &Value) {
+pub(crate) fn annotations(errors: &mut Errors, path: Place<'_>, annotations: &Value) {
     let mut total = 0;
     for (key, value) in annotations.entries() {
         let complaints = qualified_name(&key.to_ascii_lowercase());
@@ -95,7 +99,7 @@ fn owners(errors: &mut Errors, owners: &[Value]) {
             ("uid", "must not be empty"),
         ] {
             if owner[field].str().is_empty() {
-                errors.push(FieldError::invalid(format!("{PATH}.{field}"), "", why));
+                errors.push(FieldError::invalid(at!("{PATH}.{field}"), "", why));
             }
         }
         if owner["apiVersion"].str() == "v1" && owner["kind"].str() == "Event" {
@@ -148,11 +152,11 @@ fn finalizers(errors: &mut Errors, finalizers: &[Value], kind: &Kind) {
     const PATH: &str = "metadata.finalizers";
     for (at, finalizer) in finalizers.iter().enumerate() {
         let (name, before) = (finalizer.str(), errors.len());
-        syntax(errors, PATH, name, qualified_name);
+        syntax(errors, at!("{PATH}"), name, qualified_name);
         let standard = STANDARD_FINALIZERS.contains(&name);
         if wants_qualified(kind) && (errors.len() > before || !name.contains('/') && !standard) {
             let why = "name is neither a standard finalizer name nor is it fully qualified";
-            errors.push(FieldError::invalid(format!("{PATH}[{at}]"), name, why));
+            errors.push(FieldError::invalid(at!("{PATH}[{at}]"), name, why));
         }
     }
     let has = |name: &str| finalizers.iter().any(|one| one.str() == name);
@@ -179,7 +183,7 @@ pub(crate) fn validate_update(new: &Value, old: &Value, kind: &Kind) -> Errors {
     ] {
         if new[field] != old[field] && !(is_empty(&new[field]) && is_empty(&old[field])) {
             errors.push(FieldError::invalid(
-                format!("metadata.{field}"),
+                at!("metadata.{field}"),
                 &new[field],
                 IMMUTABLE,
             ));

@@ -4,7 +4,7 @@
 
 use crate::{
     Part, Strategy,
-    check::{self, Errors, is_cidr, label_selector, port_or_name},
+    check::{self, Errors, Place, at, is_cidr, label_selector, port_or_name},
     print::{age, joined, name, or_none, selector},
 };
 use machinery::{FieldError, Object, Value};
@@ -28,7 +28,7 @@ pub(crate) const PARTS: &[Part] = &[
             validate_update: |new, old| {
                 let (new, old) = (&new["spec"]["controller"], &old["spec"]["controller"]);
                 let mut errors = Errors::new();
-                check::immutable(&mut errors, "spec.controller", new, old);
+                check::immutable(&mut errors, at!("spec.controller"), new, old);
                 errors
             },
             is_checked: true,
@@ -80,31 +80,40 @@ fn ingress(o: &Value) -> Errors {
         ));
     }
     if !spec["defaultBackend"].is_null() {
-        backend(&mut errors, "spec.defaultBackend", &spec["defaultBackend"]);
+        backend(
+            &mut errors,
+            at!("spec.defaultBackend"),
+            &spec["defaultBackend"],
+        );
     }
     certificates(&mut errors, spec);
     if let Some(class) = spec["ingressClassName"].as_str() {
         let field = "spec.ingressClassName";
-        check::syntax(&mut errors, field, class, machinery::dns1123_subdomain);
+        check::syntax(
+            &mut errors,
+            at!("{field}"),
+            class,
+            machinery::dns1123_subdomain,
+        );
     }
     for (at, rule) in spec["rules"].items().iter().enumerate() {
-        let path = format!("spec.rules[{at}]");
-        host(&mut errors, &format!("{path}.host"), rule["host"].str());
+        let path = at!("spec.rules[{at}]");
+        host(&mut errors, at!("{path}.host"), rule["host"].str());
         if rule["http"].is_null() {
             continue;
         }
         let paths = rule.at(&["http", "paths"]).items();
         if paths.is_empty() {
-            errors.push(FieldError::required(format!("{path}.http.paths"), ""));
+            errors.push(FieldError::required(at!("{path}.http.paths"), ""));
         }
         for (at, one) in paths.iter().enumerate() {
-            ingress_path(&mut errors, &format!("{path}.http.paths[{at}]"), one);
+            ingress_path(&mut errors, at!("{path}.http.paths[{at}]"), one);
         }
     }
     errors
 }
 
-fn host(errors: &mut Errors, path: &str, host: &str) {
+fn host(errors: &mut Errors, path: Place<'_>, host: &str) {
     if host.parse::<std::net::IpAddr>().is_ok() {
         let why = "must be a DNS name, not an IP address";
         return errors.push(FieldError::invalid(path, host, why));
@@ -121,14 +130,14 @@ fn host(errors: &mut Errors, path: &str, host: &str) {
 
 fn certificates(errors: &mut Errors, spec: &Value) {
     for (at, one) in spec["tls"].items().iter().enumerate() {
-        let path = format!("spec.tls[{at}]");
+        let path = at!("spec.tls[{at}]");
         for (at, name) in one["hosts"].items().iter().enumerate() {
-            host(errors, &format!("{path}.hosts[{at}]"), name.str());
+            host(errors, at!("{path}.hosts[{at}]"), name.str());
         }
         let secret = one["secretName"].str();
         if !secret.is_empty() {
-            let field = format!("{path}.secretName");
-            check::syntax(errors, &field, secret, machinery::dns1123_subdomain);
+            let field = at!("{path}.secretName");
+            check::syntax(errors, field, secret, machinery::dns1123_subdomain);
         }
     }
 }
@@ -141,17 +150,17 @@ fn ingress_create(o: &Value) -> Errors {
     let class = &o["spec"]["ingressClassName"];
     if !old.is_null() && !class.is_null() && old != class {
         let why = "must match `ingressClassName` when both are specified";
-        let field = format!("annotations.{ANNOTATION}");
+        let field = at!("annotations.{ANNOTATION}");
         errors.push(FieldError::invalid(field, old, why));
     }
     errors
 }
 
-fn ingress_path(errors: &mut Errors, path: &str, one: &Value) {
-    let (field, kind) = (format!("{path}.path"), one["pathType"].str());
+fn ingress_path(errors: &mut Errors, path: Place<'_>, one: &Value) {
+    let (field, kind) = (at!("{path}.path"), one["pathType"].str());
     match kind {
         "" => errors.push(FieldError::required(
-            format!("{path}.pathType"),
+            at!("{path}.pathType"),
             "pathType must be specified",
         )),
         "Exact" | "Prefix" if !one["path"].str().starts_with('/') => {
@@ -165,7 +174,7 @@ fn ingress_path(errors: &mut Errors, path: &str, one: &Value) {
             for part in ["//", "/./", "/../", "%2f", "%2F"] {
                 if one["path"].str().contains(part) {
                     let why = format!("must not contain '{part}'");
-                    errors.push(FieldError::invalid(field.clone(), one["path"].str(), why));
+                    errors.push(FieldError::invalid(field, one["path"].str(), why));
                 }
             }
         }
@@ -181,16 +190,16 @@ fn ingress_path(errors: &mut Errors, path: &str, one: &Value) {
         _ => {
             let known = &["Exact", "ImplementationSpecific", "Prefix"];
             errors.push(FieldError::not_supported(
-                format!("{path}.pathType"),
+                at!("{path}.pathType"),
                 kind,
                 known,
             ));
         }
     }
-    backend(errors, &format!("{path}.backend"), &one["backend"]);
+    backend(errors, at!("{path}.backend"), &one["backend"]);
 }
 
-fn backend(errors: &mut Errors, path: &str, backend: &Value) {
+fn backend(errors: &mut Errors, path: Place<'_>, backend: &Value) {
     let service = &backend["service"];
     match (service.is_null(), backend["resource"].is_null()) {
         (false, false) => {
@@ -204,10 +213,10 @@ fn backend(errors: &mut Errors, path: &str, backend: &Value) {
         )),
         (true, false) => {}
         (false, true) => {
-            let (field, port) = (format!("{path}.service"), &service["port"]);
+            let (field, port) = (at!("{path}.service"), &service["port"]);
             check::named(
                 errors,
-                &format!("{field}.name"),
+                at!("{field}.name"),
                 service["name"].str(),
                 machinery::dns1123_label,
             );
@@ -221,11 +230,11 @@ fn backend(errors: &mut Errors, path: &str, backend: &Value) {
                 }
                 (false, 0) => check::syntax(
                     errors,
-                    &format!("{field}.port.name"),
+                    at!("{field}.port.name"),
                     named,
                     machinery::port_name,
                 ),
-                (true, _) => check::port(errors, &format!("{field}.port.number"), number),
+                (true, _) => check::port(errors, at!("{field}.port.number"), number),
                 (false, _) => {
                     errors.push(FieldError::invalid(
                         path,
@@ -280,15 +289,15 @@ fn ingress_row(o: &Object, now: u64) -> Vec<Value> {
 
 fn network_policy(o: &Value) -> Errors {
     let (mut errors, spec) = (Errors::new(), &o["spec"]);
-    label_selector(&mut errors, "spec.podSelector", &spec["podSelector"]);
+    label_selector(&mut errors, at!("spec.podSelector"), &spec["podSelector"]);
     for (rules, peers) in [("ingress", "from"), ("egress", "to")] {
         for (at, rule) in spec[rules].items().iter().enumerate() {
-            let path = format!("spec.{rules}[{at}]");
+            let path = at!("spec.{rules}[{at}]");
             for (at, port) in rule["ports"].items().iter().enumerate() {
-                policy_port(&mut errors, &format!("{path}.ports[{at}]"), port);
+                policy_port(&mut errors, at!("{path}.ports[{at}]"), port);
             }
             for (at, peer) in rule[peers].items().iter().enumerate() {
-                policy_peer(&mut errors, &format!("{path}.{peers}[{at}]"), peer);
+                policy_peer(&mut errors, at!("{path}.{peers}[{at}]"), peer);
             }
         }
     }
@@ -300,29 +309,29 @@ fn network_policy(o: &Value) -> Errors {
     }
     for (at, kind) in kinds.items().iter().enumerate() {
         if !known.contains(&kind.str()) {
-            let field = format!("spec.policyTypes[{at}]");
+            let field = at!("spec.policyTypes[{at}]");
             errors.push(FieldError::not_supported(field, kind, &known));
         }
     }
     errors
 }
 
-fn policy_port(errors: &mut Errors, path: &str, port: &Value) {
+fn policy_port(errors: &mut Errors, path: Place<'_>, port: &Value) {
     check::one_of_if_set(
         errors,
-        &format!("{path}.protocol"),
+        at!("{path}.protocol"),
         &port["protocol"],
         &["TCP", "UDP", "SCTP"],
     );
     if !port["port"].is_null() {
-        port_or_name(errors, &format!("{path}.port"), &port["port"]);
+        port_or_name(errors, at!("{path}.port"), &port["port"]);
     }
     if let Some(end) = port["endPort"].as_i64() {
-        let field = format!("{path}.endPort");
+        let field = at!("{path}.endPort");
         let why = match port["port"].as_i64() {
             Some(start) if end < start => {
                 let why = "must be greater than or equal to `port`";
-                errors.push(FieldError::invalid(&field, start, why));
+                errors.push(FieldError::invalid(field, start, why));
                 ""
             }
             Some(_) => "",
@@ -330,16 +339,16 @@ fn policy_port(errors: &mut Errors, path: &str, port: &Value) {
             None => "may not be specified when `port` is non-numeric",
         };
         if !why.is_empty() {
-            errors.push(FieldError::invalid(&field, end, why));
+            errors.push(FieldError::invalid(field, end, why));
         }
-        check::port(errors, &field, end);
+        check::port(errors, field, end);
     }
 }
 
-fn policy_peer(errors: &mut Errors, path: &str, peer: &Value) {
+fn policy_peer(errors: &mut Errors, path: Place<'_>, peer: &Value) {
     let selectors = ["podSelector", "namespaceSelector"];
     for field in selectors {
-        label_selector(errors, &format!("{path}.{field}"), &peer[field]);
+        label_selector(errors, at!("{path}.{field}"), &peer[field]);
     }
     let selects = selectors.iter().any(|field| !peer[*field].is_null());
     let block = &peer["ipBlock"];
@@ -355,18 +364,18 @@ fn policy_peer(errors: &mut Errors, path: &str, peer: &Value) {
             "may not specify both ipBlock and another peer",
         ));
     }
-    let (whole, path) = (block["cidr"].str(), format!("{path}.ipBlock"));
-    let place = format!("{path}.cidr");
+    let (whole, path) = (block["cidr"].str(), at!("{path}.ipBlock"));
+    let place = at!("{path}.cidr");
     if whole.is_empty() {
         return errors.push(FieldError::required(place, ""));
     }
-    check::block(errors, &place, whole);
+    check::block(errors, place, whole);
     if !is_cidr(whole) {
         return;
     }
     for (at, except) in block["except"].items().iter().enumerate() {
-        let field = format!("{path}.except[{at}]");
-        check::block(errors, &field, except.str());
+        let field = at!("{path}.except[{at}]");
+        check::block(errors, field, except.str());
         if is_cidr(except.str()) && !check::is_within(except.str(), whole) {
             let why = "must be a strict subset of `cidr`";
             errors.push(FieldError::invalid(field, except, why));
@@ -380,7 +389,7 @@ fn class(o: &Value) -> Errors {
     if controller.is_empty() {
         errors.push(FieldError::required("spec.controller", ""));
     } else {
-        check::domain_path(&mut errors, "spec.controller", controller);
+        check::domain_path(&mut errors, at!("spec.controller"), controller);
     }
     if parameters.is_null() {
         return errors;
@@ -388,16 +397,16 @@ fn class(o: &Value) -> Errors {
     const PATH: &str = "spec.parameters";
     let group = parameters["apiGroup"].str();
     if !group.is_empty() {
-        let field = format!("{PATH}.apiGroup");
-        check::syntax(&mut errors, &field, group, machinery::dns1123_subdomain);
+        let field = at!("{PATH}.apiGroup");
+        check::syntax(&mut errors, field, group, machinery::dns1123_subdomain);
     }
     for key in ["kind", "name"] {
-        let field = format!("{PATH}.{key}");
+        let field = at!("{PATH}.{key}");
         let check = machinery::path_segment;
-        check::named(&mut errors, &field, parameters[key].str(), check);
+        check::named(&mut errors, field, parameters[key].str(), check);
     }
     let (scope, namespace) = (parameters["scope"].str(), &parameters["namespace"]);
-    let field = format!("{PATH}.namespace");
+    let field = at!("{PATH}.namespace");
     match scope {
         "Namespace" if namespace.is_null() => {
             let why = "`parameters.scope` is set to 'Namespace'";
@@ -406,7 +415,7 @@ fn class(o: &Value) -> Errors {
         "Namespace" => {
             check::syntax(
                 &mut errors,
-                &field,
+                field,
                 namespace.str(),
                 machinery::dns1123_label,
             );
@@ -418,11 +427,7 @@ fn class(o: &Value) -> Errors {
         "Cluster" => {}
         other => {
             let known = &["Cluster", "Namespace"];
-            errors.push(FieldError::not_supported(
-                format!("{PATH}.scope"),
-                other,
-                known,
-            ));
+            errors.push(FieldError::not_supported(at!("{PATH}.scope"), other, known));
         }
     }
     errors

@@ -4,7 +4,7 @@
 
 use crate::{
     Expressions, Powers,
-    check::{self, Errors, one_of},
+    check::{self, Errors, Place, at, one_of},
     configuration_type, patch_type, webhooks,
 };
 use k8s_cel::Type;
@@ -35,8 +35,8 @@ pub(crate) fn validate_validating(policy: &Value) -> Errors {
         return errors;
     }
     for (at, one) in validations.items().iter().enumerate() {
-        let path = format!("spec.validations[{at}]");
-        validation(&mut errors, &expressions, &path, one);
+        let path = at!("spec.validations[{at}]");
+        validation(&mut errors, &expressions, path, one);
     }
     audit_annotations(&mut errors, &expressions, policy);
     errors
@@ -53,17 +53,12 @@ pub(crate) fn validate_mutating(policy: &Value) -> Errors {
         errors.push(FieldError::required("spec.mutations", why));
     }
     for (at, one) in mutations.iter().enumerate() {
-        mutation(
-            &mut errors,
-            &expressions,
-            &format!("spec.mutations[{at}]"),
-            one,
-        );
+        mutation(&mut errors, &expressions, at!("spec.mutations[{at}]"), one);
     }
     let policies = ["IfNeeded", "Never"];
     one_of(
         &mut errors,
-        "spec.reinvocationPolicy",
+        at!("spec.reinvocationPolicy"),
         &spec["reinvocationPolicy"],
         &policies,
     );
@@ -75,7 +70,7 @@ pub(crate) fn validate_validating_binding(binding: &Value) -> Errors {
     let mut errors = bound(binding, false);
     actions(
         &mut errors,
-        "spec.validationActions",
+        at!("spec.validationActions"),
         &binding["spec"]["validationActions"],
     );
     errors
@@ -91,52 +86,53 @@ fn common(errors: &mut Errors, spec: &Value, mutates: bool) -> Expressions {
     let policies = ["Fail", "Ignore"];
     one_of(
         errors,
-        "spec.failurePolicy",
+        at!("spec.failurePolicy"),
         &spec["failurePolicy"],
         &policies,
     );
     let kind = &spec["paramKind"];
     if !kind.is_null() {
-        param_kind(errors, "spec.paramKind", kind);
+        param_kind(errors, at!("spec.paramKind"), kind);
     }
     let path = "spec.matchConstraints";
     let constraints = &spec["matchConstraints"];
     if constraints.is_null() {
         errors.push(FieldError::required(path, ""));
     } else {
-        match_resources(errors, path, constraints);
+        match_resources(errors, at!("{path}"), constraints);
         if constraints["resourceRules"].items().is_empty() {
-            let field = format!("{path}.resourceRules");
+            let field = at!("{path}.resourceRules");
             errors.push(FieldError::required(field, ""));
         }
         if mutates {
-            only_mutable(errors, path, constraints);
+            only_mutable(errors, at!("{path}"), constraints);
         }
     }
     let expressions = Expressions::new(!kind.is_null());
     let conditions = &spec["matchConditions"];
-    webhooks::conditions(errors, "spec.matchConditions", conditions, &expressions);
+    webhooks::conditions(
+        errors,
+        at!("spec.matchConditions"),
+        conditions,
+        &expressions,
+    );
     expressions
 }
 
-fn only_mutable(errors: &mut Errors, path: &str, constraints: &Value) {
-    let field = format!("{path}.resourceRules.operations");
+fn only_mutable(errors: &mut Errors, path: Place<'_>, constraints: &Value) {
+    let field = at!("{path}.resourceRules.operations");
     let rules = constraints["resourceRules"].items().iter();
     for operation in rules.flat_map(|rule| rule["operations"].items()) {
         if !MUTATED.contains(&operation.str()) {
-            let error = FieldError::not_supported(&field, operation.str(), &MUTATED);
+            let error = FieldError::not_supported(field, operation.str(), &MUTATED);
             errors.push(error);
         }
     }
 }
 
-fn param_kind(errors: &mut Errors, path: &str, kind: &Value) {
-    api_version(
-        errors,
-        &format!("{path}.apiVersion"),
-        kind["apiVersion"].str(),
-    );
-    let (field, name) = (format!("{path}.kind"), kind["kind"].str());
+fn param_kind(errors: &mut Errors, path: Place<'_>, kind: &Value) {
+    api_version(errors, at!("{path}.apiVersion"), kind["apiVersion"].str());
+    let (field, name) = (at!("{path}.kind"), kind["kind"].str());
     if name.is_empty() {
         return errors.push(FieldError::required(field, ""));
     }
@@ -150,7 +146,7 @@ fn param_kind(errors: &mut Errors, path: &str, kind: &Value) {
     }
 }
 
-fn api_version(errors: &mut Errors, field: &str, text: &str) {
+fn api_version(errors: &mut Errors, field: Place<'_>, text: &str) {
     if text.is_empty() {
         return errors.push(FieldError::required(field, ""));
     }
@@ -174,36 +170,32 @@ fn api_version(errors: &mut Errors, field: &str, text: &str) {
     }
 }
 
-fn match_resources(errors: &mut Errors, path: &str, resources: &Value) {
+fn match_resources(errors: &mut Errors, path: Place<'_>, resources: &Value) {
     let policies = ["Equivalent", "Exact"];
-    let field = format!("{path}.matchPolicy");
-    one_of(errors, &field, &resources["matchPolicy"], &policies);
+    let field = at!("{path}.matchPolicy");
+    one_of(errors, field, &resources["matchPolicy"], &policies);
     for field in ["namespaceSelector", "objectSelector"] {
-        let (at, selector) = (format!("{path}.{field}"), &resources[field]);
+        let (at, selector) = (at!("{path}.{field}"), &resources[field]);
         if selector.is_null() {
             errors.push(FieldError::required(at, ""));
         } else {
-            check::label_selector(errors, &at, selector);
+            check::label_selector(errors, at, selector);
         }
     }
     for field in ["resourceRules", "excludeResourceRules"] {
         for (at, rule) in resources[field].items().iter().enumerate() {
-            let path = format!("{path}.{field}[{at}]");
-            resource_names(
-                errors,
-                &format!("{path}.resourceNames"),
-                &rule["resourceNames"],
-            );
-            webhooks::validate_rule(errors, &path, rule);
+            let path = at!("{path}.{field}[{at}]");
+            resource_names(errors, at!("{path}.resourceNames"), &rule["resourceNames"]);
+            webhooks::validate_rule(errors, path, rule);
         }
     }
 }
 
-fn resource_names(errors: &mut Errors, path: &str, names: &Value) {
+fn resource_names(errors: &mut Errors, path: Place<'_>, names: &Value) {
     let mut seen = BTreeSet::new();
     for (at, name) in names.items().iter().map(Value::str).enumerate() {
-        let field = format!("{path}[{at}]");
-        check::syntax(errors, &field, name, path_segment);
+        let field = at!("{path}[{at}]");
+        check::syntax(errors, field, name, path_segment);
         if !seen.insert(name) {
             errors.push(FieldError::duplicate(field, name));
         }
@@ -212,16 +204,16 @@ fn resource_names(errors: &mut Errors, path: &str, names: &Value) {
 
 fn variables(errors: &mut Errors, expressions: &mut Expressions, spec: &Value) {
     for (at, variable) in spec["variables"].items().iter().enumerate() {
-        let path = format!("spec.variables[{at}]");
+        let path = at!("spec.variables[{at}]");
         let (name, source) = (variable["name"].str(), variable["expression"].str());
-        let field = format!("{path}.name");
+        let field = at!("{path}.name");
         if name.trim().is_empty() {
             errors.push(FieldError::required(field, "name is not specified"));
         } else if !is_identifier(name) {
             let why = "must be a valid CEL identifier";
             errors.push(FieldError::invalid(field, name, why));
         }
-        let field = format!("{path}.expression");
+        let field = at!("{path}.expression");
         if source.trim().is_empty() {
             errors.push(FieldError::required(field, "expression is not specified"));
             continue;
@@ -243,16 +235,16 @@ fn has_line_breaks(text: &str) -> bool {
     text.contains(['\n', '\r'])
 }
 
-fn validation(errors: &mut Errors, expressions: &Expressions, path: &str, one: &Value) {
+fn validation(errors: &mut Errors, expressions: &Expressions, path: Place<'_>, one: &Value) {
     let source = one["expression"].str();
-    let field = format!("{path}.expression");
+    let field = at!("{path}.expression");
     if source.trim().is_empty() {
         errors.push(FieldError::required(field, "expression is not specified"));
     } else if let Err(why) = expressions.compile(source, &[Type::Bool], Powers::Ask) {
         errors.push(FieldError::invalid(field, source, why));
     }
     let source = one["messageExpression"].str();
-    let field = format!("{path}.messageExpression");
+    let field = at!("{path}.messageExpression");
     if !source.is_empty() && source.trim().is_empty() {
         let why = "must be non-empty if specified";
         errors.push(FieldError::invalid(field, source, why));
@@ -262,7 +254,7 @@ fn validation(errors: &mut Errors, expressions: &Expressions, path: &str, one: &
         errors.push(FieldError::invalid(field, source, why));
     }
     let message = one["message"].str();
-    let field = format!("{path}.message");
+    let field = at!("{path}.message");
     if !message.is_empty() && message.trim().is_empty() {
         let why = "must be non-empty if specified";
         errors.push(FieldError::invalid(field, message, why));
@@ -270,7 +262,7 @@ fn validation(errors: &mut Errors, expressions: &Expressions, path: &str, one: &
         let why = "must not contain line breaks";
         errors.push(FieldError::invalid(field, message, why));
     }
-    check::one_of_if_set(errors, &format!("{path}.reason"), &one["reason"], &REASONS);
+    check::one_of_if_set(errors, at!("{path}.reason"), &one["reason"], &REASONS);
 }
 
 fn audit_annotations(errors: &mut Errors, expressions: &Expressions, policy: &Value) {
@@ -281,16 +273,16 @@ fn audit_annotations(errors: &mut Errors, expressions: &Expressions, policy: &Va
     }
     let mut seen = BTreeSet::new();
     for (at, one) in list.items().iter().enumerate() {
-        let path = format!("spec.auditAnnotations[{at}]");
-        let (field, key) = (format!("{path}.key"), one["key"].str());
+        let path = at!("spec.auditAnnotations[{at}]");
+        let (field, key) = (at!("{path}.key"), one["key"].str());
         match policy.name() {
             "" => {
                 let why = "requires metadata.name be non-empty";
-                errors.push(FieldError::invalid(&field, key, why));
+                errors.push(FieldError::invalid(field, key, why));
             }
-            name => check::syntax(errors, &field, &format!("{name}/{key}"), qualified_name),
+            name => check::syntax(errors, field, &format!("{name}/{key}"), qualified_name),
         }
-        let at = format!("{path}.valueExpression");
+        let at = at!("{path}.valueExpression");
         annotation_value(errors, expressions, at, one["valueExpression"].str());
         if !seen.insert(key) {
             errors.push(FieldError::duplicate(field, key));
@@ -298,7 +290,12 @@ fn audit_annotations(errors: &mut Errors, expressions: &Expressions, policy: &Va
     }
 }
 
-fn annotation_value(errors: &mut Errors, expressions: &Expressions, field: String, source: &str) {
+fn annotation_value(
+    errors: &mut Errors,
+    expressions: &Expressions,
+    field: Place<'_>,
+    source: &str,
+) {
     let trimmed = source.trim();
     if trimmed.is_empty() {
         let why = "valueExpression is not specified";
@@ -314,23 +311,23 @@ fn annotation_value(errors: &mut Errors, expressions: &Expressions, field: Strin
     }
 }
 
-fn mutation(errors: &mut Errors, expressions: &Expressions, path: &str, one: &Value) {
+fn mutation(errors: &mut Errors, expressions: &Expressions, path: Place<'_>, one: &Value) {
     let (field, other, ty) = match one["patchType"].str() {
-        "" => return errors.push(FieldError::required(format!("{path}.patchType"), "")),
+        "" => return errors.push(FieldError::required(at!("{path}.patchType"), "")),
         "ApplyConfiguration" => ("applyConfiguration", "jsonPatch", configuration_type()),
         "JSONPatch" => ("jsonPatch", "applyConfiguration", patch_type()),
         unknown => {
             let supported = ["ApplyConfiguration", "JSONPatch"];
-            let at = format!("{path}.patchType");
+            let at = at!("{path}.patchType");
             return errors.push(FieldError::not_supported(at, unknown, &supported));
         }
     };
     let kind = one["patchType"].str();
     if one[field].is_null() {
         let why = format!("must be specified when patchType is {kind}");
-        errors.push(FieldError::required(format!("{path}.{field}"), why));
+        errors.push(FieldError::required(at!("{path}.{field}"), why));
     } else {
-        let at = format!("{path}.{field}.expression");
+        let at = at!("{path}.{field}.expression");
         let source = one[field]["expression"].str().trim();
         if source.is_empty() {
             errors.push(FieldError::required(at, ""));
@@ -340,7 +337,7 @@ fn mutation(errors: &mut Errors, expressions: &Expressions, path: &str, one: &Va
     }
     if !one[other].is_null() {
         let why = format!("must not be specified when patchType is {kind}");
-        let at = format!("{path}.{other}");
+        let at = at!("{path}.{other}");
         errors.push(FieldError::invalid(at, format!("{{{other}}}"), why));
     }
 }
@@ -350,36 +347,36 @@ fn bound(binding: &Value, mutates: bool) -> Errors {
     let (mut errors, spec) = (Errors::new(), &binding["spec"]);
     check::named(
         &mut errors,
-        "spec.policyName",
+        at!("spec.policyName"),
         spec["policyName"].str(),
         dns1123_subdomain,
     );
     if !spec["paramRef"].is_null() {
-        param_ref(&mut errors, "spec.paramRef", &spec["paramRef"]);
+        param_ref(&mut errors, at!("spec.paramRef"), &spec["paramRef"]);
     }
     let (path, resources) = ("spec.matchResources", &spec["matchResources"]);
     if !resources.is_null() {
-        match_resources(&mut errors, path, resources);
+        match_resources(&mut errors, at!("{path}"), resources);
         if mutates {
-            only_mutable(&mut errors, path, resources);
+            only_mutable(&mut errors, at!("{path}"), resources);
         }
     }
     errors
 }
 
-fn param_ref(errors: &mut Errors, path: &str, reference: &Value) {
+fn param_ref(errors: &mut Errors, path: Place<'_>, reference: &Value) {
     let (name, selector) = (reference["name"].str(), &reference["selector"]);
     let both = "name and selector are mutually exclusive";
     if !name.is_empty() {
-        let field = format!("{path}.name");
-        check::syntax(errors, &field, name, path_segment);
+        let field = at!("{path}.name");
+        check::syntax(errors, field, name, path_segment);
         if !selector.is_null() {
             errors.push(FieldError::forbidden(field, both));
         }
     }
     if !selector.is_null() {
-        let field = format!("{path}.selector");
-        check::label_selector(errors, &field, selector);
+        let field = at!("{path}.selector");
+        check::label_selector(errors, field, selector);
         if !name.is_empty() {
             errors.push(FieldError::forbidden(field, both));
         }
@@ -388,17 +385,17 @@ fn param_ref(errors: &mut Errors, path: &str, reference: &Value) {
         let why = "one of name or selector must be specified";
         errors.push(FieldError::required(path, why));
     }
-    let field = format!("{path}.parameterNotFoundAction");
+    let field = at!("{path}.parameterNotFoundAction");
     let action = &reference["parameterNotFoundAction"];
-    one_of(errors, &field, action, &["Deny", "Allow"]);
+    one_of(errors, field, action, &["Deny", "Allow"]);
 }
 
-fn actions(errors: &mut Errors, path: &str, actions: &Value) {
+fn actions(errors: &mut Errors, path: Place<'_>, actions: &Value) {
     let mut seen = BTreeSet::new();
     for (at, action) in actions.items().iter().map(Value::str).enumerate() {
-        let field = format!("{path}[{at}]");
+        let field = at!("{path}[{at}]");
         if !ACTIONS.contains(&action) {
-            errors.push(FieldError::not_supported(&field, action, &ACTIONS));
+            errors.push(FieldError::not_supported(field, action, &ACTIONS));
         }
         if !seen.insert(action) {
             errors.push(FieldError::duplicate(field, action));

@@ -4,7 +4,7 @@
 
 use crate::{
     Part, Strategy,
-    check::{self, Errors, count_or_percent, label_selector},
+    check::{self, Errors, Place, at, count_or_percent, label_selector},
     convert,
     print::{age, name, number, scalar},
 };
@@ -105,32 +105,36 @@ fn autoscaler(o: &Value) -> Errors {
         let why = "must be greater than or equal to `minReplicas`";
         errors.push(FieldError::invalid("spec.maxReplicas", most, why));
     }
-    reference(&mut errors, "spec.scaleTargetRef", &spec["scaleTargetRef"]);
+    reference(
+        &mut errors,
+        at!("spec.scaleTargetRef"),
+        &spec["scaleTargetRef"],
+    );
     let outside = |one: &Value| matches!(one["type"].str(), "Object" | "External");
     if least == 0 && !metrics.iter().any(outside) {
         let why = "must specify at least one Object or External metric to support scaling to zero replicas";
         errors.push(FieldError::forbidden("spec.metrics", why));
     }
     for (at, one) in metrics.iter().enumerate() {
-        metric(&mut errors, &format!("spec.metrics[{at}]"), one);
+        metric(&mut errors, at!("spec.metrics[{at}]"), one);
     }
     for direction in ["scaleUp", "scaleDown"] {
         let rules = spec.at(&["behavior", direction]);
         if !rules.is_null() {
-            behavior(&mut errors, &format!("spec.behavior.{direction}"), rules);
+            behavior(&mut errors, at!("spec.behavior.{direction}"), rules);
         }
     }
     errors
 }
 
-fn reference(errors: &mut Errors, path: &str, target: &Value) {
+fn reference(errors: &mut Errors, path: Place<'_>, target: &Value) {
     for field in ["kind", "name"] {
-        let place = format!("{path}.{field}");
-        check::named(errors, &place, target[field].str(), path_segment);
+        let place = at!("{path}.{field}");
+        check::named(errors, place, target[field].str(), path_segment);
     }
     if target["apiVersion"].str().is_empty() {
         let why = "apiVersion must specify API group";
-        errors.push(FieldError::invalid(format!("{path}.apiVersion"), "", why));
+        errors.push(FieldError::invalid(at!("{path}.apiVersion"), "", why));
     }
 }
 
@@ -143,7 +147,7 @@ const METRICS: [(&str, &str); 5] = [
     ("ContainerResource", "containerResource"),
 ];
 
-fn metric(errors: &mut Errors, path: &str, metric: &Value) {
+fn metric(errors: &mut Errors, path: Place<'_>, metric: &Value) {
     let kind = metric["type"].str();
     let given = || {
         METRICS
@@ -151,13 +155,13 @@ fn metric(errors: &mut Errors, path: &str, metric: &Value) {
             .filter(|(_, field)| !metric[*field].is_null())
     };
     if let Some((_, field)) = given().next() {
-        source(errors, &format!("{path}.{field}"), field, &metric[*field]);
+        source(errors, at!("{path}.{field}"), field, &metric[*field]);
     }
     let own = METRICS.iter().find(|(name, _)| *name == kind);
     match own {
         Some((_, field)) if metric[*field].is_null() => {
             let why = "must populate information for the given metric source";
-            errors.push(FieldError::required(format!("{path}.{field}"), why));
+            errors.push(FieldError::required(at!("{path}.{field}"), why));
         }
         Some(_) => {}
         None => {
@@ -165,7 +169,7 @@ fn metric(errors: &mut Errors, path: &str, metric: &Value) {
             known.sort_unstable();
             // Upstream says it twice.
             for _ in 0..2 {
-                let field = format!("{path}.type");
+                let field = at!("{path}.type");
                 errors.push(FieldError::not_supported(field, kind, &known));
             }
         }
@@ -173,12 +177,12 @@ fn metric(errors: &mut Errors, path: &str, metric: &Value) {
     if given().count() > 1 {
         for (_, field) in given().filter(|(name, _)| *name != kind) {
             let why = "must populate the given metric source only";
-            errors.push(FieldError::forbidden(format!("{path}.{field}"), why));
+            errors.push(FieldError::forbidden(at!("{path}.{field}"), why));
         }
     }
 }
 
-fn source(errors: &mut Errors, path: &str, field: &str, source: &Value) {
+fn source(errors: &mut Errors, path: Place<'_>, field: &str, source: &Value) {
     let target = &source["target"];
     let given = |name: &str| !target[name].is_null();
     let (raw, whole, share) = (
@@ -190,28 +194,28 @@ fn source(errors: &mut Errors, path: &str, field: &str, source: &Value) {
         "resource" | "containerResource" => {
             if source["name"].str().is_empty() {
                 let why = "must specify a resource name";
-                errors.push(FieldError::required(format!("{path}.name"), why));
+                errors.push(FieldError::required(at!("{path}.name"), why));
             }
             if field == "containerResource" && source["container"].str().is_empty() {
                 let why = "must specify a container";
-                errors.push(FieldError::required(format!("{path}.container"), why));
+                errors.push(FieldError::required(at!("{path}.container"), why));
             }
         }
-        _ => identifier(errors, &format!("{path}.metric"), &source["metric"]),
+        _ => identifier(errors, at!("{path}.metric"), &source["metric"]),
     }
     if field == "object" {
-        let path = format!("{path}.describedObject");
+        let path = at!("{path}.describedObject");
         for key in ["kind", "name"] {
-            let place = format!("{path}.{key}");
+            let place = at!("{path}.{key}");
             check::named(
                 errors,
-                &place,
+                place,
                 source["describedObject"][key].str(),
                 path_segment,
             );
         }
     }
-    amounts(errors, &format!("{path}.target"), target);
+    amounts(errors, at!("{path}.target"), target);
     let (missing, why) = match field {
         "object" => (
             !whole && !raw,
@@ -234,45 +238,45 @@ fn source(errors: &mut Errors, path: &str, field: &str, source: &Value) {
         } else {
             "averageValue"
         };
-        errors.push(FieldError::required(format!("{path}.target.{name}"), why));
+        errors.push(FieldError::required(at!("{path}.target.{name}"), why));
     }
     if resource && share && raw {
         let why = "may not set both a target raw value and a target utilization";
         errors.push(FieldError::forbidden(
-            format!("{path}.target.averageValue"),
+            at!("{path}.target.averageValue"),
             why,
         ));
     }
     if field == "external" && whole && raw {
         let why = "may not set both a target value for metric and a per-pod target";
-        errors.push(FieldError::forbidden(format!("{path}.target.value"), why));
+        errors.push(FieldError::forbidden(at!("{path}.target.value"), why));
     }
 }
 
-fn identifier(errors: &mut Errors, path: &str, metric: &Value) {
-    let (name, field) = (metric["name"].str(), format!("{path}.name"));
+fn identifier(errors: &mut Errors, path: Place<'_>, metric: &Value) {
+    let (name, field) = (metric["name"].str(), at!("{path}.name"));
     if name.is_empty() {
         errors.push(FieldError::required(field, "must specify a metric name"));
     } else {
-        check::syntax(errors, &field, name, path_segment);
+        check::syntax(errors, field, name, path_segment);
     }
 }
 
-fn amounts(errors: &mut Errors, path: &str, target: &Value) {
+fn amounts(errors: &mut Errors, path: Place<'_>, target: &Value) {
     let kind = target["type"].str();
     if kind.is_empty() {
         let why = "must specify a metric target type";
-        errors.push(FieldError::required(format!("{path}.type"), why));
+        errors.push(FieldError::required(at!("{path}.type"), why));
     }
     if !matches!(kind, "Utilization" | "Value" | "AverageValue") {
         let why = "must be either Utilization, Value, or AverageValue";
-        errors.push(FieldError::invalid(format!("{path}.type"), kind, why));
+        errors.push(FieldError::invalid(at!("{path}.type"), kind, why));
     }
     for field in ["value", "averageValue"] {
         let text = check::text_of(&target[field]);
         let amount = text.parse::<machinery::Quantity>();
         if amount.is_ok_and(|amount| amount.is_zero() || amount.is_negative()) {
-            let field = format!("{path}.{field}");
+            let field = at!("{path}.{field}");
             errors.push(FieldError::invalid(field, text, "must be positive"));
         }
     }
@@ -280,7 +284,7 @@ fn amounts(errors: &mut Errors, path: &str, target: &Value) {
         .as_i64()
         .filter(|share| *share < 1)
     {
-        let field = format!("{path}.averageUtilization");
+        let field = at!("{path}.averageUtilization");
         errors.push(FieldError::invalid(field, share, "must be greater than 0"));
     }
 }
@@ -289,45 +293,36 @@ fn amounts(errors: &mut Errors, path: &str, target: &Value) {
 const WINDOW_MAX: i64 = 3_600;
 const PERIOD_MAX: i64 = 1_800;
 
-fn behavior(errors: &mut Errors, path: &str, rules: &Value) {
+fn behavior(errors: &mut Errors, path: Place<'_>, rules: &Value) {
     let window = rules["stabilizationWindowSeconds"].as_i64().unwrap_or(0);
-    let place = format!("{path}.stabilizationWindowSeconds");
-    ranged(errors, &place, window, (0, WINDOW_MAX));
+    let place = at!("{path}.stabilizationWindowSeconds");
+    ranged(errors, place, window, (0, WINDOW_MAX));
     let known = ["Disabled", "Max", "Min"];
-    let (choice, field) = (&rules["selectPolicy"], format!("{path}.selectPolicy"));
-    check::one_of_if_set(errors, &field, choice, &known);
+    let (choice, field) = (&rules["selectPolicy"], at!("{path}.selectPolicy"));
+    check::one_of_if_set(errors, field, choice, &known);
     let policies = rules["policies"].items();
     if policies.is_empty() {
         let why = "must specify at least one Policy";
-        errors.push(FieldError::required(format!("{path}.policies"), why));
+        errors.push(FieldError::required(at!("{path}.policies"), why));
     }
     for (at, policy) in policies.iter().enumerate() {
-        let path = format!("{path}.policies[{at}]");
+        let path = at!("{path}.policies[{at}]");
         let kinds = ["Percent", "Pods"];
         let kind = policy["type"].str();
         if !kinds.contains(&kind) {
-            errors.push(FieldError::not_supported(
-                format!("{path}.type"),
-                kind,
-                &kinds,
-            ));
+            errors.push(FieldError::not_supported(at!("{path}.type"), kind, &kinds));
         }
         let number = |field: &str| policy[field].as_i64().unwrap_or(0);
-        ranged(
-            errors,
-            &format!("{path}.value"),
-            number("value"),
-            (1, i64::MAX),
-        );
-        let period = format!("{path}.periodSeconds");
-        ranged(errors, &period, number("periodSeconds"), (1, PERIOD_MAX));
+        ranged(errors, at!("{path}.value"), number("value"), (1, i64::MAX));
+        let period = at!("{path}.periodSeconds");
+        ranged(errors, period, number("periodSeconds"), (1, PERIOD_MAX));
     }
     if !rules["tolerance"].is_null() {
-        check::quantity(errors, &format!("{path}.tolerance"), &rules["tolerance"]);
+        check::quantity(errors, at!("{path}.tolerance"), &rules["tolerance"]);
     }
 }
 
-fn ranged(errors: &mut Errors, path: &str, number: i64, (low, high): (i64, i64)) {
+fn ranged(errors: &mut Errors, path: Place<'_>, number: i64, (low, high): (i64, i64)) {
     let why = match number {
         _ if number < low && low == 0 => "must be greater than or equal to zero".to_owned(),
         _ if number < low => "must be greater than zero".to_owned(),
@@ -413,13 +408,13 @@ fn budget(o: &Value) -> Errors {
         errors.push(FieldError::invalid("spec", spec, why));
     }
     for field in ["minAvailable", "maxUnavailable"] {
-        count_or_percent(&mut errors, &format!("spec.{field}"), &spec[field]);
+        count_or_percent(&mut errors, at!("spec.{field}"), &spec[field]);
     }
-    label_selector(&mut errors, "spec.selector", &spec["selector"]);
+    label_selector(&mut errors, at!("spec.selector"), &spec["selector"]);
     let policies = &["AlwaysAllow", "IfHealthyBudget"];
     check::one_of_if_set(
         &mut errors,
-        "spec.unhealthyPodEvictionPolicy",
+        at!("spec.unhealthyPodEvictionPolicy"),
         &spec["unhealthyPodEvictionPolicy"],
         policies,
     );
@@ -461,7 +456,7 @@ fn priority(o: &Value) -> Errors {
     }
     check::one_of_if_set(
         &mut errors,
-        "preemptionPolicy",
+        at!("preemptionPolicy"),
         &o["preemptionPolicy"],
         &["PreemptLowerPriority", "Never"],
     );
@@ -478,7 +473,7 @@ fn priority_update(new: &Value, old: &Value) -> Errors {
     }
     check::immutable(
         &mut errors,
-        "preemptionPolicy",
+        at!("preemptionPolicy"),
         &new["preemptionPolicy"],
         &old["preemptionPolicy"],
     );

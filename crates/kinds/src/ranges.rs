@@ -2,7 +2,7 @@
 //!
 //! Upstream counterpart: `pkg/apis/networking/validation`.
 
-use crate::check::{self, Errors, syntax};
+use crate::check::{self, Errors, at, syntax};
 use machinery::{FieldError, Value, dns1123_subdomain, path_segment};
 use std::net::IpAddr;
 
@@ -22,8 +22,8 @@ pub(crate) fn blocks(o: &Value) -> Errors {
         return errors;
     }
     for (at, block) in blocks.iter().enumerate() {
-        let field = format!("{FIELD}[{at}]");
-        check::block(&mut errors, &field, block.str());
+        let field = at!("{FIELD}[{at}]");
+        check::block(&mut errors, field, block.str());
         if check::is_cidr(block.str()) && has_host_bits(block.str()) {
             let why = "must not have bits set beyond the prefix length";
             errors.push(FieldError::invalid(field, block.str(), why));
@@ -60,7 +60,7 @@ pub(crate) fn blocks_update(new: &Value, old: &Value) -> Errors {
     let pairs = new.items().iter().zip(old.items()).enumerate();
     pairs
         .filter(|(_, (new, old))| new != old)
-        .map(|(at, (new, _))| FieldError::invalid(format!("{FIELD}[{at}]"), new, check::IMMUTABLE))
+        .map(|(at, (new, _))| FieldError::invalid(at!("{FIELD}[{at}]"), new, check::IMMUTABLE))
         .collect()
 }
 
@@ -96,13 +96,18 @@ pub(crate) fn address(o: &Value) -> Errors {
     }
     if !parent["group"].str().is_empty() {
         let field = "spec.parentRef.group";
-        syntax(&mut errors, field, parent["group"].str(), dns1123_subdomain);
+        syntax(
+            &mut errors,
+            at!("{field}"),
+            parent["group"].str(),
+            dns1123_subdomain,
+        );
     }
     for (field, required) in [("resource", true), ("name", true), ("namespace", false)] {
-        let (path, text) = (format!("spec.parentRef.{field}"), parent[field].str());
+        let (path, text) = (at!("spec.parentRef.{field}"), parent[field].str());
         match text {
             "" if required => errors.push(FieldError::required(path, "")),
-            _ => syntax(&mut errors, &path, text, path_segment),
+            _ => syntax(&mut errors, path, text, path_segment),
         }
     }
     errors
@@ -111,6 +116,11 @@ pub(crate) fn address(o: &Value) -> Errors {
 pub(crate) fn address_update(new: &Value, old: &Value) -> Errors {
     let mut errors = Errors::new();
     let parent = |object: &Value| object.at(&["spec", "parentRef"]).clone();
-    check::immutable(&mut errors, "spec.parentRef", &parent(new), &parent(old));
+    check::immutable(
+        &mut errors,
+        at!("spec.parentRef"),
+        &parent(new),
+        &parent(old),
+    );
     errors
 }

@@ -3,7 +3,7 @@
 //!
 //! Upstream counterpart: the many `Required value` branches of `pkg/apis/*/validation`.
 
-use crate::check::Errors;
+use crate::check::{Errors, Place, at};
 use machinery::{FieldError, Value};
 use schema::{Field, NodeId, Schema, Shape, TypeRef};
 
@@ -18,44 +18,54 @@ pub(crate) fn validate(object: &Value, of: &TypeRef, errors: &mut Errors) {
         .iter()
         .filter(|field| field.name != "metadata" && field.name != "status");
     for field in fields {
-        check_field(&of.schema, field, object, "", errors);
+        let path = at!("{}", field.name);
+        check_field(
+            &of.schema,
+            field,
+            &object[field.name.as_str()],
+            path,
+            errors,
+        );
     }
 }
 
-fn visit(schema: &Schema, id: NodeId, value: &Value, path: &str, errors: &mut Errors) {
+fn visit(schema: &Schema, id: NodeId, value: &Value, path: Place<'_>, errors: &mut Errors) {
     match (&schema.node(id).shape, value) {
         (Shape::Struct(known), Value::Object(_)) if !known.embedded => {
             for field in known.fields.iter().filter(|field| field.name != "metadata") {
-                check_field(schema, field, value, path, errors);
+                let path = at!("{path}.{}", field.name);
+                check_field(schema, field, &value[field.name.as_str()], path, errors);
             }
         }
         (Shape::List { item, .. }, Value::Array(items)) => {
             for (at, one) in items.iter().enumerate() {
-                visit(schema, *item, one, &format!("{path}[{at}]"), errors);
+                visit(schema, *item, one, at!("{path}[{at}]"), errors);
             }
         }
         (Shape::Map { value: of, .. }, Value::Object(map)) => {
             for (key, one) in map.iter() {
-                visit(schema, *of, one, &format!("{path}[{key}]"), errors);
+                visit(schema, *of, one, at!("{path}[{key}]"), errors);
             }
         }
         _ => {}
     }
 }
 
-fn check_field(schema: &Schema, field: &Field, value: &Value, path: &str, errors: &mut Errors) {
-    let found = &value[field.name.as_str()];
-    let below = || match path {
-        "" => field.name.to_string(),
-        _ => format!("{path}.{}", field.name),
-    };
+/// Checks what a field holds, at its own place.
+fn check_field(
+    schema: &Schema,
+    field: &Field,
+    found: &Value,
+    path: Place<'_>,
+    errors: &mut Errors,
+) {
     if field.required && is_missing(schema, field, found) {
-        let path = below();
+        let path = path.to_string();
         if errors.iter().all(|error| !error.field.starts_with(&path)) {
             errors.push(FieldError::required(path, ""));
         }
     } else if matches!(found, Value::Object(_) | Value::Array(_)) {
-        visit(schema, field.node, found, &below(), errors);
+        visit(schema, field.node, found, path, errors);
     }
 }
 

@@ -4,7 +4,7 @@
 
 use crate::{
     Part, Strategy,
-    check::{self, Errors, is_empty, named, one_of, port, port_or_name, syntax},
+    check::{self, Errors, Place, at, is_empty, named, one_of, port, port_or_name, syntax},
     print::{NONE, age, joined, labels, name},
 };
 use machinery::{FieldError, Object, Ref, Value, dns1123_label, dns1123_subdomain};
@@ -145,17 +145,22 @@ fn service(o: &Value) -> Errors {
     of_type(&mut errors, spec, kind, headless);
     ports(&mut errors, spec["ports"].items(), kind);
     for (key, value) in spec["selector"].entries() {
-        syntax(&mut errors, "spec.selector", key, machinery::qualified_name);
         syntax(
             &mut errors,
-            "spec.selector",
+            at!("spec.selector"),
+            key,
+            machinery::qualified_name,
+        );
+        syntax(
+            &mut errors,
+            at!("spec.selector"),
             value.str(),
             machinery::label_value,
         );
     }
     one_of(
         &mut errors,
-        "spec.sessionAffinity",
+        at!("spec.sessionAffinity"),
         &spec["sessionAffinity"],
         &["ClientIP", "None"],
     );
@@ -173,7 +178,7 @@ fn service(o: &Value) -> Errors {
     }
     one_of(
         &mut errors,
-        "spec.type",
+        at!("spec.type"),
         &spec["type"],
         &["ClusterIP", "ExternalName", "LoadBalancer", "NodePort"],
     );
@@ -196,7 +201,7 @@ fn of_type(errors: &mut Errors, spec: &Value, kind: &str, headless: bool) {
             }
             named(
                 errors,
-                "spec.externalName",
+                at!("spec.externalName"),
                 spec["externalName"].str().trim_end_matches('.'),
                 dns1123_subdomain,
             );
@@ -204,8 +209,8 @@ fn of_type(errors: &mut Errors, spec: &Value, kind: &str, headless: bool) {
         _ => {}
     }
     for field in ["internalTrafficPolicy", "externalTrafficPolicy"] {
-        let path = format!("spec.{field}");
-        check::one_of_if_set(errors, &path, &spec[field], &["Cluster", "Local"]);
+        let path = at!("spec.{field}");
+        check::one_of_if_set(errors, path, &spec[field], &["Cluster", "Local"]);
     }
     if !is_empty(&spec["externalTrafficPolicy"])
         && kind == "ClusterIP"
@@ -230,39 +235,39 @@ fn of_type(errors: &mut Errors, spec: &Value, kind: &str, headless: bool) {
 fn ports(errors: &mut Errors, ports: &[Value], kind: &str) {
     let (mut names, mut pairs, mut nodes) = (BTreeSet::new(), BTreeSet::new(), BTreeSet::new());
     for (at, one) in ports.iter().enumerate() {
-        let path = format!("spec.ports[{at}]");
+        let path = at!("spec.ports[{at}]");
         let (name, protocol) = (one["name"].str(), one["protocol"].str());
         if name.is_empty() && ports.len() > 1 {
-            errors.push(FieldError::required(format!("{path}.name"), ""));
+            errors.push(FieldError::required(at!("{path}.name"), ""));
         } else if !name.is_empty() {
-            syntax(errors, &format!("{path}.name"), name, dns1123_label);
+            syntax(errors, at!("{path}.name"), name, dns1123_label);
             if !names.insert(name) {
-                errors.push(FieldError::duplicate(format!("{path}.name"), name));
+                errors.push(FieldError::duplicate(at!("{path}.name"), name));
             }
         }
         port(
             errors,
-            &format!("{path}.port"),
+            at!("{path}.port"),
             one["port"].as_i64().unwrap_or(0),
         );
         one_of(
             errors,
-            &format!("{path}.protocol"),
+            at!("{path}.protocol"),
             &one["protocol"],
             &["SCTP", "TCP", "UDP"],
         );
-        port_or_name(errors, &format!("{path}.targetPort"), &one["targetPort"]);
+        port_or_name(errors, at!("{path}.targetPort"), &one["targetPort"]);
         if let Some(application) = one["appProtocol"].as_str() {
-            let field = format!("{path}.appProtocol");
-            syntax(errors, &field, application, machinery::qualified_name);
+            let field = at!("{path}.appProtocol");
+            syntax(errors, field, application, machinery::qualified_name);
         }
         let node_port = one["nodePort"].as_i64().unwrap_or(0);
         if kind == "ClusterIP" && node_port != 0 {
             let why = "may not be used when `type` is 'ClusterIP'";
-            errors.push(FieldError::forbidden(format!("{path}.nodePort"), why));
+            errors.push(FieldError::forbidden(at!("{path}.nodePort"), why));
         }
         if node_port != 0 && !nodes.insert((protocol, node_port)) {
-            errors.push(FieldError::duplicate(format!("{path}.nodePort"), node_port));
+            errors.push(FieldError::duplicate(at!("{path}.nodePort"), node_port));
         }
         if !pairs.insert((protocol, one["port"].as_i64())) {
             let shown = machinery::json!({"port": &one["port"], "protocol": protocol});
@@ -273,13 +278,13 @@ fn ports(errors: &mut Errors, ports: &[Value], kind: &str) {
 
 fn addresses(errors: &mut Errors, spec: &Value) {
     for (at, address) in spec["externalIPs"].items().iter().enumerate() {
-        let path = format!("spec.externalIPs[{at}]");
-        check::ip(errors, &path, address.str());
-        check::special_address(errors, &path, address.str());
+        let path = at!("spec.externalIPs[{at}]");
+        check::ip(errors, path, address.str());
+        check::special_address(errors, path, address.str());
     }
     for (at, address) in spec["clusterIPs"].items().iter().enumerate() {
         if address.str() != "None" {
-            check::ip(errors, &format!("spec.clusterIPs[{at}]"), address.str());
+            check::ip(errors, at!("spec.clusterIPs[{at}]"), address.str());
         }
     }
     balanced(errors, spec);
@@ -299,13 +304,13 @@ fn balanced(errors: &mut Errors, spec: &Value) {
         errors.push(FieldError::forbidden(RANGES, ONLY));
     }
     for (at, range) in ranges.iter().enumerate().filter(|_| balanced) {
-        check::block(errors, &format!("{RANGES}[{at}]"), range.str().trim());
+        check::block(errors, at!("{RANGES}[{at}]"), range.str().trim());
     }
     if !class.is_null() {
         match balanced {
             true => syntax(
                 errors,
-                "spec.loadBalancerClass",
+                at!("spec.loadBalancerClass"),
                 class.str(),
                 machinery::qualified_name,
             ),
@@ -323,9 +328,9 @@ fn balanced(errors: &mut Errors, spec: &Value) {
 fn families(errors: &mut Errors, spec: &Value) {
     let mut seen = BTreeSet::new();
     for (at, family) in spec["ipFamilies"].items().iter().enumerate() {
-        let (path, family) = (format!("spec.ipFamilies[{at}]"), family.str());
+        let (path, family) = (at!("spec.ipFamilies[{at}]"), family.str());
         if !matches!(family, "IPv4" | "IPv6") {
-            errors.push(FieldError::not_supported(&path, family, &["IPv4", "IPv6"]));
+            errors.push(FieldError::not_supported(path, family, &["IPv4", "IPv6"]));
         }
         if !seen.insert(family) {
             errors.push(FieldError::duplicate(path, family));
@@ -333,16 +338,16 @@ fn families(errors: &mut Errors, spec: &Value) {
     }
     let policies = &["PreferDualStack", "RequireDualStack", "SingleStack"];
     let policy = &spec["ipFamilyPolicy"];
-    check::one_of_if_set(errors, "spec.ipFamilyPolicy", policy, policies);
+    check::one_of_if_set(errors, at!("spec.ipFamilyPolicy"), policy, policies);
     let ways = &["PreferClose", "PreferSameZone", "PreferSameNode"];
     let way = &spec["trafficDistribution"];
-    check::one_of_if_set(errors, "spec.trafficDistribution", way, ways);
+    check::one_of_if_set(errors, at!("spec.trafficDistribution"), way, ways);
     let (first, all) = (spec["clusterIP"].str(), &spec["clusterIPs"]);
     if all.items().first().is_some_and(|one| one.str() != first) {
         let why = "first value must match `clusterIP`";
         errors.push(FieldError::invalid("spec.clusterIPs", all, why));
     } else if all.items().is_empty() && !matches!(first, "" | "None") {
-        check::ip(errors, "spec.clusterIPs[0]", first);
+        check::ip(errors, at!("spec.clusterIPs[0]"), first);
     }
 }
 
@@ -384,7 +389,7 @@ fn slice(o: &Value) -> Errors {
     let mut errors = Errors::new();
     one_of(
         &mut errors,
-        "addressType",
+        at!("addressType"),
         &o["addressType"],
         &["FQDN", "IPv4", "IPv6"],
     );
@@ -393,55 +398,44 @@ fn slice(o: &Value) -> Errors {
         errors.push(FieldError::too_many("endpoints", endpoints.len(), 1_000));
     }
     for (at, endpoint) in endpoints.iter().enumerate() {
-        let path = format!("endpoints[{at}].addresses");
+        let path = at!("endpoints[{at}].addresses");
         if endpoint["addresses"].items().is_empty() {
             errors.push(FieldError::required(
-                path.clone(),
+                path,
                 "must contain at least 1 address",
             ));
         }
         for (at, address) in endpoint["addresses"].items().iter().enumerate() {
-            slice_address(
-                &mut errors,
-                &path,
-                at,
-                address.str(),
-                o["addressType"].str(),
-            );
+            slice_address(&mut errors, path, at, address.str(), o["addressType"].str());
         }
         for (field, check) in [
             ("nodeName", dns1123_subdomain as fn(&str) -> Vec<String>),
             ("hostname", dns1123_label),
         ] {
             if let Some(text) = endpoint[field].as_str() {
-                syntax(
-                    &mut errors,
-                    &format!("endpoints[{at}].{field}"),
-                    text,
-                    check,
-                );
+                syntax(&mut errors, at!("endpoints[{at}].{field}"), text, check);
             }
         }
     }
     let mut names = BTreeSet::new();
     for (at, port) in o["ports"].items().iter().enumerate() {
         if !port["name"].str().is_empty() {
-            let field = format!("ports[{at}].name");
-            syntax(&mut errors, &field, port["name"].str(), dns1123_label);
+            let field = at!("ports[{at}].name");
+            syntax(&mut errors, field, port["name"].str(), dns1123_label);
         }
         if let Some(protocol) = port["appProtocol"].as_str() {
-            let field = format!("ports[{at}].appProtocol");
-            syntax(&mut errors, &field, protocol, machinery::qualified_name);
+            let field = at!("ports[{at}].appProtocol");
+            syntax(&mut errors, field, protocol, machinery::qualified_name);
         }
         if !names.insert(port["name"].str()) {
             errors.push(FieldError::duplicate(
-                format!("ports[{at}].name"),
+                at!("ports[{at}].name"),
                 port["name"].str(),
             ));
         }
         one_of(
             &mut errors,
-            &format!("ports[{at}].protocol"),
+            at!("ports[{at}].protocol"),
             &port["protocol"],
             &["SCTP", "TCP", "UDP"],
         );
@@ -450,13 +444,13 @@ fn slice(o: &Value) -> Errors {
 }
 
 /// An address of the slice's type that something can be behind.
-fn slice_address(errors: &mut Errors, path: &str, at: usize, text: &str, kind: &str) {
-    let field = format!("{path}[{at}]");
+fn slice_address(errors: &mut Errors, path: Place<'_>, at: usize, text: &str, kind: &str) {
+    let field = at!("{path}[{at}]");
     if kind == "FQDN" {
-        return syntax(errors, &field, text, dns1123_subdomain);
+        return syntax(errors, field, text, dns1123_subdomain);
     }
     let before = errors.len();
-    check::ip(errors, &field, text);
+    check::ip(errors, field, text);
     if errors.len() > before {
         return;
     }
@@ -467,14 +461,14 @@ fn slice_address(errors: &mut Errors, path: &str, at: usize, text: &str, kind: &
         _ => None,
     };
     errors.extend(why.map(|why| FieldError::invalid(path, text, why)));
-    check::special_address(errors, &field, text);
+    check::special_address(errors, field, text);
 }
 
 fn slice_update(new: &Value, old: &Value) -> Errors {
     let mut errors = Errors::new();
     check::immutable(
         &mut errors,
-        "addressType",
+        at!("addressType"),
         &new["addressType"],
         &old["addressType"],
     );
@@ -547,70 +541,65 @@ fn external(o: &Object, kind: &str) -> String {
 fn endpoints(o: &Value) -> Errors {
     let mut errors = Errors::new();
     for (at, subset) in o["subsets"].items().iter().enumerate() {
-        let path = format!("subsets[{at}]");
+        let path = at!("subsets[{at}]");
         let lists = ["addresses", "notReadyAddresses"];
         if lists.iter().all(|list| subset[*list].items().is_empty()) {
             let why = "must specify `addresses` or `notReadyAddresses`";
-            errors.push(FieldError::required(&path, why));
+            errors.push(FieldError::required(path, why));
         }
         for list in lists {
             for (at, one) in subset[list].items().iter().enumerate() {
-                endpoint_address(&mut errors, &format!("{path}.{list}[{at}]"), one);
+                endpoint_address(&mut errors, at!("{path}.{list}[{at}]"), one);
             }
         }
         let ports = subset["ports"].items();
         for (at, one) in ports.iter().enumerate() {
-            endpoint_port(
-                &mut errors,
-                &format!("{path}.ports[{at}]"),
-                one,
-                ports.len() > 1,
-            );
+            endpoint_port(&mut errors, at!("{path}.ports[{at}]"), one, ports.len() > 1);
         }
     }
     errors
 }
 
-fn endpoint_address(errors: &mut Errors, path: &str, one: &Value) {
-    let (address, field) = (one["ip"].str(), format!("{path}.ip"));
-    check::ip(errors, &field, address);
+fn endpoint_address(errors: &mut Errors, path: Place<'_>, one: &Value) {
+    let (address, field) = (one["ip"].str(), at!("{path}.ip"));
+    check::ip(errors, field, address);
     if address.parse::<std::net::IpAddr>().is_err() {
         errors.push(FieldError::invalid(
-            &field,
+            field,
             address,
             "must be a valid IP address",
         ));
     }
-    check::special_address(errors, &field, address);
+    check::special_address(errors, field, address);
     if !one["hostname"].str().is_empty() {
         syntax(
             errors,
-            &format!("{path}.hostname"),
+            at!("{path}.hostname"),
             one["hostname"].str(),
             dns1123_label,
         );
     }
     if let Some(node) = one["nodeName"].as_str() {
-        syntax(errors, &format!("{path}.nodeName"), node, dns1123_subdomain);
+        syntax(errors, at!("{path}.nodeName"), node, dns1123_subdomain);
     }
 }
 
-fn endpoint_port(errors: &mut Errors, path: &str, one: &Value, named: bool) {
-    let (name, field) = (one["name"].str(), format!("{path}.name"));
+fn endpoint_port(errors: &mut Errors, path: Place<'_>, one: &Value, named: bool) {
+    let (name, field) = (one["name"].str(), at!("{path}.name"));
     if !name.is_empty() {
-        syntax(errors, &field, name, dns1123_label);
+        syntax(errors, field, name, dns1123_label);
     } else if named {
         errors.push(FieldError::required(field, ""));
     }
     port(
         errors,
-        &format!("{path}.port"),
+        at!("{path}.port"),
         one["port"].as_i64().unwrap_or(0),
     );
     let known = &["SCTP", "TCP", "UDP"];
-    one_of(errors, &format!("{path}.protocol"), &one["protocol"], known);
+    one_of(errors, at!("{path}.protocol"), &one["protocol"], known);
     if let Some(application) = one["appProtocol"].as_str() {
-        let field = format!("{path}.appProtocol");
-        syntax(errors, &field, application, machinery::qualified_name);
+        let field = at!("{path}.appProtocol");
+        syntax(errors, field, application, machinery::qualified_name);
     }
 }

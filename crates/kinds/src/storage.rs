@@ -3,7 +3,7 @@
 //! Upstream counterpart: `pkg/apis/storage/validation`.
 
 use crate::{
-    check::{self, Errors, immutable, is_empty, one_of, one_of_if_set, syntax},
+    check::{self, Errors, Place, at, immutable, is_empty, one_of, one_of_if_set, syntax},
     pod::driver_name,
 };
 use machinery::{FieldError, Value, dns1123_subdomain, qualified_name};
@@ -17,7 +17,7 @@ const NODE_ID_MAX: usize = 192;
 const UPDATE_PERIOD_MIN: i64 = 10;
 
 /// A provisioner's or driver's name: qualified, in any case.
-fn provisioner(errors: &mut Errors, path: &str, text: &str) {
+fn provisioner(errors: &mut Errors, path: Place<'_>, text: &str) {
     match text {
         "" => errors.push(FieldError::required(path, "")),
         _ => syntax(errors, path, &text.to_ascii_lowercase(), qualified_name),
@@ -33,20 +33,25 @@ fn parameters(errors: &mut Errors, o: &Value) {
 
 pub(crate) fn class(o: &Value) -> Errors {
     let mut errors = Errors::new();
-    provisioner(&mut errors, "provisioner", o["provisioner"].str());
+    provisioner(&mut errors, at!("provisioner"), o["provisioner"].str());
     parameters(&mut errors, o);
     let policies = &["Delete", "Retain"];
-    one_of_if_set(&mut errors, "reclaimPolicy", &o["reclaimPolicy"], policies);
+    one_of_if_set(
+        &mut errors,
+        at!("reclaimPolicy"),
+        &o["reclaimPolicy"],
+        policies,
+    );
     let (field, modes) = ("volumeBindingMode", &["Immediate", "WaitForFirstConsumer"]);
-    one_of(&mut errors, field, &o[field], modes);
+    one_of(&mut errors, at!("{field}"), &o[field], modes);
     for (at, term) in o["allowedTopologies"].items().iter().enumerate() {
-        let path = format!("allowedTopologies[{at}].matchLabelExpressions");
-        topology(&mut errors, &path, term["matchLabelExpressions"].items());
+        let path = at!("allowedTopologies[{at}].matchLabelExpressions");
+        topology(&mut errors, path, term["matchLabelExpressions"].items());
     }
     errors
 }
 
-fn topology(errors: &mut Errors, path: &str, requirements: &[Value]) {
+fn topology(errors: &mut Errors, path: Place<'_>, requirements: &[Value]) {
     let mut keys = BTreeSet::new();
     for (at, one) in requirements.iter().enumerate() {
         let (path, key, values) = (
@@ -55,20 +60,20 @@ fn topology(errors: &mut Errors, path: &str, requirements: &[Value]) {
             one["values"].items(),
         );
         if values.is_empty() {
-            errors.push(FieldError::required(format!("{path}.values"), ""));
+            errors.push(FieldError::required(at!("{path}.values"), ""));
         }
         let texts = values.iter().map(Value::str);
         check::unique(errors, texts, |at| format!("{path}.values[{at}]"));
-        syntax(errors, &format!("{path}.key"), key, check::label_key);
+        syntax(errors, at!("{path}.key"), key, check::label_key);
         if !keys.insert(key) {
-            errors.push(FieldError::duplicate(format!("{path}.key"), key));
+            errors.push(FieldError::duplicate(at!("{path}.key"), key));
         }
     }
 }
 
 pub(crate) fn attributes_class(o: &Value) -> Errors {
     let mut errors = Errors::new();
-    provisioner(&mut errors, "driverName", o["driverName"].str());
+    provisioner(&mut errors, at!("driverName"), o["driverName"].str());
     if is_empty(&o["parameters"]) {
         let why = "must contain at least one key/value pair";
         errors.push(FieldError::required("parameters", why));
@@ -79,7 +84,7 @@ pub(crate) fn attributes_class(o: &Value) -> Errors {
 
 pub(crate) fn attachment(o: &Value) -> Errors {
     let (mut errors, spec) = (Errors::new(), &o["spec"]);
-    driver_name(&mut errors, "spec.attacher", spec["attacher"].str());
+    driver_name(&mut errors, at!("spec.attacher"), spec["attacher"].str());
     let source = &spec["source"];
     let volume = &source["persistentVolumeName"];
     if source["inlineVolumeSpec"].is_null() == volume.is_null() {
@@ -87,16 +92,16 @@ pub(crate) fn attachment(o: &Value) -> Errors {
         errors.push(FieldError::required("spec.source", why));
     } else if let Some(name) = volume.as_str() {
         let field = "spec.source.persistentVolumeName";
-        syntax(&mut errors, field, name, dns1123_subdomain);
+        syntax(&mut errors, at!("{field}"), name, dns1123_subdomain);
     }
     let node = spec["nodeName"].str();
-    syntax(&mut errors, "spec.nodeName", node, dns1123_subdomain);
+    syntax(&mut errors, at!("spec.nodeName"), node, dns1123_subdomain);
     errors
 }
 
 pub(crate) fn attachment_update(new: &Value, old: &Value) -> Errors {
     let mut errors = Errors::new();
-    immutable(&mut errors, "spec", &new["spec"], &old["spec"]);
+    immutable(&mut errors, at!("spec"), &new["spec"], &old["spec"]);
     errors
 }
 
@@ -109,16 +114,21 @@ pub(crate) fn driver(o: &Value) -> Errors {
         "spec.fsGroupPolicy",
         &["File", "None", "ReadWriteOnceWithFSType"],
     );
-    one_of_if_set(&mut errors, field, &spec["fsGroupPolicy"], policies);
+    one_of_if_set(
+        &mut errors,
+        at!("{field}"),
+        &spec["fsGroupPolicy"],
+        policies,
+    );
     token_requests(&mut errors, spec["tokenRequests"].items());
     for mode in spec["volumeLifecycleModes"].items() {
         let (field, known) = ("spec.volumeLifecycleModes", &["Persistent", "Ephemeral"]);
-        one_of_if_set(&mut errors, field, mode, known);
+        one_of_if_set(&mut errors, at!("{field}"), mode, known);
     }
     let field = "nodeAllocatableUpdatePeriodSeconds";
     if let Some(seconds) = spec[field].as_i64().filter(|one| *one < UPDATE_PERIOD_MIN) {
         let why = format!("must be greater than or equal to {UPDATE_PERIOD_MIN} seconds");
-        errors.push(FieldError::invalid(format!("spec.{field}"), seconds, why));
+        errors.push(FieldError::invalid(at!("spec.{field}"), seconds, why));
     }
     errors
 }
@@ -126,10 +136,10 @@ pub(crate) fn driver(o: &Value) -> Errors {
 fn token_requests(errors: &mut Errors, requests: &[Value]) {
     let mut audiences = BTreeSet::new();
     for (at, request) in requests.iter().enumerate() {
-        let path = format!("spec.tokenRequests[{at}]");
+        let path = at!("spec.tokenRequests[{at}]");
         let audience = request["audience"].str();
         if !audiences.insert(audience) {
-            errors.push(FieldError::duplicate(format!("{path}.audience"), audience));
+            errors.push(FieldError::duplicate(at!("{path}.audience"), audience));
             continue;
         }
         let why = match request["expirationSeconds"].as_i64() {
@@ -141,7 +151,7 @@ fn token_requests(errors: &mut Errors, requests: &[Value]) {
             }
             _ => continue,
         };
-        let field = format!("{path}.expirationSeconds");
+        let field = at!("{path}.expirationSeconds");
         errors.push(FieldError::invalid(
             field,
             &request["expirationSeconds"],
@@ -168,12 +178,12 @@ pub(crate) fn driver_update(new: &Value, old: &Value) -> Errors {
 pub(crate) fn node(o: &Value) -> Errors {
     let (mut errors, mut names) = (Errors::new(), BTreeSet::new());
     for (at, driver) in o.at(&["spec", "drivers"]).items().iter().enumerate() {
-        let (path, name) = (format!("spec.drivers[{at}]"), driver["name"].str());
-        driver_name(&mut errors, &format!("{path}.name"), name);
+        let (path, name) = (at!("spec.drivers[{at}]"), driver["name"].str());
+        driver_name(&mut errors, at!("{path}.name"), name);
         if !name.is_empty() && !names.insert(name) {
-            errors.push(FieldError::duplicate(format!("{path}.name"), name));
+            errors.push(FieldError::duplicate(at!("{path}.name"), name));
         }
-        let (id, field) = (driver["nodeID"].str(), format!("{path}.nodeID"));
+        let (id, field) = (driver["nodeID"].str(), at!("{path}.nodeID"));
         match id.len() {
             0 => errors.push(FieldError::required(field, "")),
             1..=NODE_ID_MAX => {}
@@ -183,20 +193,20 @@ pub(crate) fn node(o: &Value) -> Errors {
             }
         }
         let count = driver.at(&["allocatable", "count"]);
-        check::not_negative(&mut errors, &format!("{path}.allocatable.count"), count);
-        topology_keys(&mut errors, &path, driver["topologyKeys"].items());
+        check::not_negative(&mut errors, at!("{path}.allocatable.count"), count);
+        topology_keys(&mut errors, path, driver["topologyKeys"].items());
     }
     errors
 }
 
-fn topology_keys(errors: &mut Errors, path: &str, keys: &[Value]) {
+fn topology_keys(errors: &mut Errors, path: Place<'_>, keys: &[Value]) {
     for key in keys.iter().map(Value::str) {
         if key.is_empty() {
             errors.push(FieldError::required(path, ""));
         }
         syntax(errors, path, key, qualified_name);
     }
-    check::unique(errors, keys.iter().map(Value::str), |_| path.to_owned());
+    check::unique(errors, keys.iter().map(Value::str), |_| path.to_string());
 }
 
 /// A driver that is there stays as it is until it goes.
@@ -216,11 +226,16 @@ pub(crate) fn node_update(new: &Value, old: &Value) -> Errors {
 
 pub(crate) fn capacity(o: &Value) -> Errors {
     let mut errors = Errors::new();
-    check::label_selector(&mut errors, "nodeTopology", &o["nodeTopology"]);
+    check::label_selector(&mut errors, at!("nodeTopology"), &o["nodeTopology"]);
     let class = o["storageClassName"].str();
-    syntax(&mut errors, "storageClassName", class, dns1123_subdomain);
+    syntax(
+        &mut errors,
+        at!("storageClassName"),
+        class,
+        dns1123_subdomain,
+    );
     if !o["capacity"].is_null() {
-        check::quantity(&mut errors, "capacity", &o["capacity"]);
+        check::quantity(&mut errors, at!("capacity"), &o["capacity"]);
     }
     errors
 }

@@ -4,7 +4,7 @@
 
 use crate::{
     Part, Strategy,
-    check::{self, Errors, immutable, is_empty, one_of_if_set, syntax},
+    check::{self, Errors, Place, at, immutable, is_empty, one_of_if_set, syntax},
     pod::{driver_name, no_backsteps, node_term, volume_source},
     print::{age, joined, name, scalar, text},
     storage,
@@ -305,14 +305,14 @@ fn class_row(o: &Object, now: u64) -> Vec<Value> {
     ]
 }
 
-fn access_modes(errors: &mut Errors, path: &str, spec: &Value, why: &str) {
-    let (modes, path) = (spec["accessModes"].items(), format!("{path}.accessModes"));
+fn access_modes(errors: &mut Errors, path: Place<'_>, spec: &Value, why: &str) {
+    let (modes, path) = (spec["accessModes"].items(), at!("{path}.accessModes"));
     if modes.is_empty() {
-        errors.push(FieldError::required(&path, why));
+        errors.push(FieldError::required(path, why));
     }
     for mode in modes {
         if !MODES.contains(&mode.str()) {
-            errors.push(FieldError::not_supported(&path, mode, &MODES));
+            errors.push(FieldError::not_supported(path, mode, &MODES));
         }
     }
     let known = || modes.iter().filter(|mode| MODES.contains(&mode.str()));
@@ -323,10 +323,10 @@ fn access_modes(errors: &mut Errors, path: &str, spec: &Value, why: &str) {
     }
 }
 
-fn volume_mode(errors: &mut Errors, path: &str, spec: &Value) {
+fn volume_mode(errors: &mut Errors, path: Place<'_>, spec: &Value) {
     let (mode, known) = (&spec["volumeMode"], ["Block", "Filesystem"]);
     if !mode.is_null() && !known.contains(&mode.str()) {
-        let field = format!("{path}.volumeMode");
+        let field = at!("{path}.volumeMode");
         errors.push(FieldError::not_supported(field, mode, &known));
     }
 }
@@ -346,12 +346,12 @@ const NOT_SOURCES: [&str; 9] = [
 
 fn volume(o: &Value) -> Errors {
     let (mut errors, spec) = (Errors::new(), &o["spec"]);
-    access_modes(&mut errors, "spec", spec, "");
+    access_modes(&mut errors, at!("spec"), spec, "");
     capacity(&mut errors, &spec["capacity"]);
     let policies = &["Delete", "Recycle", "Retain"];
     one_of_if_set(
         &mut errors,
-        "spec.persistentVolumeReclaimPolicy",
+        at!("spec.persistentVolumeReclaimPolicy"),
         &spec["persistentVolumeReclaimPolicy"],
         policies,
     );
@@ -366,10 +366,10 @@ fn volume(o: &Value) -> Errors {
     }
     class_name(
         &mut errors,
-        "spec.storageClassName",
+        at!("spec.storageClassName"),
         &spec["storageClassName"],
     );
-    volume_mode(&mut errors, "spec", spec);
+    volume_mode(&mut errors, at!("spec"), spec);
     let (class, field) = (
         &spec["volumeAttributesClassName"],
         "spec.volumeAttributesClassName",
@@ -377,7 +377,7 @@ fn volume(o: &Value) -> Errors {
     if class.as_str() == Some("") {
         errors.push(FieldError::required(field, "an empty string is disallowed"));
     }
-    class_name(&mut errors, field, class);
+    class_name(&mut errors, at!("{field}"), class);
     if !class.is_null() && spec["csi"].is_null() {
         let why = "has to be specified when using volumeAttributesClassName";
         errors.push(FieldError::required("spec.csi", why));
@@ -385,7 +385,7 @@ fn volume(o: &Value) -> Errors {
     errors
 }
 
-fn class_name(errors: &mut Errors, path: &str, name: &Value) {
+fn class_name(errors: &mut Errors, path: Place<'_>, name: &Value) {
     if !name.str().is_empty() {
         syntax(errors, path, name.str(), dns1123_subdomain);
     }
@@ -401,13 +401,13 @@ fn capacity(errors: &mut Errors, capacity: &Value) {
         errors.push(FieldError::not_supported(PATH, capacity, &["storage"]));
     }
     for (name, value) in capacity.entries() {
-        let field = format!("{PATH}[{name}]");
+        let field = at!("{PATH}[{name}]");
         let Ok(amount) = check::text_of(value).parse::<Quantity>() else {
             continue;
         };
         if amount.is_negative() {
             let why = "must be a valid resource quantity";
-            errors.push(FieldError::invalid(&field, amount.units(), why));
+            errors.push(FieldError::invalid(field, amount.units(), why));
         }
         if amount.is_negative() || amount.is_zero() {
             let text = check::text_of(value);
@@ -434,13 +434,10 @@ fn node_affinity(errors: &mut Errors, spec: &Value) {
     let terms = required["nodeSelectorTerms"].items();
     if terms.is_empty() {
         let why = "must have at least one node selector term";
-        errors.push(FieldError::required(
-            format!("{PATH}.nodeSelectorTerms"),
-            why,
-        ));
+        errors.push(FieldError::required(at!("{PATH}.nodeSelectorTerms"), why));
     }
     for (at, term) in terms.iter().enumerate() {
-        node_term(errors, &format!("{PATH}.nodeSelectorTerms[{at}]"), term);
+        node_term(errors, at!("{PATH}.nodeSelectorTerms[{at}]"), term);
     }
 }
 
@@ -450,16 +447,16 @@ fn sources(errors: &mut Errors, spec: &Value) {
         .filter(|(key, value)| !NOT_SOURCES.contains(&key.as_str()) && !value.is_null());
     let mut count = 0;
     for (kind, source) in given {
-        let path = format!("spec.{kind}");
+        let path = at!("spec.{kind}");
         count += 1;
         match kind.as_str() {
             _ if count > 1 => {
                 let why = "may not specify more than 1 volume type";
                 errors.push(FieldError::forbidden(path, why));
             }
-            "csi" => csi(errors, &path, source),
-            "local" => local(errors, &path, source, spec),
-            _ => volume_source(errors, &path, kind, source),
+            "csi" => csi(errors, path, source),
+            "local" => local(errors, path, source, spec),
+            _ => volume_source(errors, path, kind, source),
         }
     }
     if count == 0 {
@@ -467,38 +464,29 @@ fn sources(errors: &mut Errors, spec: &Value) {
     }
 }
 
-fn csi(errors: &mut Errors, path: &str, source: &Value) {
+fn csi(errors: &mut Errors, path: Place<'_>, source: &Value) {
     const SECRETS: [&str; 4] = [
         "controllerPublishSecretRef",
         "controllerExpandSecretRef",
         "nodePublishSecretRef",
         "nodeExpandSecretRef",
     ];
-    driver_name(errors, &format!("{path}.driver"), source["driver"].str());
-    check::present(
-        errors,
-        &format!("{path}.volumeHandle"),
-        &source["volumeHandle"],
-    );
+    driver_name(errors, at!("{path}.driver"), source["driver"].str());
+    check::present(errors, at!("{path}.volumeHandle"), &source["volumeHandle"]);
     for secret in SECRETS.iter().filter(|secret| !source[**secret].is_null()) {
-        let (reference, path) = (&source[*secret], format!("{path}.{secret}"));
+        let (reference, path) = (&source[*secret], at!("{path}.{secret}"));
         let (name, namespace) = (reference["name"].str(), reference["namespace"].str());
-        check::named(errors, &format!("{path}.name"), name, dns1123_subdomain);
-        check::named(
-            errors,
-            &format!("{path}.namespace"),
-            namespace,
-            dns1123_label,
-        );
+        check::named(errors, at!("{path}.name"), name, dns1123_subdomain);
+        check::named(errors, at!("{path}.namespace"), namespace, dns1123_label);
     }
 }
 
-fn local(errors: &mut Errors, path: &str, source: &Value, spec: &Value) {
-    let place = format!("{path}.path");
+fn local(errors: &mut Errors, path: Place<'_>, source: &Value, spec: &Value) {
+    let place = at!("{path}.path");
     if source["path"].str().is_empty() {
         errors.push(FieldError::required(place, ""));
     } else {
-        no_backsteps(errors, &place, source["path"].str());
+        no_backsteps(errors, place, source["path"].str());
     }
     if spec["nodeAffinity"].is_null() {
         let why = "Local volume requires node affinity";
@@ -525,7 +513,7 @@ fn volume_update(new: &Value, old: &Value) -> Errors {
         errors.push(FieldError::forbidden("spec.persistentvolumesource", why));
     }
     let mode = |spec: &'_ Value| spec["volumeMode"].clone();
-    immutable(&mut errors, "volumeMode", &mode(new), &mode(old));
+    immutable(&mut errors, at!("volumeMode"), &mode(new), &mode(old));
     if !old["nodeAffinity"].is_null() && new["nodeAffinity"] != old["nodeAffinity"] {
         let why = "field is immutable, except for updating from beta label to GA";
         errors.push(FieldError::invalid(
@@ -539,16 +527,16 @@ fn volume_update(new: &Value, old: &Value) -> Errors {
 
 fn claim(o: &Value) -> Errors {
     let mut errors = Errors::new();
-    claim_spec(&mut errors, "spec", &o["spec"]);
+    claim_spec(&mut errors, at!("spec"), &o["spec"]);
     errors
 }
 
 /// What a claim wants, also one made for a single pod or a replica.
-pub(crate) fn claim_spec(errors: &mut Errors, path: &str, spec: &Value) {
+pub(crate) fn claim_spec(errors: &mut Errors, path: Place<'_>, spec: &Value) {
     let why = "at least 1 access mode is required";
-    check::label_selector(errors, &format!("{path}.selector"), &spec["selector"]);
+    check::label_selector(errors, at!("{path}.selector"), &spec["selector"]);
     access_modes(errors, path, spec, why);
-    let field = format!("{path}.resources[storage]");
+    let field = at!("{path}.resources[storage]");
     match spec.at(&["resources", "requests", "storage"]) {
         Value::Null => errors.push(FieldError::required(field, "")),
         amount => {
@@ -561,35 +549,30 @@ pub(crate) fn claim_spec(errors: &mut Errors, path: &str, spec: &Value) {
     }
     class_name(
         errors,
-        &format!("{path}.storageClassName"),
+        at!("{path}.storageClassName"),
         &spec["storageClassName"],
     );
     volume_mode(errors, path, spec);
     data_source(errors, path, spec);
-    let class = format!("{path}.volumeAttributesClassName");
-    class_name(errors, &class, &spec["volumeAttributesClassName"]);
+    let class = at!("{path}.volumeAttributesClassName");
+    class_name(errors, class, &spec["volumeAttributesClassName"]);
 }
 
-fn data_source(errors: &mut Errors, path: &str, spec: &Value) {
+fn data_source(errors: &mut Errors, path: Place<'_>, spec: &Value) {
     for list in ["dataSource", "dataSourceRef"] {
-        let (source, path) = (&spec[list], format!("{path}.{list}"));
+        let (source, path) = (&spec[list], at!("{path}.{list}"));
         if source.is_null() {
             continue;
         }
-        check::present(errors, &format!("{path}.name"), &source["name"]);
-        check::present(errors, &format!("{path}.kind"), &source["kind"]);
+        check::present(errors, at!("{path}.name"), &source["name"]);
+        check::present(errors, at!("{path}.kind"), &source["kind"]);
         let (group, kind) = (source["apiGroup"].str(), source["kind"].str());
         if group.is_empty() && !matches!(kind, "" | "PersistentVolumeClaim") {
             let why = "must be 'PersistentVolumeClaim' when referencing the default apiGroup";
-            errors.push(FieldError::invalid(&path, kind, why));
+            errors.push(FieldError::invalid(path, kind, why));
         }
         if !group.is_empty() {
-            syntax(
-                errors,
-                &format!("{path}.apiGroup"),
-                group,
-                dns1123_subdomain,
-            );
+            syntax(errors, at!("{path}.apiGroup"), group, dns1123_subdomain);
         }
     }
     let (source, reference) = (&spec["dataSource"], &spec["dataSourceRef"]);
@@ -664,7 +647,7 @@ fn class_update(new: &Value, old: &Value) -> Errors {
         "reclaimPolicy",
         "volumeBindingMode",
     ] {
-        immutable(&mut errors, field, &new[field], &old[field]);
+        immutable(&mut errors, at!("{field}"), &new[field], &old[field]);
     }
     errors
 }

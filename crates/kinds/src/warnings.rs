@@ -2,7 +2,7 @@
 //!
 //! Upstream counterpart: `pkg/api/pod/warnings.go`.
 
-use crate::check::text_of;
+use crate::check::{Place, at, text_of};
 use machinery::{Quantity, Value};
 use std::collections::BTreeSet;
 
@@ -51,7 +51,7 @@ const OLD_VOLUMES: [(&str, &str); 8] = [
 /// Warnings about a pod.
 pub(crate) fn pod(pod: &Value) -> Vec<String> {
     let mut warnings = Vec::new();
-    specification(&mut warnings, "spec", &pod["spec"]);
+    specification(&mut warnings, at!("spec"), &pod["spec"]);
     warnings
 }
 
@@ -67,12 +67,12 @@ pub(crate) fn template(o: &Value) -> Vec<String> {
         ("template.spec", &["template", "spec"]),
     ];
     for (path, place) in places {
-        specification(&mut warnings, path, o.at(place));
+        specification(&mut warnings, at!("{path}"), o.at(place));
     }
     warnings
 }
 
-fn specification(warnings: &mut Vec<String>, path: &str, spec: &Value) {
+fn specification(warnings: &mut Vec<String>, path: Place<'_>, spec: &Value) {
     for (label, why) in OLD_LABELS {
         if spec["nodeSelector"].get(label).is_some() {
             warnings.push(format!("{path}.nodeSelector[{label}]: {why}"));
@@ -93,14 +93,14 @@ fn specification(warnings: &mut Vec<String>, path: &str, spec: &Value) {
     }
     repeated(
         warnings,
-        &format!("{path}.hostAliases"),
+        at!("{path}.hostAliases"),
         &spec["hostAliases"],
         ("ip", "ip"),
     );
     let secrets = &spec["imagePullSecrets"];
     repeated(
         warnings,
-        &format!("{path}.imagePullSecrets"),
+        at!("{path}.imagePullSecrets"),
         secrets,
         ("name", "name"),
     );
@@ -113,7 +113,7 @@ fn specification(warnings: &mut Vec<String>, path: &str, spec: &Value) {
     }
     for list in ["initContainers", "containers"] {
         for (at, one) in spec[list].items().iter().enumerate() {
-            container(warnings, &format!("{path}.{list}[{at}]"), one);
+            container(warnings, at!("{path}.{list}[{at}]"), one);
         }
     }
     let grace = spec["terminationGracePeriodSeconds"].as_i64();
@@ -122,7 +122,12 @@ fn specification(warnings: &mut Vec<String>, path: &str, spec: &Value) {
     }
 }
 
-fn repeated(warnings: &mut Vec<String>, path: &str, list: &Value, (field, word): (&str, &str)) {
+fn repeated(
+    warnings: &mut Vec<String>,
+    path: Place<'_>,
+    list: &Value,
+    (field, word): (&str, &str),
+) {
     let mut seen = BTreeSet::new();
     for (at, one) in list.items().iter().enumerate() {
         let text = one[field].str();
@@ -132,7 +137,7 @@ fn repeated(warnings: &mut Vec<String>, path: &str, list: &Value, (field, word):
     }
 }
 
-fn container(warnings: &mut Vec<String>, path: &str, container: &Value) {
+fn container(warnings: &mut Vec<String>, path: Place<'_>, container: &Value) {
     for list in ["limits", "requests"] {
         for resource in ["memory", "ephemeral-storage"] {
             let text = text_of(container.at(&["resources", list, resource]));

@@ -5,7 +5,7 @@
 
 use crate::{
     Expressions, Powers,
-    check::{self, Errors, one_of, one_of_if_set},
+    check::{self, Errors, Place, at, one_of, one_of_if_set},
 };
 use k8s_cel::Type;
 use machinery::{FieldError, Value, dns1035_label, dns1123_subdomain};
@@ -26,22 +26,22 @@ pub(crate) fn validate(configuration: &Value) -> Errors {
     let mut errors = Errors::new();
     let hooks = configuration["webhooks"].items();
     for (at, hook) in hooks.iter().enumerate() {
-        validate_hook(&mut errors, &format!("webhooks[{at}]"), hook);
+        validate_hook(&mut errors, at!("webhooks[{at}]"), hook);
     }
     let named = hooks.iter().map(|hook| hook["name"].str());
     let mut seen = BTreeSet::new();
     for (at, name) in named.enumerate().filter(|(_, name)| !name.is_empty()) {
         if !seen.insert(name) {
-            errors.push(FieldError::duplicate(format!("webhooks[{at}].name"), name));
+            errors.push(FieldError::duplicate(at!("webhooks[{at}].name"), name));
         }
     }
     errors
 }
 
-fn validate_hook(errors: &mut Errors, path: &str, hook: &Value) {
-    qualified(errors, &format!("{path}.name"), hook["name"].str());
+fn validate_hook(errors: &mut Errors, path: Place<'_>, hook: &Value) {
+    qualified(errors, at!("{path}.name"), hook["name"].str());
     for (at, rule) in hook["rules"].items().iter().enumerate() {
-        validate_rule(errors, &format!("{path}.rules[{at}]"), rule);
+        validate_rule(errors, at!("{path}.rules[{at}]"), rule);
     }
     let policies: [(&str, &[&str]); 3] = [
         ("failurePolicy", &["Fail", "Ignore"]),
@@ -49,36 +49,32 @@ fn validate_hook(errors: &mut Errors, path: &str, hook: &Value) {
         ("reinvocationPolicy", &["IfNeeded", "Never"]),
     ];
     for (field, allowed) in policies {
-        one_of_if_set(errors, &format!("{path}.{field}"), &hook[field], allowed);
+        one_of_if_set(errors, at!("{path}.{field}"), &hook[field], allowed);
     }
-    side_effects(errors, &format!("{path}.sideEffects"), &hook["sideEffects"]);
+    side_effects(errors, at!("{path}.sideEffects"), &hook["sideEffects"]);
     let seconds = hook["timeoutSeconds"].as_i64();
     if let Some(seconds) = seconds.filter(|number| !(1..=TIMEOUT_SECONDS_MAX).contains(number)) {
         let why = "the timeout value must be between 1 and 30 seconds";
-        let field = format!("{path}.timeoutSeconds");
+        let field = at!("{path}.timeoutSeconds");
         errors.push(FieldError::invalid(field, seconds, why));
     }
     for field in ["namespaceSelector", "objectSelector"] {
         if !hook[field].is_null() {
-            check::label_selector(errors, &format!("{path}.{field}"), &hook[field]);
+            check::label_selector(errors, at!("{path}.{field}"), &hook[field]);
         }
     }
-    client(
-        errors,
-        &format!("{path}.clientConfig"),
-        &hook["clientConfig"],
-    );
+    client(errors, at!("{path}.clientConfig"), &hook["clientConfig"]);
     conditions(
         errors,
-        &format!("{path}.matchConditions"),
+        at!("{path}.matchConditions"),
         &hook["matchConditions"],
         &Expressions::new(false),
     );
-    let versions = format!("{path}.admissionReviewVersions");
-    review_versions(errors, &versions, &hook["admissionReviewVersions"]);
+    let versions = at!("{path}.admissionReviewVersions");
+    review_versions(errors, versions, &hook["admissionReviewVersions"]);
 }
 
-fn qualified(errors: &mut Errors, path: &str, name: &str) {
+fn qualified(errors: &mut Errors, path: Place<'_>, name: &str) {
     if name.is_empty() {
         return errors.push(FieldError::required(path, ""));
     }
@@ -91,7 +87,7 @@ fn qualified(errors: &mut Errors, path: &str, name: &str) {
     }
 }
 
-fn side_effects(errors: &mut Errors, path: &str, value: &Value) {
+fn side_effects(errors: &mut Errors, path: Place<'_>, value: &Value) {
     let allowed = ["None", "NoneOnDryRun"];
     if value.is_null() {
         let why = "must specify one of None, NoneOnDryRun";
@@ -102,41 +98,38 @@ fn side_effects(errors: &mut Errors, path: &str, value: &Value) {
 }
 
 /// Checks an entry of `rules`.
-pub(crate) fn validate_rule(errors: &mut Errors, path: &str, rule: &Value) {
+pub(crate) fn validate_rule(errors: &mut Errors, path: Place<'_>, rule: &Value) {
     let operations = &rule["operations"];
     alone(
         errors,
-        &format!("{path}.operations"),
+        at!("{path}.operations"),
         operations,
         "other operations",
     );
     for (at, operation) in operations.items().iter().enumerate() {
-        let field = format!("{path}.operations[{at}]");
-        one_of(errors, &field, operation, &OPERATIONS);
+        let field = at!("{path}.operations[{at}]");
+        one_of(errors, field, operation, &OPERATIONS);
     }
     alone(
         errors,
-        &format!("{path}.apiGroups"),
+        at!("{path}.apiGroups"),
         &rule["apiGroups"],
         "other API groups",
     );
     let versions = &rule["apiVersions"];
     alone(
         errors,
-        &format!("{path}.apiVersions"),
+        at!("{path}.apiVersions"),
         versions,
         "other API versions",
     );
     for (at, _) in empty(versions) {
-        errors.push(FieldError::required(
-            format!("{path}.apiVersions[{at}]"),
-            "",
-        ));
+        errors.push(FieldError::required(at!("{path}.apiVersions[{at}]"), ""));
     }
-    resources(errors, &format!("{path}.resources"), &rule["resources"]);
+    resources(errors, at!("{path}.resources"), &rule["resources"]);
     one_of_if_set(
         errors,
-        &format!("{path}.scope"),
+        at!("{path}.scope"),
         &rule["scope"],
         &["*", "Cluster", "Namespaced"],
     );
@@ -148,7 +141,7 @@ fn empty(list: &Value) -> impl Iterator<Item = (usize, &Value)> {
 }
 
 /// A list must have something in it, and `*` nothing beside it.
-fn alone(errors: &mut Errors, path: &str, list: &Value, others: &str) {
+fn alone(errors: &mut Errors, path: Place<'_>, list: &Value, others: &str) {
     let items = list.items();
     if items.is_empty() {
         errors.push(FieldError::required(path, ""));
@@ -160,7 +153,7 @@ fn alone(errors: &mut Errors, path: &str, list: &Value, others: &str) {
 }
 
 /// Lists of `pods`, `pods/status`, `pods/*`, `*/status`, `*` and `*/*` must not say things twice.
-fn resources(errors: &mut Errors, path: &str, list: &Value) {
+fn resources(errors: &mut Errors, path: Place<'_>, list: &Value) {
     let items = list.items();
     if items.is_empty() {
         errors.push(FieldError::required(path, ""));
@@ -168,7 +161,7 @@ fn resources(errors: &mut Errors, path: &str, list: &Value) {
     let (mut all_of, mut everywhere) = (BTreeSet::new(), BTreeSet::new());
     let mut plain = false;
     for (at, one) in items.iter().map(Value::str).enumerate() {
-        let field = format!("{path}[{at}]");
+        let field = at!("{path}[{at}]");
         if one.is_empty() {
             errors.push(FieldError::required(field, ""));
             continue;
@@ -183,7 +176,7 @@ fn resources(errors: &mut Errors, path: &str, list: &Value) {
         ] {
             if covered {
                 let why = format!("if '{by}' is present, must not specify {one}");
-                errors.push(FieldError::invalid(&field, one, why));
+                errors.push(FieldError::invalid(field, one, why));
             }
         }
         if sub == "*" {
@@ -205,7 +198,12 @@ fn resources(errors: &mut Errors, path: &str, list: &Value) {
 }
 
 /// Checks `matchConditions`.
-pub(crate) fn conditions(errors: &mut Errors, path: &str, list: &Value, expressions: &Expressions) {
+pub(crate) fn conditions(
+    errors: &mut Errors,
+    path: Place<'_>,
+    list: &Value,
+    expressions: &Expressions,
+) {
     let items = list.items();
     if items.len() > CONDITIONS_MAX {
         errors.push(FieldError::too_many(path, items.len(), CONDITIONS_MAX));
@@ -214,14 +212,14 @@ pub(crate) fn conditions(errors: &mut Errors, path: &str, list: &Value, expressi
     for (at, one) in items.iter().enumerate() {
         let (name, expression) = (one["name"].str(), one["expression"].str());
         if expression.trim().is_empty() {
-            errors.push(FieldError::required(format!("{path}[{at}].expression"), ""));
+            errors.push(FieldError::required(at!("{path}[{at}].expression"), ""));
         } else if let Err(why) = expressions.compile(expression.trim(), &[Type::Bool], Powers::Ask)
         {
-            let field = format!("{path}[{at}].expression");
+            let field = at!("{path}[{at}].expression");
             errors.push(FieldError::invalid(field, expression.trim(), why));
         }
-        let field = format!("{path}[{at}].name");
-        check::named(errors, &field, name, machinery::qualified_name);
+        let field = at!("{path}[{at}].name");
+        check::named(errors, field, name, machinery::qualified_name);
         if !name.is_empty() && !seen.insert(name) {
             errors.push(FieldError::duplicate(field, name));
         }
@@ -229,7 +227,7 @@ pub(crate) fn conditions(errors: &mut Errors, path: &str, list: &Value, expressi
 }
 
 /// Versions of reviews: at least one, none twice, one of them spoken here.
-pub(crate) fn review_versions(errors: &mut Errors, path: &str, list: &Value) {
+pub(crate) fn review_versions(errors: &mut Errors, path: Place<'_>, list: &Value) {
     let spoken = REVIEW_VERSIONS.join(", ");
     if list.items().is_empty() {
         return errors.push(FieldError::required(
@@ -239,12 +237,12 @@ pub(crate) fn review_versions(errors: &mut Errors, path: &str, list: &Value) {
     }
     let mut seen = BTreeSet::new();
     for (at, version) in list.items().iter().map(Value::str).enumerate() {
-        let field = format!("{path}[{at}]");
+        let field = at!("{path}[{at}]");
         if !seen.insert(version) {
             errors.push(FieldError::invalid(field, version, "duplicate version"));
             continue;
         }
-        check::syntax(errors, &field, version, dns1035_label);
+        check::syntax(errors, field, version, dns1035_label);
     }
     if !REVIEW_VERSIONS.iter().any(|version| seen.contains(version)) {
         let why = format!("must include at least one of {spoken}");
@@ -253,19 +251,19 @@ pub(crate) fn review_versions(errors: &mut Errors, path: &str, list: &Value) {
 }
 
 /// Checks a `clientConfig`.
-pub(crate) fn client(errors: &mut Errors, path: &str, config: &Value) {
+pub(crate) fn client(errors: &mut Errors, path: Place<'_>, config: &Value) {
     let (address, service) = (&config["url"], &config["service"]);
     if address.is_null() == service.is_null() {
         let why = "exactly one of url or service is required";
         errors.push(FieldError::required(path, why));
     } else if service.is_null() {
-        url(errors, &format!("{path}.url"), address.str());
+        url(errors, at!("{path}.url"), address.str());
     } else {
-        service_reference(errors, &format!("{path}.service"), service);
+        service_reference(errors, at!("{path}.service"), service);
     }
 }
 
-fn url(errors: &mut Errors, path: &str, url: &str) {
+fn url(errors: &mut Errors, path: Place<'_>, url: &str) {
     let (scheme, rest) = url.split_once("://").unwrap_or(("", ""));
     let mut bad = |value: &str, why: &str| {
         errors.push(FieldError::invalid(path, value, why));
@@ -294,19 +292,19 @@ fn url(errors: &mut Errors, path: &str, url: &str) {
     }
 }
 
-fn service_reference(errors: &mut Errors, path: &str, service: &Value) {
+fn service_reference(errors: &mut Errors, path: Place<'_>, service: &Value) {
     for field in ["name", "namespace"] {
-        check::present(errors, &format!("{path}.{field}"), &service[field]);
+        check::present(errors, at!("{path}.{field}"), &service[field]);
     }
     let port = service["port"].as_i64().unwrap_or(443);
     if !(1..=65535).contains(&port) {
         let why = "port is not valid: must be between 1 and 65535, inclusive";
-        errors.push(FieldError::invalid(format!("{path}.port"), port, why));
+        errors.push(FieldError::invalid(at!("{path}.port"), port, why));
     }
-    service_path(errors, &format!("{path}.path"), service["path"].str());
+    service_path(errors, at!("{path}.path"), service["path"].str());
 }
 
-fn service_path(errors: &mut Errors, field: &str, path: &str) {
+fn service_path(errors: &mut Errors, field: Place<'_>, path: &str) {
     if path.is_empty() || path == "/" {
         return;
     }

@@ -466,13 +466,13 @@ pub struct FieldError {
 impl FieldError {
     fn new(
         kind: FieldErrorKind,
-        field: impl Into<String>,
+        field: impl ToString,
         value: Value,
         detail: impl Into<String>,
     ) -> Self {
         Self {
             kind,
-            field: field.into(),
+            field: field.to_string(),
             value,
             detail: detail.into(),
             omits_value: false,
@@ -487,13 +487,13 @@ impl FieldError {
     }
 
     /// `Required value: detail`.
-    pub fn required(field: impl Into<String>, detail: impl Into<String>) -> Self {
+    pub fn required(field: impl ToString, detail: impl Into<String>) -> Self {
         Self::new(FieldErrorKind::Required, field, Value::Null, detail)
     }
 
     /// `Invalid value: v: detail`.
     pub fn invalid(
-        field: impl Into<String>,
+        field: impl ToString,
         value: impl Into<Value>,
         detail: impl Into<String>,
     ) -> Self {
@@ -502,7 +502,7 @@ impl FieldError {
 
     /// `Invalid value: v: detail` for a value of the wrong type.
     pub fn type_invalid(
-        field: impl Into<String>,
+        field: impl ToString,
         value: impl Into<Value>,
         detail: impl Into<String>,
     ) -> Self {
@@ -510,23 +510,23 @@ impl FieldError {
     }
 
     /// `Duplicate value: v`.
-    pub fn duplicate(field: impl Into<String>, value: impl Into<Value>) -> Self {
+    pub fn duplicate(field: impl ToString, value: impl Into<Value>) -> Self {
         Self::new(FieldErrorKind::Duplicate, field, value.into(), "")
     }
 
     /// `Not found: v`.
-    pub fn not_found(field: impl Into<String>, value: impl Into<Value>) -> Self {
+    pub fn not_found(field: impl ToString, value: impl Into<Value>) -> Self {
         Self::new(FieldErrorKind::NotFound, field, value.into(), "")
     }
 
     /// `Forbidden: detail`.
-    pub fn forbidden(field: impl Into<String>, detail: impl Into<String>) -> Self {
+    pub fn forbidden(field: impl ToString, detail: impl Into<String>) -> Self {
         Self::new(FieldErrorKind::Forbidden, field, Value::Null, detail)
     }
 
     /// `Unsupported value: v: supported values: "a", "b"`.
     pub fn not_supported(
-        field: impl Into<String>,
+        field: impl ToString,
         value: impl Into<Value>,
         supported: &[&str],
     ) -> Self {
@@ -540,13 +540,13 @@ impl FieldError {
     }
 
     /// `Too long: may not be more than N bytes`.
-    pub fn too_long(field: impl Into<String>, limit: usize) -> Self {
+    pub fn too_long(field: impl ToString, limit: usize) -> Self {
         let detail = format!("may not be more than {limit} bytes");
         Self::new(FieldErrorKind::TooLong, field, Value::Null, detail)
     }
 
     /// `Too many: n: must have at most N items`.
-    pub fn too_many(field: impl Into<String>, actual: usize, limit: usize) -> Self {
+    pub fn too_many(field: impl ToString, actual: usize, limit: usize) -> Self {
         let items = if limit == 1 { "item" } else { "items" };
         let detail = format!("must have at most {limit} {items}");
         Self::new(FieldErrorKind::TooMany, field, actual.into(), detail)

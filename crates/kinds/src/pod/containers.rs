@@ -5,7 +5,7 @@
 //! `validateEphemeralContainers`.
 
 use super::{env, mounts, probes, resources, security, spec::Pod};
-use crate::check::{Errors, named, one_of, port, syntax};
+use crate::check::{Errors, Place, at, named, one_of, port, syntax};
 use machinery::{FieldError, Value, dns1123_label, port_name};
 use std::collections::BTreeSet;
 
@@ -26,50 +26,50 @@ const NOT_EPHEMERAL: [&str; 8] = [
 ];
 
 /// Checks all containers of a pod.
-pub(super) fn validate(errors: &mut Errors, path: &str, pod: &Pod<'_>) {
+pub(super) fn validate(errors: &mut Errors, path: Place<'_>, pod: &Pod<'_>) {
     let mut names = BTreeSet::new();
     let regular = pod.spec["containers"].items();
     if regular.is_empty() {
-        errors.push(FieldError::required(format!("{path}.containers"), ""));
+        errors.push(FieldError::required(at!("{path}.containers"), ""));
     }
     for (at, one) in regular.iter().enumerate() {
-        let path = format!("{path}.containers[{at}]");
-        common(errors, &path, one, pod);
-        unique_name(errors, &path, one, &mut names);
-        probes::validate(errors, &path, one, pod);
-        restart_policy(errors, &path, one);
+        let path = at!("{path}.containers[{at}]");
+        common(errors, path, one, pod);
+        unique_name(errors, path, one, &mut names);
+        probes::validate(errors, path, one, pod);
+        restart_policy(errors, path, one);
     }
-    host_ports(errors, &format!("{path}.containers"), regular);
+    host_ports(errors, at!("{path}.containers"), regular);
     for (at, one) in pod.spec["initContainers"].items().iter().enumerate() {
-        let path = format!("{path}.initContainers[{at}]");
-        common(errors, &path, one, pod);
-        restart_policy(errors, &path, one);
-        unique_name(errors, &path, one, &mut names);
-        init_only(errors, &path, one, pod);
-        host_ports(errors, &path, std::slice::from_ref(one));
+        let path = at!("{path}.initContainers[{at}]");
+        common(errors, path, one, pod);
+        restart_policy(errors, path, one);
+        unique_name(errors, path, one, &mut names);
+        init_only(errors, path, one, pod);
+        host_ports(errors, path, std::slice::from_ref(one));
     }
     let targets = names.clone();
     for (at, one) in pod.spec["ephemeralContainers"].items().iter().enumerate() {
-        let path = format!("{path}.ephemeralContainers[{at}]");
-        common(errors, &path, one, pod);
-        unique_name(errors, &path, one, &mut names);
-        ephemeral_only(errors, &path, one, &targets);
+        let path = at!("{path}.ephemeralContainers[{at}]");
+        common(errors, path, one, pod);
+        unique_name(errors, path, one, &mut names);
+        ephemeral_only(errors, path, one, &targets);
     }
 }
 
 fn unique_name<'a>(
     errors: &mut Errors,
-    path: &str,
+    path: Place<'_>,
     container: &'a Value,
     names: &mut BTreeSet<&'a str>,
 ) {
     let name = container["name"].str();
     if !name.is_empty() && !names.insert(name) {
-        errors.push(FieldError::duplicate(format!("{path}.name"), name));
+        errors.push(FieldError::duplicate(at!("{path}.name"), name));
     }
 }
 
-fn init_only(errors: &mut Errors, path: &str, container: &Value, pod: &Pod<'_>) {
+fn init_only(errors: &mut Errors, path: Place<'_>, container: &Value, pod: &Pod<'_>) {
     if container["restartPolicy"].str() == "Always" {
         return probes::validate(errors, path, container, pod);
     }
@@ -82,36 +82,36 @@ fn init_only(errors: &mut Errors, path: &str, container: &Value, pod: &Pod<'_>) 
     for field in forbidden {
         if !container[field].is_null() {
             let why = "may not be set for init containers without restartPolicy=Always";
-            errors.push(FieldError::forbidden(format!("{path}.{field}"), why));
+            errors.push(FieldError::forbidden(at!("{path}.{field}"), why));
         }
     }
     for (at, policy) in container["resizePolicy"].items().iter().enumerate() {
         if policy["restartPolicy"].str() == "RestartContainer" {
-            let field = format!("{path}.resizePolicy[{at}].restartPolicy");
+            let field = at!("{path}.resizePolicy[{at}].restartPolicy");
             let why = "must not be set to 'RestartContainer' for non-sidecar initContainers";
             errors.push(FieldError::invalid(field, "RestartContainer", why));
         }
     }
 }
 
-fn ephemeral_only(errors: &mut Errors, path: &str, one: &Value, targets: &BTreeSet<&str>) {
+fn ephemeral_only(errors: &mut Errors, path: Place<'_>, one: &Value, targets: &BTreeSet<&str>) {
     const WHY: &str = "cannot be set for an Ephemeral Container";
     let target = one["targetContainerName"].str();
     if !target.is_empty() && !targets.contains(target) {
         errors.push(FieldError::not_found(
-            format!("{path}.targetContainerName"),
+            at!("{path}.targetContainerName"),
             target,
         ));
     }
     for field in NOT_EPHEMERAL {
         if !crate::check::is_empty(&one[field]) {
-            errors.push(FieldError::forbidden(format!("{path}.{field}"), WHY));
+            errors.push(FieldError::forbidden(at!("{path}.{field}"), WHY));
         }
     }
     for (at, mount) in one["volumeMounts"].items().iter().enumerate() {
         for field in ["subPath", "subPathExpr"] {
             if !mount[field].str().is_empty() {
-                let field = format!("{path}.volumeMounts[{at}].{field}");
+                let field = at!("{path}.volumeMounts[{at}].{field}");
                 errors.push(FieldError::forbidden(field, WHY));
             }
         }
@@ -119,41 +119,36 @@ fn ephemeral_only(errors: &mut Errors, path: &str, one: &Value, targets: &BTreeS
 }
 
 /// What holds for every container.
-fn common(errors: &mut Errors, path: &str, one: &Value, pod: &Pod<'_>) {
-    named(
-        errors,
-        &format!("{path}.name"),
-        one["name"].str(),
-        dns1123_label,
-    );
-    image(errors, &format!("{path}.image"), one["image"].str(), pod);
+fn common(errors: &mut Errors, path: Place<'_>, one: &Value, pod: &Pod<'_>) {
+    named(errors, at!("{path}.name"), one["name"].str(), dns1123_label);
+    image(errors, at!("{path}.image"), one["image"].str(), pod);
     one_of(
         errors,
-        &format!("{path}.terminationMessagePolicy"),
+        at!("{path}.terminationMessagePolicy"),
         &one["terminationMessagePolicy"],
         &["File", "FallbackToLogsOnError"],
     );
-    ports(errors, &format!("{path}.ports"), one["ports"].items());
+    ports(errors, at!("{path}.ports"), one["ports"].items());
     env::validate(errors, path, one);
     mounts::validate(errors, path, one, pod);
     one_of(
         errors,
-        &format!("{path}.imagePullPolicy"),
+        at!("{path}.imagePullPolicy"),
         &one["imagePullPolicy"],
         &["Always", "IfNotPresent", "Never"],
     );
-    resources::of_container(errors, &format!("{path}.resources"), &one["resources"], pod);
-    resize_policy(errors, &format!("{path}.resizePolicy"), one, pod);
+    resources::of_container(errors, at!("{path}.resources"), &one["resources"], pod);
+    resize_policy(errors, at!("{path}.resizePolicy"), one, pod);
     security::of_container(
         errors,
-        &format!("{path}.securityContext"),
+        at!("{path}.securityContext"),
         &one["securityContext"],
         pod,
     );
 }
 
 /// An image must be named, and a pod's (not a template's) not be padded.
-fn image(errors: &mut Errors, path: &str, image: &str, pod: &Pod<'_>) {
+fn image(errors: &mut Errors, path: Place<'_>, image: &str, pod: &Pod<'_>) {
     if image.is_empty() {
         errors.push(FieldError::required(path, ""));
     } else if image.trim() != image && !pod.is_template {
@@ -162,28 +157,28 @@ fn image(errors: &mut Errors, path: &str, image: &str, pod: &Pod<'_>) {
     }
 }
 
-fn ports(errors: &mut Errors, path: &str, ports: &[Value]) {
+fn ports(errors: &mut Errors, path: Place<'_>, ports: &[Value]) {
     let mut names = BTreeSet::new();
     for (at, one) in ports.iter().enumerate() {
-        let path = format!("{path}[{at}]");
+        let path = at!("{path}[{at}]");
         let name = one["name"].str();
         if !name.is_empty() {
             let before = errors.len();
-            syntax(errors, &format!("{path}.name"), name, port_name);
+            syntax(errors, at!("{path}.name"), name, port_name);
             if errors.len() == before && !names.insert(name) {
-                errors.push(FieldError::duplicate(format!("{path}.name"), name));
+                errors.push(FieldError::duplicate(at!("{path}.name"), name));
             }
         }
         match one["containerPort"].as_i64().unwrap_or(0) {
-            0 => errors.push(FieldError::required(format!("{path}.containerPort"), "")),
-            number => port(errors, &format!("{path}.containerPort"), number),
+            0 => errors.push(FieldError::required(at!("{path}.containerPort"), "")),
+            number => port(errors, at!("{path}.containerPort"), number),
         }
         if let Some(number) = one["hostPort"].as_i64().filter(|number| *number != 0) {
-            port(errors, &format!("{path}.hostPort"), number);
+            port(errors, at!("{path}.hostPort"), number);
         }
         one_of(
             errors,
-            &format!("{path}.protocol"),
+            at!("{path}.protocol"),
             &one["protocol"],
             &["SCTP", "TCP", "UDP"],
         );
@@ -191,7 +186,7 @@ fn ports(errors: &mut Errors, path: &str, ports: &[Value]) {
 }
 
 /// A host port can be taken once per address and protocol.
-fn host_ports(errors: &mut Errors, path: &str, containers: &[Value]) {
+fn host_ports(errors: &mut Errors, path: Place<'_>, containers: &[Value]) {
     let mut taken = BTreeSet::new();
     for (at, container) in containers.iter().enumerate() {
         for (port_at, port) in container["ports"].items().iter().enumerate() {
@@ -201,7 +196,7 @@ fn host_ports(errors: &mut Errors, path: &str, containers: &[Value]) {
             let key = (port["protocol"].str(), port["hostIP"].str(), number);
             if !taken.insert(key) {
                 let text = format!("{}/{}/{number}", key.0, key.1);
-                let field = format!("{path}[{at}].ports[{port_at}].hostPort");
+                let field = at!("{path}[{at}].ports[{port_at}].hostPort");
                 errors.push(FieldError::duplicate(field, text));
             }
         }
@@ -210,7 +205,7 @@ fn host_ports(errors: &mut Errors, path: &str, containers: &[Value]) {
 
 /// On the host's network a container's port is the host's. A template need not say so: its pods
 /// are given the port.
-pub(super) fn host_network(errors: &mut Errors, path: &str, pod: &Pod<'_>) {
+pub(super) fn host_network(errors: &mut Errors, path: Place<'_>, pod: &Pod<'_>) {
     let spec = pod.spec;
     if spec["hostNetwork"].as_bool() != Some(true) {
         return;
@@ -221,7 +216,7 @@ pub(super) fn host_network(errors: &mut Errors, path: &str, pod: &Pod<'_>) {
                 let number = port["hostPort"].as_i64().unwrap_or(0);
                 let is_later = pod.is_template && number == 0;
                 if !is_later && number != port["containerPort"].as_i64().unwrap_or(0) {
-                    let field = format!("{path}.{list}[{at}].ports[{port_at}].hostPort");
+                    let field = at!("{path}.{list}[{at}].ports[{port_at}].hostPort");
                     let why = "must match `containerPort` when `hostNetwork` is true";
                     errors.push(FieldError::invalid(field, number, why));
                 }
@@ -230,12 +225,12 @@ pub(super) fn host_network(errors: &mut Errors, path: &str, pod: &Pod<'_>) {
     }
 }
 
-fn resize_policy(errors: &mut Errors, path: &str, container: &Value, pod: &Pod<'_>) {
+fn resize_policy(errors: &mut Errors, path: Place<'_>, container: &Value, pod: &Pod<'_>) {
     let mut seen = BTreeSet::new();
     for (at, policy) in container["resizePolicy"].items().iter().enumerate() {
         let (resource, action) = (policy["resourceName"].str(), policy["restartPolicy"].str());
         if !seen.insert(resource) {
-            errors.push(FieldError::duplicate(format!("{path}[{at}]"), resource));
+            errors.push(FieldError::duplicate(at!("{path}[{at}]"), resource));
         }
         one_of(errors, path, &policy["resourceName"], &["cpu", "memory"]);
         one_of(
@@ -251,12 +246,12 @@ fn resize_policy(errors: &mut Errors, path: &str, container: &Value, pod: &Pod<'
     }
 }
 
-fn restart_policy(errors: &mut Errors, path: &str, container: &Value) {
+fn restart_policy(errors: &mut Errors, path: Place<'_>, container: &Value) {
     let (policy, rules) = (
         &container["restartPolicy"],
         container["restartPolicyRules"].items(),
     );
-    let field = format!("{path}.restartPolicy");
+    let field = at!("{path}.restartPolicy");
     if !policy.is_null() {
         let known = ["Always", "Never", "OnFailure"];
         if !known.contains(&policy.str()) {
@@ -266,28 +261,28 @@ fn restart_policy(errors: &mut Errors, path: &str, container: &Value) {
         let why = "must specify restartPolicy when restart rules are used";
         errors.push(FieldError::required(field, why));
     }
-    let path = format!("{path}.restartPolicyRules");
+    let path = at!("{path}.restartPolicyRules");
     if rules.len() > RULES_MAX {
-        errors.push(FieldError::too_many(&path, rules.len(), RULES_MAX));
+        errors.push(FieldError::too_many(path, rules.len(), RULES_MAX));
     }
     for (at, rule) in rules.iter().enumerate() {
-        restart_rule(errors, &format!("{path}[{at}]"), rule);
+        restart_rule(errors, at!("{path}[{at}]"), rule);
     }
 }
 
-fn restart_rule(errors: &mut Errors, path: &str, rule: &Value) {
+fn restart_rule(errors: &mut Errors, path: Place<'_>, rule: &Value) {
     let actions = ["Restart", "RestartAllContainers"];
     if !actions.contains(&rule["action"].str()) {
-        let field = format!("{path}.action");
+        let field = at!("{path}.action");
         errors.push(FieldError::not_supported(field, &rule["action"], &actions));
     }
-    let (codes, path) = (&rule["exitCodes"], format!("{path}.exitCodes"));
+    let (codes, path) = (&rule["exitCodes"], at!("{path}.exitCodes"));
     if codes.is_null() {
         return errors.push(FieldError::required(path, "must be specified"));
     }
     let operators = ["In", "NotIn"];
     if !operators.contains(&codes["operator"].str()) {
-        let field = format!("{path}.operator");
+        let field = at!("{path}.operator");
         errors.push(FieldError::not_supported(
             field,
             &codes["operator"],
@@ -297,7 +292,7 @@ fn restart_rule(errors: &mut Errors, path: &str, rule: &Value) {
     let count = codes["values"].items().len();
     if count > EXIT_CODES_MAX {
         errors.push(FieldError::too_many(
-            format!("{path}.values"),
+            at!("{path}.values"),
             count,
             EXIT_CODES_MAX,
         ));

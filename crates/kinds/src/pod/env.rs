@@ -2,7 +2,7 @@
 //!
 //! Upstream counterpart: `ValidateEnv`, `ValidateEnvFrom`, `validateObjectFieldSelector`.
 
-use crate::check::{Errors, config_key, named, syntax, text_of};
+use crate::check::{Errors, Place, at, config_key, named, syntax, text_of};
 use machinery::{FieldError, Quantity, Value, dns1123_label, dns1123_subdomain, qualified_name};
 
 /// Fields of a pod that a variable can show.
@@ -58,40 +58,35 @@ const SOURCES: [&str; 5] = [
 ];
 
 /// Checks `env` and `envFrom`.
-pub(super) fn validate(errors: &mut Errors, path: &str, container: &Value) {
+pub(super) fn validate(errors: &mut Errors, path: Place<'_>, container: &Value) {
     for (at, variable) in container["env"].items().iter().enumerate() {
-        let path = format!("{path}.env[{at}]");
+        let path = at!("{path}.env[{at}]");
         let name = variable["name"].str();
-        named(errors, &format!("{path}.name"), name, variable_name);
+        named(errors, at!("{path}.name"), name, variable_name);
         let source = &variable["valueFrom"];
         if !source.is_null() {
             let has_value = !variable["value"].str().is_empty();
-            value_source(errors, &format!("{path}.valueFrom"), source, has_value);
+            value_source(errors, at!("{path}.valueFrom"), source, has_value);
         }
     }
-    let list = format!("{path}.envFrom");
+    let list = at!("{path}.envFrom");
     for (at, source) in container["envFrom"].items().iter().enumerate() {
-        from(errors, &list, at, source);
+        from(errors, list, at, source);
     }
 }
 
-fn from(errors: &mut Errors, list: &str, at: usize, source: &Value) {
-    let path = format!("{list}[{at}]");
+fn from(errors: &mut Errors, list: Place<'_>, at: usize, source: &Value) {
+    let path = at!("{list}[{at}]");
     let prefix = source["prefix"].str();
     if !prefix.is_empty() {
-        syntax(errors, &format!("{path}.prefix"), prefix, variable_name);
+        syntax(errors, at!("{path}.prefix"), prefix, variable_name);
     }
     let mut given = 0;
     for key in ["configMapRef", "secretRef"] {
         if !source[key].is_null() {
             given += 1;
             let name = source[key]["name"].str();
-            named(
-                errors,
-                &format!("{path}.{key}.name"),
-                name,
-                dns1123_subdomain,
-            );
+            named(errors, at!("{path}.{key}.name"), name, dns1123_subdomain);
         }
     }
     match given {
@@ -115,25 +110,25 @@ fn variable_name(name: &str) -> Vec<String> {
     vec!["a valid environment variable name must consist only of printable ASCII characters other than '='".into()]
 }
 
-fn value_source(errors: &mut Errors, path: &str, source: &Value, has_value: bool) {
+fn value_source(errors: &mut Errors, path: Place<'_>, source: &Value, has_value: bool) {
     let given = SOURCES.iter().filter(|key| !source[**key].is_null());
     let count = given.count();
     let present = |key: &str| !source[key].is_null();
     if present("fieldRef") {
-        let path = format!("{path}.fieldRef");
-        field(errors, &path, &source["fieldRef"], &SHOWN);
+        let path = at!("{path}.fieldRef");
+        field(errors, path, &source["fieldRef"], &SHOWN);
     }
     if present("resourceFieldRef") {
-        let path = format!("{path}.resourceFieldRef");
-        resource(errors, &path, &source["resourceFieldRef"], false);
+        let path = at!("{path}.resourceFieldRef");
+        resource(errors, path, &source["resourceFieldRef"], false);
     }
     for key in ["configMapKeyRef", "secretKeyRef"] {
         if present(key) {
-            key_reference(errors, &format!("{path}.{key}"), &source[key]);
+            key_reference(errors, at!("{path}.{key}"), &source[key]);
         }
     }
     if present("fileKeyRef") {
-        file(errors, &format!("{path}.fileKeyRef"), &source["fileKeyRef"]);
+        file(errors, at!("{path}.fileKeyRef"), &source["fileKeyRef"]);
     }
     let why = match () {
         () if count == 0 => {
@@ -146,31 +141,31 @@ fn value_source(errors: &mut Errors, path: &str, source: &Value, has_value: bool
     errors.push(FieldError::invalid(path, "", why));
 }
 
-fn key_reference(errors: &mut Errors, path: &str, reference: &Value) {
+fn key_reference(errors: &mut Errors, path: Place<'_>, reference: &Value) {
     let (name, key) = (reference["name"].str(), reference["key"].str());
-    syntax(errors, &format!("{path}.name"), name, dns1123_subdomain);
-    named(errors, &format!("{path}.key"), key, config_key);
+    syntax(errors, at!("{path}.name"), name, dns1123_subdomain);
+    named(errors, at!("{path}.key"), key, config_key);
 }
 
-fn file(errors: &mut Errors, path: &str, reference: &Value) {
+fn file(errors: &mut Errors, path: Place<'_>, reference: &Value) {
     let text = |field: &str| reference[field].str();
-    named(errors, &format!("{path}.key"), text("key"), variable_name);
-    let volume = format!("{path}.volumeName");
-    named(errors, &volume, text("volumeName"), dns1123_label);
-    let place = format!("{path}.path");
+    named(errors, at!("{path}.key"), text("key"), variable_name);
+    let volume = at!("{path}.volumeName");
+    named(errors, volume, text("volumeName"), dns1123_label);
+    let place = at!("{path}.path");
     match text("path") {
         "" => errors.push(FieldError::required(place, "")),
-        file => super::mounts::no_backsteps(errors, &place, file),
+        file => super::mounts::no_backsteps(errors, place, file),
     }
 }
 
 /// A reference to one of a pod's fields; `allowed` are those that can be shown here.
-pub(super) fn field(errors: &mut Errors, path: &str, reference: &Value, allowed: &[&str]) {
-    let place = format!("{path}.fieldPath");
+pub(super) fn field(errors: &mut Errors, path: Place<'_>, reference: &Value, allowed: &[&str]) {
+    let place = at!("{path}.fieldPath");
     let (version, field) = (reference["apiVersion"].str(), reference["fieldPath"].str());
     let converting = |why: String| format!("error converting fieldPath: {why}");
     if version.is_empty() {
-        return errors.push(FieldError::required(format!("{path}.apiVersion"), ""));
+        return errors.push(FieldError::required(at!("{path}.apiVersion"), ""));
     }
     if field.is_empty() {
         return errors.push(FieldError::required(place, ""));
@@ -197,7 +192,7 @@ pub(super) fn field(errors: &mut Errors, path: &str, reference: &Value, allowed:
     }
 }
 
-fn syntax_of_key(errors: &mut Errors, path: &str, key: &str) {
+fn syntax_of_key(errors: &mut Errors, path: Place<'_>, key: &str) {
     syntax(errors, path, key, qualified_name);
 }
 
@@ -207,12 +202,12 @@ fn subscript(field: &str) -> Option<(&str, &str)> {
 }
 
 /// A reference to a resource of a container; in a volume it must name the container.
-pub(super) fn resource(errors: &mut Errors, path: &str, reference: &Value, in_volume: bool) {
-    let (name, place) = (reference["resource"].str(), format!("{path}.resource"));
+pub(super) fn resource(errors: &mut Errors, path: Place<'_>, reference: &Value, in_volume: bool) {
+    let (name, place) = (reference["resource"].str(), at!("{path}.resource"));
     let huge = ["limits.hugepages-", "requests.hugepages-"];
     let is_huge = huge.iter().any(|prefix| name.starts_with(prefix));
     if in_volume && reference["containerName"].str().is_empty() {
-        errors.push(FieldError::required(format!("{path}.containerName"), ""));
+        errors.push(FieldError::required(at!("{path}.containerName"), ""));
     } else if name.is_empty() {
         errors.push(FieldError::required(place, ""));
     } else if !RESOURCES.contains(&name) && !is_huge {
@@ -236,6 +231,6 @@ pub(super) fn resource(errors: &mut Errors, path: &str, reference: &Value, in_vo
             _ => DIVISORS.join(", "),
         };
         let why = format!("only divisor's values {values} are supported with the {what} resource");
-        errors.push(FieldError::invalid(format!("{path}.divisor"), name, why));
+        errors.push(FieldError::invalid(at!("{path}.divisor"), name, why));
     }
 }

@@ -3,12 +3,12 @@
 //! Upstream counterpart: `ValidateVolumeMounts`, `ValidateVolumeDevices`.
 
 use super::spec::Pod;
-use crate::check::{Errors, is_empty};
+use crate::check::{Errors, Place, at, is_empty};
 use machinery::{FieldError, Value};
 use std::collections::{BTreeMap, BTreeSet};
 
 /// Checks `volumeMounts` and `volumeDevices`.
-pub(super) fn validate(errors: &mut Errors, path: &str, container: &Value, pod: &Pod<'_>) {
+pub(super) fn validate(errors: &mut Errors, path: Place<'_>, container: &Value, pod: &Pod<'_>) {
     let (mounts, devices) = (
         container["volumeMounts"].items(),
         container["volumeDevices"].items(),
@@ -18,109 +18,111 @@ pub(super) fn validate(errors: &mut Errors, path: &str, container: &Value, pod: 
         list.iter().map(pair).collect()
     };
     let (mounted, attached) = (by_name(mounts, "mountPath"), by_name(devices, "devicePath"));
-    let list = format!("{path}.volumeMounts");
+    let list = at!("{path}.volumeMounts");
     let mut seen = BTreeSet::new();
     for (at, mount) in mounts.iter().enumerate() {
-        let path = format!("{list}[{at}]");
+        let path = at!("{list}[{at}]");
         let target = mount["mountPath"].str();
-        place(errors, &path, mount, pod);
+        place(errors, path, mount, pod);
         if !seen.insert(target) {
-            let field = format!("{path}.mountPath");
+            let field = at!("{path}.mountPath");
             errors.push(FieldError::invalid(field, target, "must be unique"));
         }
         apart(
             errors,
-            &path,
+            path,
             (mount, "mountPath"),
             ("volumeDevices", &attached),
         );
-        details(errors, &list, &path, (mount, container));
+        details(errors, list, path, (mount, container));
     }
     let (mut names, mut paths) = (BTreeSet::new(), BTreeSet::new());
     for (at, device) in devices.iter().enumerate() {
-        let path = format!("{path}.volumeDevices[{at}]");
+        let path = at!("{path}.volumeDevices[{at}]");
         if device["name"].str().is_empty() {
-            errors.push(FieldError::required(format!("{path}.name"), ""));
+            errors.push(FieldError::required(at!("{path}.name"), ""));
         }
         if !names.insert(device["name"].str()) {
-            let field = format!("{path}.name");
+            let field = at!("{path}.name");
             errors.push(FieldError::invalid(
                 field,
                 &device["name"],
                 "must be unique",
             ));
         }
-        device_source(errors, &path, device, pod);
-        device_path(errors, &path, device["devicePath"].str(), &mut paths);
+        device_source(errors, path, device, pod);
+        device_path(errors, path, device["devicePath"].str(), &mut paths);
         apart(
             errors,
-            &path,
+            path,
             (device, "devicePath"),
             ("volumeMounts", &mounted),
         );
     }
 }
 
-fn place(errors: &mut Errors, path: &str, mount: &Value, pod: &Pod<'_>) {
+fn place(errors: &mut Errors, path: Place<'_>, mount: &Value, pod: &Pod<'_>) {
     let name = mount["name"].str();
     if name.is_empty() {
-        errors.push(FieldError::required(format!("{path}.name"), ""));
+        errors.push(FieldError::required(at!("{path}.name"), ""));
     }
     if !pod.volumes.contains_key(name) {
-        errors.push(FieldError::not_found(format!("{path}.name"), name));
+        errors.push(FieldError::not_found(at!("{path}.name"), name));
     }
     if mount["mountPath"].str().is_empty() {
-        errors.push(FieldError::required(format!("{path}.mountPath"), ""));
+        errors.push(FieldError::required(at!("{path}.mountPath"), ""));
     }
 }
 
 /// A volume or path used as files is not used as a device, and the other way round.
 fn apart(
     errors: &mut Errors,
-    path: &str,
+    path: Place<'_>,
     (one, field): (&Value, &str),
     (list, others): (&str, &BTreeMap<String, String>),
 ) {
     let (name, target) = (one["name"].str(), one[field].str());
     if others.contains_key(name) {
         let why = format!("must not already exist in {list}");
-        errors.push(FieldError::invalid(format!("{path}.name"), name, why));
+        errors.push(FieldError::invalid(at!("{path}.name"), name, why));
     }
     if others.values().any(|other| other == target) {
         let why = format!("must not already exist as a path in {list}");
-        errors.push(FieldError::invalid(format!("{path}.{field}"), target, why));
+        errors.push(FieldError::invalid(at!("{path}.{field}"), target, why));
     }
 }
 
 /// What is said of parts of a mount is said of the list upstream, not of the mount.
-fn details(errors: &mut Errors, list: &str, path: &str, (mount, container): (&Value, &Value)) {
+fn details(
+    errors: &mut Errors,
+    list: Place<'_>,
+    path: Place<'_>,
+    (mount, container): (&Value, &Value),
+) {
     let (sub, expression) = (mount["subPath"].str(), mount["subPathExpr"].str());
-    descending(errors, &format!("{list}.subPath"), sub);
+    descending(errors, at!("{list}.subPath"), sub);
     if !expression.is_empty() {
         if !sub.is_empty() {
             let why = "subPathExpr and subPath are mutually exclusive";
-            let field = format!("{path}.subPathExpr");
+            let field = at!("{path}.subPathExpr");
             errors.push(FieldError::invalid(field, expression, why));
         }
-        descending(errors, &format!("{list}.subPathExpr"), expression);
+        descending(errors, at!("{list}.subPathExpr"), expression);
     }
-    let (propagation, field) = (
-        &mount["mountPropagation"],
-        format!("{list}.mountPropagation"),
-    );
+    let (propagation, field) = (&mount["mountPropagation"], at!("{list}.mountPropagation"));
     let known = ["Bidirectional", "HostToContainer", "None"];
     if !propagation.is_null() && !known.contains(&propagation.str()) {
-        errors.push(FieldError::not_supported(&field, propagation, &known));
+        errors.push(FieldError::not_supported(field, propagation, &known));
     }
     let privileged = container.at(&["securityContext", "privileged"]).as_bool();
     if propagation.str() == "Bidirectional" && privileged != Some(true) {
         let why = "Bidirectional mount propagation is available only to privileged containers";
         errors.push(FieldError::forbidden(field, why));
     }
-    recursive(errors, &format!("{list}.recursiveReadOnly"), mount);
+    recursive(errors, at!("{list}.recursiveReadOnly"), mount);
 }
 
-fn recursive(errors: &mut Errors, path: &str, mount: &Value) {
+fn recursive(errors: &mut Errors, path: Place<'_>, mount: &Value) {
     let known = ["Disabled", "Enabled", "IfPossible"];
     match mount["recursiveReadOnly"].as_str() {
         None | Some("Disabled") => {}
@@ -138,8 +140,8 @@ fn recursive(errors: &mut Errors, path: &str, mount: &Value) {
     }
 }
 
-fn device_source(errors: &mut Errors, path: &str, device: &Value, pod: &Pod<'_>) {
-    let (name, field) = (device["name"].str(), format!("{path}.name"));
+fn device_source(errors: &mut Errors, path: Place<'_>, device: &Value, pod: &Pod<'_>) {
+    let (name, field) = (device["name"].str(), at!("{path}.name"));
     match pod.volumes.get(name) {
         None => errors.push(FieldError::not_found(field, name)),
         Some(volume) => {
@@ -152,13 +154,18 @@ fn device_source(errors: &mut Errors, path: &str, device: &Value, pod: &Pod<'_>)
     }
 }
 
-fn device_path<'a>(errors: &mut Errors, path: &str, target: &'a str, seen: &mut BTreeSet<&'a str>) {
-    let field = format!("{path}.devicePath");
+fn device_path<'a>(
+    errors: &mut Errors,
+    path: Place<'_>,
+    target: &'a str,
+    seen: &mut BTreeSet<&'a str>,
+) {
+    let field = at!("{path}.devicePath");
     if target.is_empty() {
-        errors.push(FieldError::required(&field, ""));
+        errors.push(FieldError::required(field, ""));
     }
     if seen.contains(target) {
-        errors.push(FieldError::invalid(&field, target, "must be unique"));
+        errors.push(FieldError::invalid(field, target, "must be unique"));
     }
     if target.split('/').any(|part| part == "..") {
         let why = "can not contain backsteps ('..')";
@@ -169,14 +176,14 @@ fn device_path<'a>(errors: &mut Errors, path: &str, target: &'a str, seen: &mut 
 }
 
 /// A path with no `..` in it.
-pub(crate) fn no_backsteps(errors: &mut Errors, path: &str, text: &str) {
+pub(crate) fn no_backsteps(errors: &mut Errors, path: Place<'_>, text: &str) {
     if text.split('/').any(|part| part == "..") {
         errors.push(FieldError::invalid(path, text, "must not contain '..'"));
     }
 }
 
 /// A path that must not leave where it starts.
-pub(crate) fn descending(errors: &mut Errors, path: &str, text: &str) {
+pub(crate) fn descending(errors: &mut Errors, path: Place<'_>, text: &str) {
     if text.starts_with('/') {
         errors.push(FieldError::invalid(path, text, "must be a relative path"));
     }
@@ -184,7 +191,7 @@ pub(crate) fn descending(errors: &mut Errors, path: &str, text: &str) {
 }
 
 /// As [`descending`]; names that start with `..` are the kubelet's own.
-pub(super) fn file_path(errors: &mut Errors, path: &str, text: &str) {
+pub(super) fn file_path(errors: &mut Errors, path: Place<'_>, text: &str) {
     descending(errors, path, text);
     if text.starts_with("..") && text != ".." && !text.starts_with("../") {
         errors.push(FieldError::invalid(path, text, "must not start with '..'"));
@@ -192,7 +199,7 @@ pub(super) fn file_path(errors: &mut Errors, path: &str, text: &str) {
 }
 
 /// Mode bits of a file.
-pub(super) fn mode(errors: &mut Errors, path: &str, value: &Value) {
+pub(super) fn mode(errors: &mut Errors, path: Place<'_>, value: &Value) {
     if is_empty(value) {
         return;
     }

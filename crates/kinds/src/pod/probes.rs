@@ -3,7 +3,7 @@
 //! Upstream counterpart: `validateProbe`, `validateLifecycle`, `validateHandler`.
 
 use super::spec::Pod;
-use crate::check::{self, Errors, none_negative, port_or_name, syntax};
+use crate::check::{self, Errors, Place, at, none_negative, port_or_name, syntax};
 use machinery::{FieldError, Value};
 
 const NUMBERS: [&str; 5] = [
@@ -15,39 +15,29 @@ const NUMBERS: [&str; 5] = [
 ];
 
 /// Checks a container's probes and life cycle.
-pub(super) fn validate(errors: &mut Errors, path: &str, container: &Value, pod: &Pod<'_>) {
+pub(super) fn validate(errors: &mut Errors, path: Place<'_>, container: &Value, pod: &Pod<'_>) {
     let life = &container["lifecycle"];
     for event in ["postStart", "preStop"] {
         if !life[event].is_null() {
-            handler(
-                errors,
-                &format!("{path}.lifecycle.{event}"),
-                &life[event],
-                pod,
-            );
+            handler(errors, at!("{path}.lifecycle.{event}"), &life[event], pod);
         }
     }
     for name in ["livenessProbe", "readinessProbe", "startupProbe"] {
         if !container[name].is_null() {
-            probe(
-                errors,
-                &format!("{path}.{name}"),
-                &container[name],
-                (name, pod),
-            );
+            probe(errors, at!("{path}.{name}"), &container[name], (name, pod));
         }
     }
 }
 
-fn probe(errors: &mut Errors, path: &str, probe: &Value, (name, pod): (&str, &Pod<'_>)) {
+fn probe(errors: &mut Errors, path: Place<'_>, probe: &Value, (name, pod): (&str, &Pod<'_>)) {
     handler(errors, path, probe, pod);
     none_negative(errors, path, probe, &NUMBERS);
     let (grace, field) = (
         &probe["terminationGracePeriodSeconds"],
-        format!("{path}.terminationGracePeriodSeconds"),
+        at!("{path}.terminationGracePeriodSeconds"),
     );
     if grace.as_i64().is_some_and(|seconds| seconds <= 0) {
-        errors.push(FieldError::invalid(&field, grace, "must be greater than 0"));
+        errors.push(FieldError::invalid(field, grace, "must be greater than 0"));
     }
     if name == "readinessProbe" {
         if !grace.is_null() {
@@ -55,43 +45,48 @@ fn probe(errors: &mut Errors, path: &str, probe: &Value, (name, pod): (&str, &Po
             errors.push(FieldError::invalid(field, grace, why));
         }
     } else if probe["successThreshold"].as_i64() != Some(1) {
-        let field = format!("{path}.successThreshold");
+        let field = at!("{path}.successThreshold");
         let value = probe["successThreshold"].as_i64().unwrap_or(0);
         errors.push(FieldError::invalid(field, value, "must be 1"));
     }
 }
 
 /// An action: exactly one.
-fn handler(errors: &mut Errors, path: &str, handler: &Value, pod: &Pod<'_>) {
+fn handler(errors: &mut Errors, path: Place<'_>, handler: &Value, pod: &Pod<'_>) {
     let mut found = 0;
     for action in ["exec", "httpGet", "tcpSocket", "grpc", "sleep"] {
         if handler[action].is_null() {
             continue;
         }
-        let path = format!("{path}.{action}");
+        let path = at!("{path}.{action}");
         found += 1;
         if found > 1 {
             let why = "may not specify more than 1 handler type";
             errors.push(FieldError::forbidden(path, why));
             continue;
         }
-        one_action(errors, &path, (action, &handler[action]), pod);
+        one_action(errors, path, (action, &handler[action]), pod);
     }
     if found == 0 {
         errors.push(FieldError::required(path, "must specify a handler type"));
     }
 }
 
-fn one_action(errors: &mut Errors, path: &str, (action, value): (&str, &Value), pod: &Pod<'_>) {
+fn one_action(
+    errors: &mut Errors,
+    path: Place<'_>,
+    (action, value): (&str, &Value),
+    pod: &Pod<'_>,
+) {
     match action {
         "exec" if value["command"].items().is_empty() => {
-            errors.push(FieldError::required(format!("{path}.command"), ""));
+            errors.push(FieldError::required(at!("{path}.command"), ""));
         }
         "httpGet" => http(errors, path, value),
-        "tcpSocket" => port_or_name(errors, &format!("{path}.port"), &value["port"]),
+        "tcpSocket" => port_or_name(errors, at!("{path}.port"), &value["port"]),
         "grpc" => {
             let number = value["port"].as_i64().unwrap_or(0);
-            check::port(errors, &format!("{path}.port"), number);
+            check::port(errors, at!("{path}.port"), number);
         }
         "sleep" => {
             let seconds = value["seconds"].as_i64().unwrap_or(0);
@@ -107,17 +102,17 @@ fn one_action(errors: &mut Errors, path: &str, (action, value): (&str, &Value), 
     }
 }
 
-fn http(errors: &mut Errors, path: &str, value: &Value) {
-    check::present(errors, &format!("{path}.path"), &value["path"]);
-    port_or_name(errors, &format!("{path}.port"), &value["port"]);
+fn http(errors: &mut Errors, path: Place<'_>, value: &Value) {
+    check::present(errors, at!("{path}.path"), &value["path"]);
+    port_or_name(errors, at!("{path}.port"), &value["port"]);
     let known = ["HTTP", "HTTPS"];
     if !known.contains(&value["scheme"].str()) {
-        let field = format!("{path}.scheme");
+        let field = at!("{path}.scheme");
         errors.push(FieldError::not_supported(field, &value["scheme"], &known));
     }
     for header in value["httpHeaders"].items() {
-        let field = format!("{path}.httpHeaders");
-        syntax(errors, &field, header["name"].str(), header_name);
+        let field = at!("{path}.httpHeaders");
+        syntax(errors, field, header["name"].str(), header_name);
     }
 }
 

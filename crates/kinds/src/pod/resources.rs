@@ -3,26 +3,26 @@
 //! Upstream counterpart: `validateResourceRequirements`, `validatePodResources`.
 
 use super::spec::Pod;
-use crate::check::{Errors, quantity, syntax, text_of};
+use crate::check::{Errors, Place, at, quantity, syntax, text_of};
 use machinery::{FieldError, Quantity, SmolStr, Value, dns1123_label, qualified_name};
 use std::collections::BTreeSet;
 
 /// Checks a name of a resource at a path.
-type Names = fn(&mut Errors, &str, &str);
+type Names = fn(&mut Errors, Place<'_>, &str);
 
 /// Resources of a container.
-pub(super) fn of_container(errors: &mut Errors, path: &str, resources: &Value, pod: &Pod<'_>) {
+pub(super) fn of_container(errors: &mut Errors, path: Place<'_>, resources: &Value, pod: &Pod<'_>) {
     requirements(errors, path, resources, container_name);
-    claims(errors, &format!("{path}.claims"), resources, pod);
+    claims(errors, at!("{path}.claims"), resources, pod);
 }
 
 /// Resources of a pod as a whole, and that its containers fit into them.
-pub(super) fn of_pod(errors: &mut Errors, path: &str, pod: &Pod<'_>) {
-    let (whole, path) = (&pod.spec["resources"], format!("{path}.resources"));
+pub(super) fn of_pod(errors: &mut Errors, path: Place<'_>, pod: &Pod<'_>) {
+    let (whole, path) = (&pod.spec["resources"], at!("{path}.resources"));
     if whole.is_null() {
         return;
     }
-    requirements(errors, &path, whole, pod_name);
+    requirements(errors, path, whole, pod_name);
     for (name, request) in whole["requests"].entries() {
         let asked = pod.spec["containers"].items().iter();
         let asked = asked.map(|one| amount(one.at(&["resources", "requests", name])));
@@ -30,7 +30,7 @@ pub(super) fn of_pod(errors: &mut Errors, path: &str, pod: &Pod<'_>) {
         if sum > amount(request) {
             let why =
                 format!("must be greater than or equal to aggregate container requests of {sum}");
-            let field = format!("{path}.requests[{name}]");
+            let field = at!("{path}.requests[{name}]");
             errors.push(FieldError::invalid(field, text_of(request), why));
         }
     }
@@ -38,7 +38,7 @@ pub(super) fn of_pod(errors: &mut Errors, path: &str, pod: &Pod<'_>) {
         for (at, one) in pod.spec["containers"].items().iter().enumerate() {
             let own = one.at(&["resources", "limits", name]);
             if amount(own) > amount(limit) {
-                let field = format!("{path}.containers[{at}][{name}].limits");
+                let field = at!("{path}.containers[{at}][{name}].limits");
                 let why = format!(
                     "must be less than or equal to pod limits of {}",
                     text_of(limit)
@@ -54,16 +54,16 @@ fn amount(value: &Value) -> Quantity {
 }
 
 /// Names and amounts of a container's resource list.
-pub(crate) fn resource_list(errors: &mut Errors, path: &str, list: &Value) {
+pub(crate) fn resource_list(errors: &mut Errors, path: Place<'_>, list: &Value) {
     for (name, amount) in list.entries() {
-        let field = format!("{path}[{name}]");
-        container_name(errors, &field, name);
-        value(errors, &field, name, amount);
+        let field = at!("{path}[{name}]");
+        container_name(errors, field, name);
+        value(errors, field, name, amount);
     }
 }
 
 /// `cpu` and its like, or a name with a domain.
-pub(crate) fn resource_name(errors: &mut Errors, path: &str, name: &str) -> bool {
+pub(crate) fn resource_name(errors: &mut Errors, path: Place<'_>, name: &str) -> bool {
     let before = errors.len();
     syntax(errors, path, name, qualified_name);
     if errors.len() == before && !name.contains('/') && !is_standard(name) {
@@ -103,7 +103,7 @@ pub(crate) fn is_quota(name: &str) -> bool {
         || name.starts_with("requests.hugepages-")
 }
 
-fn container_name(errors: &mut Errors, path: &str, name: &str) {
+fn container_name(errors: &mut Errors, path: Place<'_>, name: &str) {
     resource_name(errors, path, name);
     if !name.contains('/') {
         if !is_countable(name) && !name.starts_with("hugepages-") {
@@ -116,7 +116,7 @@ fn container_name(errors: &mut Errors, path: &str, name: &str) {
     }
 }
 
-fn pod_name(errors: &mut Errors, path: &str, name: &str) {
+fn pod_name(errors: &mut Errors, path: Place<'_>, name: &str) {
     if resource_name(errors, path, name)
         && !matches!(name, "cpu" | "memory")
         && !name.starts_with("hugepages-")
@@ -147,7 +147,7 @@ fn can_overcommit(name: &str) -> bool {
 }
 
 /// The amount of a resource: not negative, and whole where parts make no sense.
-pub(crate) fn value(errors: &mut Errors, path: &str, name: &str, value: &Value) {
+pub(crate) fn value(errors: &mut Errors, path: Place<'_>, name: &str, value: &Value) {
     let Some(amount) = quantity(errors, path, value) else {
         return;
     };
@@ -162,21 +162,21 @@ fn is_quota_object(name: &str) -> bool {
     is_quota(name) && !name.contains('.') && name != "storage" || name.starts_with("services.")
 }
 
-fn requirements(errors: &mut Errors, path: &str, resources: &Value, names: Names) {
+fn requirements(errors: &mut Errors, path: Place<'_>, resources: &Value, names: Names) {
     let (limits, requests) = (&resources["limits"], &resources["requests"]);
     let mut huge = false;
     for (name, limit) in limits.entries() {
-        let field = format!("{path}.limits[{name}]");
-        names(errors, &field, name);
-        value(errors, &field, name, limit);
-        huge |= huge_pages(errors, &field, name, limit);
+        let field = at!("{path}.limits[{name}]");
+        names(errors, field, name);
+        value(errors, field, name, limit);
+        huge |= huge_pages(errors, field, name, limit);
     }
     for (name, request) in requests.entries() {
-        let field = format!("{path}.requests[{name}]");
-        names(errors, &field, name);
-        value(errors, &field, name, request);
+        let field = at!("{path}.requests[{name}]");
+        names(errors, field, name);
+        value(errors, field, name, request);
         within(errors, path, (name, request), limits);
-        huge |= huge_pages(errors, &field, name, request);
+        huge |= huge_pages(errors, field, name, request);
     }
     let counted = |list: &Value| !list["cpu"].is_null() || !list["memory"].is_null();
     if huge && !counted(limits) && !counted(requests) {
@@ -187,13 +187,18 @@ fn requirements(errors: &mut Errors, path: &str, resources: &Value, names: Names
     }
 }
 
-fn within(errors: &mut Errors, path: &str, (name, request): (&SmolStr, &Value), limits: &Value) {
+fn within(
+    errors: &mut Errors,
+    path: Place<'_>,
+    (name, request): (&SmolStr, &Value),
+    limits: &Value,
+) {
     let limit = &limits[name.as_str()];
-    let (asked, field) = (amount(request), format!("{path}.requests"));
+    let (asked, field) = (amount(request), at!("{path}.requests"));
     if limit.is_null() {
         if !can_overcommit(name) {
             let why = "Limit must be set for non overcommitable resources";
-            errors.push(FieldError::required(format!("{path}.limits"), why));
+            errors.push(FieldError::required(at!("{path}.limits"), why));
         }
         return;
     }
@@ -208,7 +213,7 @@ fn within(errors: &mut Errors, path: &str, (name, request): (&SmolStr, &Value), 
 }
 
 /// Whether it is about huge pages; these come whole.
-fn huge_pages(errors: &mut Errors, path: &str, name: &str, value: &Value) -> bool {
+fn huge_pages(errors: &mut Errors, path: Place<'_>, name: &str, value: &Value) -> bool {
     let Some(size) = name.strip_prefix("hugepages-") else {
         return false;
     };
@@ -223,21 +228,21 @@ fn huge_pages(errors: &mut Errors, path: &str, name: &str, value: &Value) -> boo
     true
 }
 
-fn claims(errors: &mut Errors, path: &str, resources: &Value, pod: &Pod<'_>) {
+fn claims(errors: &mut Errors, path: Place<'_>, resources: &Value, pod: &Pod<'_>) {
     let mut seen = BTreeSet::new();
     for (at, claim) in resources["claims"].items().iter().enumerate() {
-        let path = format!("{path}[{at}]");
+        let path = at!("{path}[{at}]");
         let (name, request) = (claim["name"].str(), claim["request"].str());
         if name.is_empty() {
             errors.push(FieldError::required(path, ""));
             continue;
         }
         if !request.is_empty() {
-            syntax(errors, &format!("{path}.request"), request, dns1123_label);
+            syntax(errors, at!("{path}.request"), request, dns1123_label);
         }
         let whole = request.is_empty() && seen.iter().any(|(known, _)| *known == name);
         if seen.contains(&(name, "")) || whole || !seen.insert((name, request)) {
-            errors.push(FieldError::duplicate(&path, name));
+            errors.push(FieldError::duplicate(path, name));
         }
         if !pod.claims.contains(name) {
             let mut error = FieldError::not_found(path, name);

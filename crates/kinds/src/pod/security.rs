@@ -4,7 +4,7 @@
 //! `validateWindows`.
 
 use super::{mounts::descending, spec::Pod};
-use crate::check::{Errors, one_of_if_set, syntax};
+use crate::check::{Errors, Place, at, one_of_if_set, syntax};
 use machinery::{FieldError, Value, dns1123_subdomain};
 use std::collections::BTreeSet;
 
@@ -15,17 +15,17 @@ const PROFILE_MAX: usize = 4095;
 const SYSCTL_MAX: usize = 253;
 
 /// Checks a container's security context.
-pub(super) fn of_container(errors: &mut Errors, path: &str, context: &Value, pod: &Pod<'_>) {
+pub(super) fn of_container(errors: &mut Errors, path: Place<'_>, context: &Value, pod: &Pod<'_>) {
     if context.is_null() {
         return;
     }
     for field in ["runAsUser", "runAsGroup"] {
-        user_id(errors, &format!("{path}.{field}"), &context[field]);
+        user_id(errors, at!("{path}.{field}"), &context[field]);
     }
-    let (mount, field) = (context["procMount"].str(), format!("{path}.procMount"));
+    let (mount, field) = (context["procMount"].str(), at!("{path}.procMount"));
     one_of_if_set(
         errors,
-        &field,
+        field,
         &context["procMount"],
         &["Default", "Unmasked"],
     );
@@ -35,19 +35,19 @@ pub(super) fn of_container(errors: &mut Errors, path: &str, context: &Value, pod
     }
     seccomp(
         errors,
-        &format!("{path}.seccompProfile"),
+        at!("{path}.seccompProfile"),
         &context["seccompProfile"],
     );
     escalation(errors, path, context);
     windows_options(errors, path, context);
     app_armor(
         errors,
-        &format!("{path}.appArmorProfile"),
+        at!("{path}.appArmorProfile"),
         &context["appArmorProfile"],
     );
 }
 
-fn escalation(errors: &mut Errors, path: &str, context: &Value) {
+fn escalation(errors: &mut Errors, path: Place<'_>, context: &Value) {
     if context["allowPrivilegeEscalation"].as_bool() != Some(false) {
         return;
     }
@@ -63,14 +63,14 @@ fn escalation(errors: &mut Errors, path: &str, context: &Value) {
     }
 }
 
-fn windows_options(errors: &mut Errors, path: &str, context: &Value) {
-    let (options, path) = (&context["windowsOptions"], format!("{path}.windowsOptions"));
+fn windows_options(errors: &mut Errors, path: Place<'_>, context: &Value) {
+    let (options, path) = (&context["windowsOptions"], at!("{path}.windowsOptions"));
     if let Some(name) = options["gmsaCredentialSpecName"].as_str() {
-        let field = format!("{path}.gmsaCredentialSpecName");
-        syntax(errors, &field, name, dns1123_subdomain);
+        let field = at!("{path}.gmsaCredentialSpecName");
+        syntax(errors, field, name, dns1123_subdomain);
     }
     if options["gmsaCredentialSpec"].as_str() == Some("") {
-        let field = format!("{path}.gmsaCredentialSpec");
+        let field = at!("{path}.gmsaCredentialSpec");
         let why = "gmsaCredentialSpec cannot be an empty string";
         errors.push(FieldError::invalid(field, "", why));
     }
@@ -92,22 +92,18 @@ fn windows_options(errors: &mut Errors, path: &str, context: &Value) {
         }
         _ => return,
     };
-    errors.push(FieldError::invalid(
-        format!("{path}.runAsUserName"),
-        name,
-        why,
-    ));
+    errors.push(FieldError::invalid(at!("{path}.runAsUserName"), name, why));
 }
 
 /// A seccomp profile.
-fn seccomp(errors: &mut Errors, path: &str, profile: &Value) {
+fn seccomp(errors: &mut Errors, path: Place<'_>, profile: &Value) {
     if profile.is_null() {
         return;
     }
     let (kind, local) = (profile["type"].str(), &profile["localhostProfile"]);
-    let field = format!("{path}.localhostProfile");
+    let field = at!("{path}.localhostProfile");
     if !PROFILES.contains(&kind) {
-        let field = format!("{path}.type");
+        let field = at!("{path}.type");
         errors.push(FieldError::not_supported(field, kind, &PROFILES));
     }
     match (kind == "Localhost", local.is_null()) {
@@ -115,7 +111,7 @@ fn seccomp(errors: &mut Errors, path: &str, profile: &Value) {
             let why = "must be set when seccomp type is Localhost";
             errors.push(FieldError::required(field, why));
         }
-        (true, false) => descending(errors, &field, local.str()),
+        (true, false) => descending(errors, field, local.str()),
         (false, false) => {
             let why = "can only be set when seccomp type is Localhost";
             errors.push(FieldError::invalid(field, profile, why));
@@ -125,23 +121,20 @@ fn seccomp(errors: &mut Errors, path: &str, profile: &Value) {
 }
 
 /// An AppArmor profile.
-fn app_armor(errors: &mut Errors, path: &str, profile: &Value) {
+fn app_armor(errors: &mut Errors, path: Place<'_>, profile: &Value) {
     if profile.is_null() {
         return;
     }
-    let (local, field) = (
-        &profile["localhostProfile"],
-        format!("{path}.localhostProfile"),
-    );
+    let (local, field) = (&profile["localhostProfile"], at!("{path}.localhostProfile"));
     match profile["type"].str() {
         "Localhost" => {
             let text = local.str();
             if !local.is_null() && text.trim() != text {
                 let why = "must not be padded with whitespace";
-                errors.push(FieldError::invalid(&field, text, why));
+                errors.push(FieldError::invalid(field, text, why));
             } else if text.is_empty() {
                 let why = "must be set when AppArmor type is Localhost";
-                errors.push(FieldError::required(&field, why));
+                errors.push(FieldError::required(field, why));
             }
             if text.len() > PROFILE_MAX {
                 errors.push(FieldError::too_long(field, PROFILE_MAX));
@@ -155,31 +148,31 @@ fn app_armor(errors: &mut Errors, path: &str, profile: &Value) {
         }
         "" => {
             let why = "type is required when appArmorProfile is set";
-            errors.push(FieldError::required(format!("{path}.type"), why));
+            errors.push(FieldError::required(at!("{path}.type"), why));
         }
         other => {
-            let field = format!("{path}.type");
+            let field = at!("{path}.type");
             errors.push(FieldError::not_supported(field, other, &PROFILES));
         }
     }
 }
 
 /// Checks a pod's security context.
-pub(super) fn of_pod(errors: &mut Errors, path: &str, spec: &Value) {
-    let (context, path) = (&spec["securityContext"], format!("{path}.securityContext"));
+pub(super) fn of_pod(errors: &mut Errors, path: Place<'_>, spec: &Value) {
+    let (context, path) = (&spec["securityContext"], at!("{path}.securityContext"));
     for field in ["fsGroup", "runAsUser", "runAsGroup"] {
-        user_id(errors, &format!("{path}.{field}"), &context[field]);
+        user_id(errors, at!("{path}.{field}"), &context[field]);
     }
     for (at, group) in context["supplementalGroups"].items().iter().enumerate() {
-        user_id(errors, &format!("{path}.supplementalGroups[{at}]"), group);
+        user_id(errors, at!("{path}.supplementalGroups[{at}]"), group);
     }
     let flag = |field: &str| spec[field].as_bool() == Some(true);
     if flag("shareProcessNamespace") && flag("hostPID") {
         let why = "ShareProcessNamespace and HostPID cannot both be enabled";
-        let field = format!("{path}.shareProcessNamespace");
+        let field = at!("{path}.shareProcessNamespace");
         errors.push(FieldError::invalid(field, true, why));
     }
-    sysctls(errors, &format!("{path}.sysctls"), spec);
+    sysctls(errors, at!("{path}.sysctls"), spec);
     let policies: [(&str, &[&str]); 3] = [
         ("fsGroupChangePolicy", &["Always", "OnRootMismatch"]),
         ("supplementalGroupsPolicy", &["Merge", "Strict"]),
@@ -188,37 +181,37 @@ pub(super) fn of_pod(errors: &mut Errors, path: &str, spec: &Value) {
     for (field, known) in policies {
         let value = &context[field];
         if !value.is_null() && !known.contains(&value.str()) {
-            let field = format!("{path}.{field}");
+            let field = at!("{path}.{field}");
             errors.push(FieldError::not_supported(field, value, known));
         }
     }
     seccomp(
         errors,
-        &format!("{path}.seccompProfile"),
+        at!("{path}.seccompProfile"),
         &context["seccompProfile"],
     );
-    windows_options(errors, &path, context);
+    windows_options(errors, path, context);
     app_armor(
         errors,
-        &format!("{path}.appArmorProfile"),
+        at!("{path}.appArmorProfile"),
         &context["appArmorProfile"],
     );
 }
 
-fn sysctls(errors: &mut Errors, path: &str, spec: &Value) {
+fn sysctls(errors: &mut Errors, path: Place<'_>, spec: &Value) {
     let mut seen = BTreeSet::new();
     let sysctls = spec.at(&["securityContext", "sysctls"]).items();
     for (at, sysctl) in sysctls.iter().enumerate() {
-        let (name, field) = (sysctl["name"].str(), format!("{path}[{at}].name"));
+        let (name, field) = (sysctl["name"].str(), at!("{path}[{at}].name"));
         if name.is_empty() {
-            errors.push(FieldError::required(&field, ""));
+            errors.push(FieldError::required(field, ""));
         } else if !is_sysctl(name) {
             let why = format!(
                 "must have at most {SYSCTL_MAX} characters and match regex ^([a-z0-9]([-_a-z0-9]*[a-z0-9])?[\\./])*[a-z0-9]([-_a-z0-9]*[a-z0-9])?$"
             );
-            errors.push(FieldError::invalid(&field, name, why));
+            errors.push(FieldError::invalid(field, name, why));
         } else if !seen.insert(name) {
-            errors.push(FieldError::duplicate(&field, name));
+            errors.push(FieldError::duplicate(field, name));
         }
         let shared = match () {
             () if name.starts_with("kernel.shm") || name.starts_with("kernel.msg") => "hostIPC",
@@ -246,7 +239,7 @@ fn is_sysctl(name: &str) -> bool {
 }
 
 /// A user or group number.
-fn user_id(errors: &mut Errors, path: &str, value: &Value) {
+fn user_id(errors: &mut Errors, path: Place<'_>, value: &Value) {
     let limit = i64::from(i32::MAX);
     if let Some(id) = value.as_i64().filter(|id| !(0..=limit).contains(id)) {
         let why = format!("must be between 0 and {limit}, inclusive");
@@ -255,16 +248,16 @@ fn user_id(errors: &mut Errors, path: &str, value: &Value) {
 }
 
 /// What a system has no notion of must not be set for it.
-pub(super) fn system(errors: &mut Errors, path: &str, spec: &Value) {
+pub(super) fn system(errors: &mut Errors, path: Place<'_>, spec: &Value) {
     const WINDOWS: &str = "cannot be set for a windows pod";
     let name = spec.at(&["os", "name"]).str();
     let mut forbid = |field: String, why: &str| errors.push(FieldError::forbidden(field, why));
     match name {
         _ if spec["os"].is_null() => return,
-        "" => return errors.push(FieldError::required(format!("{path}.os.name"), "")),
+        "" => return errors.push(FieldError::required(at!("{path}.os.name"), "")),
         "linux" | "windows" => {}
         _ => {
-            let (field, known) = (format!("{path}.os"), &["linux", "windows"]);
+            let (field, known) = (at!("{path}.os"), &["linux", "windows"]);
             return errors.push(FieldError::not_supported(field, name, known));
         }
     }
@@ -327,7 +320,7 @@ const CONTAINER_ON_LINUX: [&str; 10] = [
 ];
 
 /// All security contexts of a pod with their places, the pod's own first.
-fn contexts<'a>(spec: &'a Value, path: &str) -> Vec<(&'a Value, String)> {
+fn contexts<'a>(spec: &'a Value, path: Place<'_>) -> Vec<(&'a Value, String)> {
     let mut all = vec![(&spec["securityContext"], format!("{path}.securityContext"))];
     for list in ["initContainers", "containers", "ephemeralContainers"] {
         for (at, container) in spec[list].items().iter().enumerate() {

@@ -1,7 +1,7 @@
 //! Validation of a pod's specification as a whole. Upstream counterpart: `ValidatePodSpec`.
 
 use super::{containers, resources, scheduling, security, volumes};
-use crate::check::{Errors, ip, labels, one_of, syntax};
+use crate::check::{Errors, Place, at, ip, labels, one_of, syntax};
 use machinery::{FieldError, Value, dns1123_label, dns1123_subdomain};
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -43,20 +43,16 @@ impl<'a> Pod<'a> {
 }
 
 /// Checks a pod template: labels, annotations and specification.
-pub(crate) fn template(errors: &mut Errors, path: &str, template: &Value) {
+pub(crate) fn template(errors: &mut Errors, path: Place<'_>, template: &Value) {
     let metadata = &template["metadata"];
-    labels(
-        errors,
-        &format!("{path}.metadata.labels"),
-        &metadata["labels"],
-    );
-    let place = format!("{path}.annotations");
-    crate::meta::annotations(errors, &place, &metadata["annotations"]);
+    labels(errors, at!("{path}.metadata.labels"), &metadata["labels"]);
+    let place = at!("{path}.annotations");
+    crate::meta::annotations(errors, place, &metadata["annotations"]);
     let spec = &template["spec"];
-    validate(errors, &format!("{path}.spec"), Pod::new(spec, None));
+    validate(errors, at!("{path}.spec"), Pod::new(spec, None));
     if !spec["ephemeralContainers"].items().is_empty() {
         let why = "ephemeral containers not allowed in pod template";
-        let field = format!("{path}.spec.ephemeralContainers");
+        let field = at!("{path}.spec.ephemeralContainers");
         errors.push(FieldError::forbidden(field, why));
     }
 }
@@ -65,40 +61,40 @@ pub(crate) fn template(errors: &mut Errors, path: &str, template: &Value) {
 pub(super) fn pod(errors: &mut Errors, pod: &Value) {
     let spec = &pod["spec"];
     let name = pod.at(&["metadata", "name"]).str();
-    validate(errors, "spec", Pod::new(spec, Some(name)));
+    validate(errors, at!("spec"), Pod::new(spec, Some(name)));
 }
 
-fn validate(errors: &mut Errors, path: &str, mut pod: Pod<'_>) {
+fn validate(errors: &mut Errors, path: Place<'_>, mut pod: Pod<'_>) {
     let spec = pod.spec;
-    pod.volumes = volumes::validate(errors, &format!("{path}.volumes"), &pod);
-    resource_claims(errors, &format!("{path}.resourceClaims"), spec);
+    pod.volumes = volumes::validate(errors, at!("{path}.volumes"), &pod);
+    resource_claims(errors, at!("{path}.resourceClaims"), spec);
     containers::validate(errors, path, &pod);
     resources::of_pod(errors, path, &pod);
     containers::host_network(errors, path, &pod);
     policies(errors, path, spec);
     security::of_pod(errors, path, spec);
     scheduling::validate(errors, path, spec);
-    dns(errors, &format!("{path}.dnsConfig"), spec);
+    dns(errors, at!("{path}.dnsConfig"), spec);
     gates(errors, path, spec);
     host_users(errors, path, spec);
     host_name(errors, path, spec);
     names(errors, path, spec);
     durations(errors, path, spec);
-    aliases(errors, &format!("{path}.hostAliases"), spec);
-    overhead(errors, &format!("{path}.overhead"), spec);
+    aliases(errors, at!("{path}.hostAliases"), spec);
+    overhead(errors, at!("{path}.overhead"), spec);
     security::system(errors, path, spec);
 }
 
-fn policies(errors: &mut Errors, path: &str, spec: &Value) {
+fn policies(errors: &mut Errors, path: Place<'_>, spec: &Value) {
     one_of(
         errors,
-        &format!("{path}.restartPolicy"),
+        at!("{path}.restartPolicy"),
         &spec["restartPolicy"],
         &["Always", "OnFailure", "Never"],
     );
     one_of(
         errors,
-        &format!("{path}.dnsPolicy"),
+        at!("{path}.dnsPolicy"),
         &spec["dnsPolicy"],
         &["ClusterFirstWithHostNet", "ClusterFirst", "Default", "None"],
     );
@@ -106,22 +102,22 @@ fn policies(errors: &mut Errors, path: &str, spec: &Value) {
     if !preemption.is_null() {
         one_of(
             errors,
-            &format!("{path}.preemptionPolicy"),
+            at!("{path}.preemptionPolicy"),
             preemption,
             &["PreemptLowerPriority", "Never"],
         );
     }
 }
 
-fn resource_claims(errors: &mut Errors, path: &str, spec: &Value) {
+fn resource_claims(errors: &mut Errors, path: Place<'_>, spec: &Value) {
     let mut seen = BTreeSet::new();
     for (at, claim) in spec["resourceClaims"].items().iter().enumerate() {
-        let path = format!("{path}[{at}]");
-        let (name, field) = (claim["name"].str(), format!("{path}.name"));
+        let path = at!("{path}[{at}]");
+        let (name, field) = (claim["name"].str(), at!("{path}.name"));
         match () {
             () if name.is_empty() => errors.push(FieldError::required(field, "")),
             () if !seen.insert(name) => errors.push(FieldError::duplicate(field, name)),
-            () => syntax(errors, &field, name, dns1123_label),
+            () => syntax(errors, field, name, dns1123_label),
         }
         let sources = ["resourceClaimName", "resourceClaimTemplateName"];
         let given = sources.iter().filter(|source| !claim[**source].is_null());
@@ -133,17 +129,17 @@ fn resource_claims(errors: &mut Errors, path: &str, spec: &Value) {
             }
         };
         if !why.is_empty() {
-            errors.push(FieldError::invalid(&path, claim, why));
+            errors.push(FieldError::invalid(path, claim, why));
         }
         for source in sources {
             if let Some(name) = claim[source].as_str() {
-                syntax(errors, &format!("{path}.{source}"), name, dns1123_subdomain);
+                syntax(errors, at!("{path}.{source}"), name, dns1123_subdomain);
             }
         }
     }
 }
 
-fn names(errors: &mut Errors, path: &str, spec: &Value) {
+fn names(errors: &mut Errors, path: Place<'_>, spec: &Value) {
     let optional: [(&str, Syntax); 6] = [
         ("serviceAccountName", dns1123_subdomain),
         ("nodeName", dns1123_subdomain),
@@ -155,21 +151,21 @@ fn names(errors: &mut Errors, path: &str, spec: &Value) {
     for (field, check) in optional {
         let given = field == "runtimeClassName" && !spec[field].is_null();
         if given || !spec[field].str().is_empty() {
-            syntax(errors, &format!("{path}.{field}"), spec[field].str(), check);
+            syntax(errors, at!("{path}.{field}"), spec[field].str(), check);
         }
     }
 }
 
-fn gates(errors: &mut Errors, path: &str, spec: &Value) {
+fn gates(errors: &mut Errors, path: Place<'_>, spec: &Value) {
     for (at, gate) in spec["readinessGates"].items().iter().enumerate() {
-        let path = format!("{path}.readinessGates[{at}].conditionType");
+        let path = at!("{path}.readinessGates[{at}].conditionType");
         let name = gate["conditionType"].str();
-        syntax(errors, &path, name, machinery::qualified_name);
+        syntax(errors, path, name, machinery::qualified_name);
     }
     let mut seen = BTreeSet::new();
     for (at, gate) in spec["schedulingGates"].items().iter().enumerate() {
-        let (path, name) = (format!("{path}.schedulingGates[{at}]"), gate["name"].str());
-        syntax(errors, &path, name, machinery::qualified_name);
+        let (path, name) = (at!("{path}.schedulingGates[{at}]"), gate["name"].str());
+        syntax(errors, path, name, machinery::qualified_name);
         if !seen.insert(name) {
             errors.push(FieldError::duplicate(path, name));
         }
@@ -177,7 +173,7 @@ fn gates(errors: &mut Errors, path: &str, spec: &Value) {
 }
 
 /// Users of a pod's own make no sense where it shares the host's processes or network.
-fn host_users(errors: &mut Errors, path: &str, spec: &Value) {
+fn host_users(errors: &mut Errors, path: Place<'_>, spec: &Value) {
     if spec["hostUsers"].as_bool() != Some(false) {
         return;
     }
@@ -189,63 +185,63 @@ fn host_users(errors: &mut Errors, path: &str, spec: &Value) {
     ];
     for (field, shown) in shared {
         if spec[field].as_bool() == Some(true) {
-            errors.push(FieldError::forbidden(format!("{path}.{shown}"), WHY));
+            errors.push(FieldError::forbidden(at!("{path}.{shown}"), WHY));
         }
     }
     for list in ["initContainers", "containers", "ephemeralContainers"] {
         for (at, one) in spec[list].items().iter().enumerate() {
             if !one["volumeDevices"].items().is_empty() {
-                let field = format!("{path}.{list}[{at}].volumeDevices");
+                let field = at!("{path}.{list}[{at}].volumeDevices");
                 errors.push(FieldError::forbidden(field, WHY));
             }
         }
     }
 }
 
-fn host_name(errors: &mut Errors, path: &str, spec: &Value) {
+fn host_name(errors: &mut Errors, path: Place<'_>, spec: &Value) {
     let Some(name) = spec["hostnameOverride"].as_str() else {
         return;
     };
-    let path = format!("{path}.hostnameOverride");
+    let path = at!("{path}.hostnameOverride");
     for field in ["setHostnameAsFQDN", "hostNetwork"] {
         if spec[field].as_bool() == Some(true) {
             let why = format!("may not be specified when {field} is true");
-            errors.push(FieldError::forbidden(&path, why));
+            errors.push(FieldError::forbidden(path, why));
         }
     }
     if name.len() > HOST_NAME_MAX {
-        errors.push(FieldError::too_long(&path, HOST_NAME_MAX));
+        errors.push(FieldError::too_long(path, HOST_NAME_MAX));
     }
-    syntax(errors, &path, name, dns1123_subdomain);
+    syntax(errors, path, name, dns1123_subdomain);
 }
 
-fn durations(errors: &mut Errors, path: &str, spec: &Value) {
+fn durations(errors: &mut Errors, path: Place<'_>, spec: &Value) {
     let limit = i64::from(i32::MAX);
     if let Some(seconds) = spec["activeDeadlineSeconds"].as_i64()
         && !(1..=limit).contains(&seconds)
     {
         let why = format!("must be between 1 and {limit}, inclusive");
-        let field = format!("{path}.activeDeadlineSeconds");
+        let field = at!("{path}.activeDeadlineSeconds");
         errors.push(FieldError::invalid(field, seconds, why));
     }
 }
 
-fn aliases(errors: &mut Errors, path: &str, spec: &Value) {
+fn aliases(errors: &mut Errors, path: Place<'_>, spec: &Value) {
     for (at, alias) in spec["hostAliases"].items().iter().enumerate() {
-        let path = format!("{path}[{at}]");
-        ip(errors, &format!("{path}.ip"), alias["ip"].str());
+        let path = at!("{path}[{at}]");
+        ip(errors, at!("{path}.ip"), alias["ip"].str());
         for (at, name) in alias["hostnames"].items().iter().enumerate() {
-            let field = format!("{path}.hostnames[{at}]");
-            syntax(errors, &field, name.str(), dns1123_subdomain);
+            let field = at!("{path}.hostnames[{at}]");
+            syntax(errors, field, name.str(), dns1123_subdomain);
         }
     }
 }
 
-fn overhead(errors: &mut Errors, path: &str, spec: &Value) {
+fn overhead(errors: &mut Errors, path: Place<'_>, spec: &Value) {
     resources::resource_list(errors, path, &spec["overhead"]);
 }
 
-fn dns(errors: &mut Errors, path: &str, spec: &Value) {
+fn dns(errors: &mut Errors, path: Place<'_>, spec: &Value) {
     let config = &spec["dnsConfig"];
     let servers = config["nameservers"].items();
     if spec["dnsPolicy"].str() == "None" {
@@ -255,27 +251,27 @@ fn dns(errors: &mut Errors, path: &str, spec: &Value) {
         }
         if servers.is_empty() {
             let why = "must provide at least one DNS nameserver when `dnsPolicy` is None";
-            return errors.push(FieldError::required(format!("{path}.nameservers"), why));
+            return errors.push(FieldError::required(at!("{path}.nameservers"), why));
         }
     }
     if servers.len() > NAMESERVERS_MAX {
         let why = format!("must not have more than {NAMESERVERS_MAX} nameservers");
-        let field = format!("{path}.nameservers");
+        let field = at!("{path}.nameservers");
         errors.push(FieldError::invalid(field, &config["nameservers"], why));
     }
     for (at, server) in servers.iter().enumerate() {
-        ip(errors, &format!("{path}.nameservers[{at}]"), server.str());
+        ip(errors, at!("{path}.nameservers[{at}]"), server.str());
     }
-    searches(errors, &format!("{path}.searches"), &config["searches"]);
+    searches(errors, at!("{path}.searches"), &config["searches"]);
     for (at, option) in config["options"].items().iter().enumerate() {
         if option["name"].str().is_empty() {
-            let field = format!("{path}.options[{at}]");
+            let field = at!("{path}.options[{at}]");
             errors.push(FieldError::required(field, "must not be empty"));
         }
     }
 }
 
-fn searches(errors: &mut Errors, path: &str, list: &Value) {
+fn searches(errors: &mut Errors, path: Place<'_>, list: &Value) {
     let searches = list.items();
     if searches.len() > SEARCHES_MAX {
         let why = format!("must not have more than {SEARCHES_MAX} search paths");
@@ -292,12 +288,7 @@ fn searches(errors: &mut Errors, path: &str, list: &Value) {
         let text = search.str();
         if text != "." {
             let text = text.strip_suffix('.').unwrap_or(text);
-            syntax(
-                errors,
-                &format!("{path}[{at}]"),
-                text,
-                crate::check::underscored,
-            );
+            syntax(errors, at!("{path}[{at}]"), text, crate::check::underscored);
         }
     }
 }

@@ -1,6 +1,6 @@
 //! What may change in a pod that exists. Upstream counterpart: `ValidatePodUpdate`.
 
-use crate::check::Errors;
+use crate::check::{Errors, at};
 use machinery::{FieldError, Value};
 use std::ops::ControlFlow;
 
@@ -15,7 +15,7 @@ pub(super) fn validate(new: &Value, old: &Value) -> Errors {
     ] {
         if new[list].items().len() != old[list].items().len() {
             let why = format!("pod updates may not add or remove {what}");
-            errors.push(FieldError::forbidden(format!("spec.{list}"), why));
+            errors.push(FieldError::forbidden(at!("spec.{list}"), why));
             return errors;
         }
     }
@@ -80,7 +80,7 @@ fn gates(errors: &mut Errors, new: &Value, old: &Value) {
         if !known.contains(gate) {
             let name = gate["name"].str();
             let why = format!("only deletion is allowed, but found new scheduling gate '{name}'");
-            let field = format!("spec.schedulingGates[{at}].name");
+            let field = at!("spec.schedulingGates[{at}].name");
             errors.push(FieldError::forbidden(field, why));
         }
     }
@@ -133,7 +133,7 @@ fn narrowed(errors: &mut Errors, thawed: &mut Value, old: &Value) {
 
 fn node_terms(errors: &mut Errors, new: &Value, old: &Value) {
     const REQUIRED: &str = "requiredDuringSchedulingIgnoredDuringExecution";
-    let path = format!("spec.affinity.nodeAffinity.{REQUIRED}.nodeSelectorTerms");
+    let path = at!("spec.affinity.nodeAffinity.{REQUIRED}.nodeSelectorTerms");
     let terms = |affinity: &Value| affinity.at(&[REQUIRED, "nodeSelectorTerms"]).clone();
     let (new, old) = (terms(new), terms(old));
     let (after, before) = (new.items(), old.items());
@@ -153,7 +153,7 @@ fn node_terms(errors: &mut Errors, new: &Value, old: &Value) {
         let is_empty = lists.iter().all(|list| after[*list].items().is_empty());
         if !grown || was_empty && !is_empty {
             let why = "only additions are allowed (no mutations or deletions)";
-            errors.push(FieldError::invalid(format!("{path}[{at}]"), after, why));
+            errors.push(FieldError::invalid(at!("{path}[{at}]"), after, why));
         }
     }
 }

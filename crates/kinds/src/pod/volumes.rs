@@ -5,7 +5,7 @@ use super::{
     mounts::{descending, file_path, mode, no_backsteps},
     spec::Pod,
 };
-use crate::check::{Errors, is_empty, present, syntax, text_of};
+use crate::check::{Errors, Place, at, is_empty, present, syntax, text_of};
 use machinery::{FieldError, Quantity, Value, dns1123_label, dns1123_subdomain};
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -59,29 +59,29 @@ const TOKEN_SECONDS_MAX: i64 = 1 << 32;
 /// Checks volumes and returns those with nothing wrong by name.
 pub(super) fn validate<'a>(
     errors: &mut Errors,
-    path: &str,
+    path: Place<'_>,
     pod: &Pod<'a>,
 ) -> BTreeMap<&'a str, &'a Value> {
     let mut good = BTreeMap::new();
     let volumes = pod.spec["volumes"].items();
     for (at, volume) in volumes.iter().enumerate() {
-        let (path, before) = (format!("{path}[{at}]"), errors.len());
-        sources(errors, &path, volume);
-        let (name, field) = (volume["name"].str(), format!("{path}.name"));
-        crate::check::named(errors, &field, name, dns1123_label);
+        let (path, before) = (at!("{path}[{at}]"), errors.len());
+        sources(errors, path, volume);
+        let (name, field) = (volume["name"].str(), at!("{path}.name"));
+        crate::check::named(errors, field, name, dns1123_label);
         if good.contains_key(name) {
             errors.push(FieldError::duplicate(field, name));
         }
         if errors.len() == before {
             good.insert(name, volume);
         }
-        own_claim(errors, &path, volume, pod);
+        own_claim(errors, path, volume, pod);
     }
     good
 }
 
 /// A claim made for this pod alone is not named by another of its volumes.
-fn own_claim(errors: &mut Errors, path: &str, volume: &Value, pod: &Pod<'_>) {
+fn own_claim(errors: &mut Errors, path: Place<'_>, volume: &Value, pod: &Pod<'_>) {
     let claim = volume.at(&["persistentVolumeClaim", "claimName"]).str();
     let Some(name) = claim
         .strip_prefix(pod.name)
@@ -92,13 +92,13 @@ fn own_claim(errors: &mut Errors, path: &str, volume: &Value, pod: &Pod<'_>) {
     let volumes = pod.spec["volumes"].items().iter();
     let mut made = volumes.filter(|one| !one["ephemeral"].is_null());
     if !pod.name.is_empty() && made.any(|one| one["name"].str() == name) {
-        let field = format!("{path}.persistentVolumeClaim.claimName");
+        let field = at!("{path}.persistentVolumeClaim.claimName");
         let why = "must not reference a PVC that gets created for an ephemeral volume";
         errors.push(FieldError::invalid(field, claim, why));
     }
 }
 
-fn sources(errors: &mut Errors, path: &str, volume: &Value) {
+fn sources(errors: &mut Errors, path: Place<'_>, volume: &Value) {
     let given = SOURCES.iter().filter(|kind| !volume[**kind].is_null());
     let mut count = 0;
     for kind in given {
@@ -106,9 +106,9 @@ fn sources(errors: &mut Errors, path: &str, volume: &Value) {
         count += 1;
         if count > 1 {
             let why = "may not specify more than 1 volume type";
-            errors.push(FieldError::forbidden(format!("{path}.{kind}"), why));
+            errors.push(FieldError::forbidden(at!("{path}.{kind}"), why));
         } else {
-            one(errors, &format!("{path}.{}", shown(kind)), kind, source);
+            one(errors, at!("{path}.{}", shown(kind)), kind, source);
         }
     }
     if count == 0 {
@@ -124,21 +124,21 @@ fn shown(kind: &str) -> &str {
     }
 }
 
-fn one(errors: &mut Errors, path: &str, kind: &str, source: &Value) {
+fn one(errors: &mut Errors, path: Place<'_>, kind: &str, source: &Value) {
     match kind {
         "emptyDir" => {
             let size = text_of(&source["sizeLimit"]).parse::<Quantity>();
             if size.is_ok_and(Quantity::is_negative) {
                 let why = "SizeLimit field must be a valid resource quantity";
-                errors.push(FieldError::forbidden(format!("{path}.sizeLimit"), why));
+                errors.push(FieldError::forbidden(at!("{path}.sizeLimit"), why));
             }
         }
         "secret" => {
-            present(errors, &format!("{path}.secretName"), &source["secretName"]);
+            present(errors, at!("{path}.secretName"), &source["secretName"]);
             files(errors, path, source);
         }
         "configMap" => {
-            present(errors, &format!("{path}.name"), &source["name"]);
+            present(errors, at!("{path}.name"), &source["name"]);
             files(errors, path, source);
         }
         "csi" => csi(errors, path, source),
@@ -175,31 +175,31 @@ const NEEDED: &[(&str, &[&str])] = &[
 ];
 
 /// A source that pods and persistent volumes have in common.
-pub(crate) fn plain(errors: &mut Errors, path: &str, kind: &str, source: &Value) {
+pub(crate) fn plain(errors: &mut Errors, path: Place<'_>, kind: &str, source: &Value) {
     let needed = NEEDED.iter().find(|(name, _)| *name == kind);
     for field in needed.into_iter().flat_map(|(_, fields)| fields.iter()) {
         if is_empty(&source[*field]) {
-            errors.push(FieldError::required(format!("{path}.{field}"), ""));
+            errors.push(FieldError::required(at!("{path}.{field}"), ""));
         }
     }
     let text = |field: &str| source[field].str();
     match kind {
         "hostPath" => {
-            let field = format!("{path}.path");
+            let field = at!("{path}.path");
             if !text("path").is_empty() {
-                no_backsteps(errors, &field, text("path"));
-                host_path_type(errors, &format!("{path}.type"), text("type"));
+                no_backsteps(errors, field, text("path"));
+                host_path_type(errors, at!("{path}.type"), text("type"));
             }
         }
         "nfs" if !text("path").starts_with('/') => {
-            let (field, why) = (format!("{path}.path"), "must be an absolute path");
+            let (field, why) = (at!("{path}.path"), "must be an absolute path");
             errors.push(FieldError::invalid(field, text("path"), why));
         }
-        "gitRepo" => descending(errors, &format!("{path}.directory"), text("directory")),
+        "gitRepo" => descending(errors, at!("{path}.directory"), text("directory")),
         "gcePersistentDisk" | "awsElasticBlockStore" => {
             let number = source["partition"].as_i64().unwrap_or(0);
             if !(0..=255).contains(&number) {
-                let field = format!("{path}.partition");
+                let field = at!("{path}.partition");
                 let why = "must be between 1 and 255, inclusive";
                 errors.push(FieldError::invalid(field, number, why));
             }
@@ -209,14 +209,14 @@ pub(crate) fn plain(errors: &mut Errors, path: &str, kind: &str, source: &Value)
             let names = ["targetWWNs", "wwids"].map(|field| source[field].items().is_empty());
             if names[0] == names[1] {
                 let why = "must specify either targetWWNs or wwids, but not both";
-                errors.push(FieldError::required(format!("{path}.targetWWNs"), why));
+                errors.push(FieldError::required(at!("{path}.targetWWNs"), why));
             }
         }
         _ => {}
     }
 }
 
-fn host_path_type(errors: &mut Errors, path: &str, kind: &str) {
+fn host_path_type(errors: &mut Errors, path: Place<'_>, kind: &str) {
     const TYPES: [&str; 8] = [
         "",
         "BlockDevice",
@@ -232,8 +232,8 @@ fn host_path_type(errors: &mut Errors, path: &str, kind: &str) {
     }
 }
 
-fn iscsi(errors: &mut Errors, path: &str, source: &Value) {
-    let (name, field) = (source["iqn"].str(), format!("{path}.iqn"));
+fn iscsi(errors: &mut Errors, path: Place<'_>, source: &Value) {
+    let (name, field) = (source["iqn"].str(), at!("{path}.iqn"));
     let known = ["iqn", "eui", "naa"];
     if !name.is_empty() && !known.iter().any(|prefix| name.starts_with(prefix)) {
         let why = "must be valid format starting with iqn, eui, or naa";
@@ -242,26 +242,26 @@ fn iscsi(errors: &mut Errors, path: &str, source: &Value) {
     let unit = source["lun"].as_i64().unwrap_or(0);
     if !(0..=255).contains(&unit) {
         let why = "must be between 0 and 255, inclusive";
-        errors.push(FieldError::invalid(format!("{path}.lun"), unit, why));
+        errors.push(FieldError::invalid(at!("{path}.lun"), unit, why));
     }
 }
 
-fn csi(errors: &mut Errors, path: &str, source: &Value) {
-    driver_name(errors, &format!("{path}.driver"), source["driver"].str());
+fn csi(errors: &mut Errors, path: Place<'_>, source: &Value) {
+    driver_name(errors, at!("{path}.driver"), source["driver"].str());
     let secret = &source["nodePublishSecretRef"];
     if !secret.is_null() {
         match secret["name"].str() {
             "" => {
-                let field = format!("{path}.nodePublishSecretRef.name");
+                let field = at!("{path}.nodePublishSecretRef.name");
                 errors.push(FieldError::required(field, ""));
             }
-            name => syntax(errors, &format!("{path}.name"), name, dns1123_subdomain),
+            name => syntax(errors, at!("{path}.name"), name, dns1123_subdomain),
         }
     }
 }
 
 /// The name of a CSI driver.
-pub(crate) fn driver_name(errors: &mut Errors, path: &str, name: &str) {
+pub(crate) fn driver_name(errors: &mut Errors, path: Place<'_>, name: &str) {
     const LENGTH_MAX: usize = 63;
     if name.is_empty() {
         return errors.push(FieldError::required(path, ""));
@@ -273,15 +273,15 @@ pub(crate) fn driver_name(errors: &mut Errors, path: &str, name: &str) {
     errors.extend(complaints.map(|why| FieldError::invalid(path, name, why)));
 }
 
-fn image(errors: &mut Errors, path: &str, source: &Value) {
-    present(errors, &format!("{path}.reference"), &source["reference"]);
-    let policy = format!("{path}.pullPolicy");
+fn image(errors: &mut Errors, path: Place<'_>, source: &Value) {
+    present(errors, at!("{path}.reference"), &source["reference"]);
+    let policy = at!("{path}.pullPolicy");
     let known = &["Always", "IfNotPresent", "Never"];
-    crate::check::one_of(errors, &policy, &source["pullPolicy"], known);
+    crate::check::one_of(errors, policy, &source["pullPolicy"], known);
 }
 
-fn ephemeral(errors: &mut Errors, path: &str, template: &Value) {
-    let path = format!("{path}.volumeClaimTemplate");
+fn ephemeral(errors: &mut Errors, path: Place<'_>, template: &Value) {
+    let path = at!("{path}.volumeClaimTemplate");
     if template.is_null() {
         return errors.push(FieldError::required(path, ""));
     }
@@ -290,49 +290,41 @@ fn ephemeral(errors: &mut Errors, path: &str, template: &Value) {
         !matches!(key.as_str(), "labels" | "annotations") && !is_empty(value)
     });
     for (field, _) in own {
-        let field = format!("{path}.metadata.{field}");
+        let field = at!("{path}.metadata.{field}");
         errors.push(FieldError::forbidden(field, "cannot be set"));
     }
-    crate::volume::claim_spec(errors, &format!("{path}.spec"), &template["spec"]);
+    crate::volume::claim_spec(errors, at!("{path}.spec"), &template["spec"]);
 }
 
-fn files(errors: &mut Errors, path: &str, source: &Value) {
-    mode(
-        errors,
-        &format!("{path}.defaultMode"),
-        &source["defaultMode"],
-    );
+fn files(errors: &mut Errors, path: Place<'_>, source: &Value) {
+    mode(errors, at!("{path}.defaultMode"), &source["defaultMode"]);
     for (at, item) in source["items"].items().iter().enumerate() {
-        key_to_path(errors, &format!("{path}.items[{at}]"), item);
+        key_to_path(errors, at!("{path}.items[{at}]"), item);
     }
 }
 
-fn key_to_path(errors: &mut Errors, path: &str, item: &Value) {
-    present(errors, &format!("{path}.key"), &item["key"]);
-    present(errors, &format!("{path}.path"), &item["path"]);
-    file_path(errors, &format!("{path}.path"), item["path"].str());
-    mode(errors, &format!("{path}.mode"), &item["mode"]);
+fn key_to_path(errors: &mut Errors, path: Place<'_>, item: &Value) {
+    present(errors, at!("{path}.key"), &item["key"]);
+    present(errors, at!("{path}.path"), &item["path"]);
+    file_path(errors, at!("{path}.path"), item["path"].str());
+    mode(errors, at!("{path}.mode"), &item["mode"]);
 }
 
-fn projected(errors: &mut Errors, path: &str, source: &Value) {
-    mode(
-        errors,
-        &format!("{path}.defaultMode"),
-        &source["defaultMode"],
-    );
+fn projected(errors: &mut Errors, path: Place<'_>, source: &Value) {
+    mode(errors, at!("{path}.defaultMode"), &source["defaultMode"]);
     let mut taken = BTreeSet::new();
     for (at, one) in source["sources"].items().iter().enumerate() {
-        let place = format!("{path}.sources[{at}]");
+        let place = at!("{path}.sources[{at}]");
         for kind in ["secret", "configMap"] {
             projected_keys(
                 errors,
-                (path, &format!("{place}.{kind}")),
+                (path, at!("{place}.{kind}")),
                 &one[kind],
                 &mut taken,
             );
         }
-        projected_fields(errors, (path, &place), &one["downwardAPI"], &mut taken);
-        token(errors, (path, &place), &one["serviceAccountToken"]);
+        projected_fields(errors, (path, place), &one["downwardAPI"], &mut taken);
+        token(errors, (path, place), &one["serviceAccountToken"]);
         if one.entries().filter(|(_, value)| !value.is_null()).count() > 1 {
             let why = "may not specify more than 1 volume type per source";
             errors.push(FieldError::forbidden(place, why));
@@ -344,16 +336,16 @@ const CONFLICT: &str = "conflicting duplicate paths";
 
 fn projected_keys<'a>(
     errors: &mut Errors,
-    (volume, path): (&str, &str),
+    (volume, path): (Place<'_>, Place<'_>),
     source: &'a Value,
     taken: &mut BTreeSet<&'a str>,
 ) {
     if source.is_null() {
         return;
     }
-    present(errors, &format!("{path}.name"), &source["name"]);
+    present(errors, at!("{path}.name"), &source["name"]);
     for (at, item) in source["items"].items().iter().enumerate() {
-        key_to_path(errors, &format!("{path}.items[{at}]"), item);
+        key_to_path(errors, at!("{path}.items[{at}]"), item);
         let target = item["path"].str();
         if !target.is_empty() && !taken.insert(target) {
             errors.push(FieldError::invalid(volume, source["name"].str(), CONFLICT));
@@ -363,13 +355,13 @@ fn projected_keys<'a>(
 
 fn projected_fields<'a>(
     errors: &mut Errors,
-    (volume, place): (&str, &str),
+    (volume, place): (Place<'_>, Place<'_>),
     source: &'a Value,
     taken: &mut BTreeSet<&'a str>,
 ) {
-    let path = format!("{place}.downwardAPI");
+    let path = at!("{place}.downwardAPI");
     for item in source["items"].items() {
-        field_file(errors, &path, item);
+        field_file(errors, path, item);
         let target = item["path"].str();
         if !target.is_empty() && !taken.insert(target) {
             errors.push(FieldError::invalid(volume, target, CONFLICT));
@@ -377,7 +369,7 @@ fn projected_fields<'a>(
     }
 }
 
-fn token(errors: &mut Errors, (volume, place): (&str, &str), source: &Value) {
+fn token(errors: &mut Errors, (volume, place): (Place<'_>, Place<'_>), source: &Value) {
     if source.is_null() {
         return;
     }
@@ -392,45 +384,41 @@ fn token(errors: &mut Errors, (volume, place): (&str, &str), source: &Value) {
         _ => "",
     };
     if !why.is_empty() {
-        let field = format!("{place}.serviceAccountToken.expirationSeconds");
+        let field = at!("{place}.serviceAccountToken.expirationSeconds");
         errors.push(FieldError::invalid(field, seconds, why));
     }
     // Upstream speaks of the volume's path here, not of the source's.
-    let (target, field) = (source["path"].str(), format!("{volume}.path"));
+    let (target, field) = (source["path"].str(), at!("{volume}.path"));
     if target.is_empty() {
         errors.push(FieldError::required(field, ""));
     } else {
-        file_path(errors, &field, target);
+        file_path(errors, field, target);
     }
 }
 
-fn downward(errors: &mut Errors, path: &str, source: &Value) {
-    mode(
-        errors,
-        &format!("{path}.defaultMode"),
-        &source["defaultMode"],
-    );
+fn downward(errors: &mut Errors, path: Place<'_>, source: &Value) {
+    mode(errors, at!("{path}.defaultMode"), &source["defaultMode"]);
     for item in source["items"].items() {
         field_file(errors, path, item);
     }
 }
 
 /// A file that shows a field; upstream names no item in its paths.
-fn field_file(errors: &mut Errors, path: &str, item: &Value) {
-    present(errors, &format!("{path}.path"), &item["path"]);
-    file_path(errors, &format!("{path}.path"), item["path"].str());
+fn field_file(errors: &mut Errors, path: Place<'_>, item: &Value) {
+    present(errors, at!("{path}.path"), &item["path"]);
+    file_path(errors, at!("{path}.path"), item["path"].str());
     let (field, resource) = (&item["fieldRef"], &item["resourceFieldRef"]);
     if !field.is_null() {
-        env::field(errors, &format!("{path}.fieldRef"), field, &SHOWN);
+        env::field(errors, at!("{path}.fieldRef"), field, &SHOWN);
         if !resource.is_null() {
             let why = "fieldRef and resourceFieldRef can not be specified simultaneously";
             errors.push(FieldError::invalid(path, "resource", why));
         }
     } else if !resource.is_null() {
-        env::resource(errors, &format!("{path}.resourceFieldRef"), resource, true);
+        env::resource(errors, at!("{path}.resourceFieldRef"), resource, true);
     } else {
         let why = "one of fieldRef and resourceFieldRef is required";
         errors.push(FieldError::required(path, why));
     }
-    mode(errors, &format!("{path}.mode"), &item["mode"]);
+    mode(errors, at!("{path}.mode"), &item["mode"]);
 }

@@ -143,11 +143,11 @@ struct Check {
 }
 
 impl Check {
-    fn required(&mut self, at: impl Into<String>, detail: &str) {
+    fn required(&mut self, at: impl ToString, detail: &str) {
         self.errors.push(FieldError::required(at, detail));
     }
 
-    fn invalid(&mut self, at: impl Into<String>, value: impl Into<Value>, detail: &str) {
+    fn invalid(&mut self, at: impl ToString, value: impl Into<Value>, detail: &str) {
         self.errors.push(FieldError::invalid(at, value, detail));
     }
 
