@@ -149,7 +149,17 @@ pub struct Struct {
     pub custom: bool,
     /// Positions of fields that a Go struct prints even where they were not given.
     pub always: Vec<u32>,
+    /// Where the fields of each first letter are, if there are many; made by [`Schema::finish`].
+    pub letters: Option<Box<Letters>>,
 }
+
+/// For each letter from `a` on, and for what comes after them, how many fields come before.
+pub type Letters = [u16; LETTERS + 1];
+
+/// Letters that names of fields begin with.
+const LETTERS: usize = 26;
+/// Fields up to which looking at each is cheaper than a table.
+const SCANNED_MAX: usize = 6;
 
 /// A field of a struct.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -209,6 +219,7 @@ impl Schema {
                 continue;
             };
             known.always = always;
+            known.letters = letters(&known.fields);
         }
         let sources = self.nodes.iter().map(Node::holds_default).collect();
         for (node, below) in std::iter::zip(0.., self.leading_to(sources)) {
@@ -294,11 +305,33 @@ impl Node {
 impl Struct {
     /// The field called `name`.
     pub fn field(&self, name: &str) -> Option<&Field> {
-        self.fields
-            .binary_search_by(|field| field.name.as_str().cmp(name))
-            .ok()
-            .map(|at| &self.fields[at])
+        let candidates = match &self.letters {
+            Some(letters) => &self.fields[beside(name, letters, self.fields.len())],
+            None => &self.fields[..],
+        };
+        candidates.iter().find(|field| field.name == *name)
     }
+}
+
+/// The table of fields that are sorted by name; `None` where they are few.
+fn letters(fields: &[Field]) -> Option<Box<Letters>> {
+    let many = fields.len() > SCANNED_MAX && u16::try_from(fields.len()).is_ok();
+    let before = |letter: u8| fields.partition_point(|field| first_of(&field.name) < letter) as u16;
+    many.then(|| Box::new(std::array::from_fn(|at| before(b'a' + at as u8))))
+}
+
+/// Where the fields are that begin as `name` does.
+fn beside(name: &str, letters: &Letters, count: usize) -> std::ops::Range<usize> {
+    let start = |letter: u8| usize::from(letters[usize::from(letter - b'a')]);
+    match first_of(name) {
+        ..b'a' => 0..start(b'a'),
+        letter @ b'a'..=b'z' => start(letter)..start(letter + 1),
+        _ => usize::from(letters[LETTERS])..count,
+    }
+}
+
+fn first_of(name: &str) -> u8 {
+    name.bytes().next().unwrap_or_default()
 }
 
 /// A type within a shared schema: what everything that handles objects passes around.
