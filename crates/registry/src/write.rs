@@ -7,7 +7,7 @@
 //! | 4 namespace exists and is not going away | here |
 //! | 5 server-owned metadata | `meta.rs` |
 //! | 6 field ownership: of what was asked for, not of what the server adds | `managed.rs` |
-//! | 7 mutating admission, defaults again, the kind's own preparation, generation | `admission.rs`, `kinds` |
+//! | 7 mutating admission (with defaults for what comes from outside), the kind's own preparation, generation | `admission.rs`, `kinds` |
 //! | 8 validation | `kinds` |
 //! | 9 validating admission, quota last | `admission.rs` |
 //! | 10 nothing changed: nothing written | here |
@@ -108,7 +108,7 @@ impl Door {
     ) -> Result<(), Status> {
         let kind = context.kind.clone();
         self.mutate(review).await?;
-        kind.apply_defaults(&mut review.object);
+        debug_assert!(is_complete(&kind, &review.object), "{:?}", review.object);
         kind.prepare_create(&mut review.object);
         refuse_if_any(context, &review.object, kind.validate(&review.object))?;
         let warnings = kind.warnings(&review.object, None);
@@ -286,7 +286,7 @@ impl Door {
         // What is as it was is sound already; that somebody may object to it stays.
         let unchanged = review.object == *old && !meta::is_finished(&kind, &review.object);
         if !unchanged {
-            kind.apply_defaults(&mut review.object);
+            debug_assert!(is_complete(&kind, &review.object), "{:?}", review.object);
             prepare_update(context, &mut review.object, old);
             let errors = match context.call.subresource.as_str() {
                 "" | "scale" => kind.validate_update(&review.object, old),
@@ -476,6 +476,14 @@ impl Door {
             .iter()
             .for_each(|plugin| plugin.rolled_back(review));
     }
+}
+
+/// Whether an object has its defaults. Decoding gives them, and who lets others change objects
+/// (webhooks, policies) gives them again; built-in plug-ins write what is complete.
+fn is_complete(kind: &Kind, object: &Value) -> bool {
+    let mut complete = object.clone();
+    kind.apply_defaults(&mut complete);
+    complete == *object
 }
 
 /// The kind's own preparation of an update, by what the subresource may touch.
