@@ -33,38 +33,57 @@ pub fn dictionary() -> &'static [&'static str] {
 }
 
 const TABLE_SIZE: usize = 8192;
+/// Spreads the bits of a hash: the golden ratio's.
+const SPREAD: u64 = 0x9e37_79b9_7f4a_7c15;
 
-fn hash(text: &str) -> usize {
-    let mix = |hash: u64, byte: u8| (hash ^ u64::from(byte)).wrapping_mul(0x100_0000_01b3);
-    let hash = text.bytes().fold(0xcbf2_9ce4_8422_2325, mix);
-    (hash ^ hash >> 29) as usize % TABLE_SIZE
+/// Where words are, by hash.
+struct Table {
+    slots: Vec<u16>,
+    /// Bytes of the longest word: what is longer is none.
+    longest: usize,
 }
 
-fn table() -> &'static [u16] {
-    static TABLE: OnceLock<Vec<u16>> = OnceLock::new();
+fn hash(text: &str) -> usize {
+    let mix = |hash: u64, part: u64| (hash ^ part).wrapping_mul(SPREAD).rotate_left(29);
+    let (eights, rest) = text.as_bytes().as_chunks::<8>();
+    let eights = eights.iter().map(|bytes| u64::from_le_bytes(*bytes));
+    let hash = eights.fold(text.len() as u64, mix);
+    let rest = rest.iter().fold(0, |sum, byte| sum << 8 | u64::from(*byte));
+    mix(hash, rest) as usize % TABLE_SIZE
+}
+
+fn table() -> &'static Table {
+    static TABLE: OnceLock<Table> = OnceLock::new();
     TABLE.get_or_init(|| {
-        let mut table = vec![u16::MAX; TABLE_SIZE];
+        let mut slots = vec![u16::MAX; TABLE_SIZE];
         assert!(
             dictionary().len() * 2 < TABLE_SIZE,
             "the dictionary outgrew its table"
         );
         for (number, word) in dictionary().iter().enumerate() {
             let mut slot = hash(word);
-            while table[slot] != u16::MAX {
+            while slots[slot] != u16::MAX {
                 slot = (slot + 1) % TABLE_SIZE;
             }
-            table[slot] = number as u16;
+            slots[slot] = number as u16;
         }
-        table
+        let longest = dictionary().iter().map(|word| word.len()).max();
+        Table {
+            slots,
+            longest: longest.unwrap_or_default(),
+        }
     })
 }
 
 /// The number of a string in the dictionary.
 fn number_of(text: &str) -> Option<u16> {
     let (table, words) = (table(), dictionary());
+    if text.len() > table.longest {
+        return None;
+    }
     let mut slot = hash(text);
     loop {
-        match table[slot] {
+        match table.slots[slot] {
             u16::MAX => return None,
             number if words[usize::from(number)] == text => return Some(number),
             _ => slot = (slot + 1) % TABLE_SIZE,
@@ -170,11 +189,13 @@ fn encode_block(tag: u8, out: &mut Vec<u8>, body: impl FnOnce(&mut Vec<u8>)) {
     let length = out.len() - start;
     if length < 0x80 {
         out[start - 1] = length as u8;
-    } else {
-        let mut prefix = Vec::with_capacity(5);
-        put_varint(&mut prefix, length as u64);
-        out.splice(start - 1..start, prefix);
+        return;
     }
+    // The length goes behind the body, its first byte to its place, the others before the body.
+    put_varint(out, length as u64);
+    out[start - 1] = out.remove(start + length);
+    let rest = out.len() - start - length;
+    out[start..].rotate_right(rest);
 }
 
 /// A cursor on one value inside flat bytes, or on nothing at all (a missing field).
@@ -320,18 +341,29 @@ impl<'a> Ref<'a> {
         self.as_bool() == Some(true)
     }
 
-    /// A mutable copy.
+    /// A mutable copy. Words share their text, and a text that was written out is no word.
     pub fn to_value(self) -> Value {
+        if let Some((&WORD, mut rest)) = self.0.split_first() {
+            let word = take_varint(&mut rest).and_then(word);
+            return word.map_or(Value::Null, |word| SmolStr::new_static(word).into());
+        }
         match self.shape() {
             Shape::Missing | Shape::Null => Value::Null,
             Shape::Bool(flag) => Value::Bool(flag),
             Shape::Int(number) => Value::Int(number),
             Shape::Float(number) => Value::Float(number),
-            Shape::String(text) => Value::String(intern(text)),
-            Shape::Array => Value::Array(self.items().map(Ref::to_value).collect()),
+            Shape::String(text) => Value::String(SmolStr::new(text)),
+            Shape::Array => {
+                let mut items = Vec::with_capacity(self.items().count());
+                items.extend(self.items().map(Ref::to_value));
+                Value::Array(items)
+            }
             Shape::Object => {
-                let entry = |(key, value): (&str, Ref<'_>)| (intern(key), value.to_value());
-                let entries = self.entries().map(entry).collect();
+                let (mut rest, count) = (self.body(OBJECT), self.entries().count());
+                let mut entries = Vec::with_capacity(count);
+                while let (Some(key), Some(value)) = (take_name(&mut rest), take_value(&mut rest)) {
+                    entries.push((key, value.to_value()));
+                }
                 Value::Object(Map::from_entries(entries, |_| ()))
             }
         }
@@ -367,6 +399,14 @@ fn take_key<'a>(rest: &mut &'a [u8]) -> Option<&'a str> {
     match take_varint(rest)? {
         0 => take_text(rest),
         number => word(number - 1),
+    }
+}
+
+/// As [`take_key`], a name to keep.
+fn take_name(rest: &mut &[u8]) -> Option<SmolStr> {
+    match take_varint(rest)? {
+        0 => take_text(rest).map(SmolStr::new),
+        number => word(number - 1).map(SmolStr::new_static),
     }
 }
 

@@ -66,7 +66,7 @@ impl Map {
         mut entries: Vec<(SmolStr, Value)>,
         mut duplicate: impl FnMut(&str),
     ) -> Self {
-        if !entries.is_sorted_by(|a, b| a.0 < b.0) {
+        if !entries.is_sorted_by(|a, b| compare(a.0.as_bytes(), b.0.as_bytes()).is_lt()) {
             entries.sort_by(|a, b| a.0.cmp(&b.0));
             entries.dedup_by(|later, earlier| {
                 let same = later.0 == earlier.0;
