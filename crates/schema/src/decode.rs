@@ -5,10 +5,11 @@
 //! matter of validation. Knows no wire format. Upstream counterpart: `sigs.k8s.io/json` and the
 //! structs it fills.
 
-use crate::{At, Field, Shape, Struct, TypeRef, path::Path};
+use crate::{At, Field, Shape, Struct, TypeRef};
 use machinery::{
     Map, Quantity, SmolStr, Status, Value, format_any_time, format_smolstr, parse_any_time,
 };
+use std::fmt::Arguments;
 
 /// Removes what the type does not know; the result says which paths those were
 /// (`spec.containers[0].foo`).
@@ -17,7 +18,7 @@ pub fn prune(value: &mut Value, of: &TypeRef) -> Vec<String> {
         normal: false,
         ..Decoder::default()
     };
-    walk.visit(value, At::new(of));
+    walk.visit(value, At::new(of), Place::ROOT);
     walk.unknown
 }
 
@@ -32,7 +33,7 @@ pub fn decode(value: &mut Value, of: &TypeRef) -> Result<Vec<String>, String> {
         normal: true,
         ..Decoder::default()
     };
-    walk.visit(value, At::new(of));
+    walk.visit(value, At::new(of), Place::ROOT);
     walk.error.map_or(Ok(walk.unknown), Err)
 }
 
@@ -53,7 +54,7 @@ pub fn normalize(value: &mut Value, of: &TypeRef) {
         keep_unknown: true,
         ..Decoder::default()
     }
-    .visit(value, At::new(of));
+    .visit(value, At::new(of), Place::ROOT);
 }
 
 /// Brings scalars into canonical form and leaves everything else, nulls included.
@@ -64,7 +65,7 @@ pub(crate) fn canonicalize(value: &mut Value, of: &TypeRef) {
         scalars_only: true,
         ..Decoder::default()
     }
-    .visit(value, At::new(of));
+    .visit(value, At::new(of), Place::ROOT);
 }
 
 /// Upstream's strict messages for fields the type does not know: `unknown field "spec.foo"`.
@@ -96,14 +97,40 @@ pub fn decode_error(kind: &str, version: &str, why: &str) -> Status {
 /// What the names of a definition's unions have in common after their package.
 const SCHEMA_OR: &str = "JSONSchemaPropsOr";
 
+/// Where a value stands, printed only where something is to be said of it.
+#[derive(Clone, Copy)]
+struct Place<'a> {
+    /// With indexes, for messages about unknown fields. Members begin with a dot.
+    path: Arguments<'a>,
+    /// Names of struct fields only, as Go's decoder keeps them, each after a dot.
+    names: Arguments<'a>,
+}
+
+impl<'a> Place<'a> {
+    const ROOT: Place<'static> = Place {
+        path: format_args!(""),
+        names: format_args!(""),
+    };
+
+    /// Another path, the same fields.
+    fn to(self, path: Arguments<'a>) -> Self {
+        Place { path, ..self }
+    }
+}
+
+/// A path without the dot before its first member.
+fn shown(path: Arguments<'_>) -> String {
+    let mut text = path.to_string();
+    if text.starts_with('.') {
+        text.remove(0);
+    }
+    text
+}
+
 #[derive(Default)]
-struct Decoder {
-    /// With indexes, for messages about unknown fields.
-    path: Path,
-    /// Names of struct fields only, as Go's decoder keeps them.
-    names: Vec<SmolStr>,
-    /// Go name of the innermost struct.
-    holder: SmolStr,
+struct Decoder<'a> {
+    /// The innermost struct that Go knows; none in a CRD's.
+    holder: Option<At<'a>>,
     unknown: Vec<String>,
     /// First wrong type met.
     error: Option<String>,
@@ -113,33 +140,32 @@ struct Decoder {
     scalars_only: bool,
 }
 
-impl Decoder {
-    fn visit(&mut self, value: &mut Value, at: At) {
+impl<'a> Decoder<'a> {
+    fn visit(&mut self, value: &mut Value, at: At<'a>, place: Place<'_>) {
+        let Place { path, .. } = place;
         match (at.shape(), &mut *value) {
-            (Shape::Struct(known), Value::Object(map)) => self.fields(map, known, at),
+            (Shape::Struct(known), Value::Object(map)) => self.fields(map, known, at, place),
             (Shape::Map { value: inner, .. }, Value::Object(map)) => {
                 for (key, value) in map.iter_mut() {
-                    let mark = self.path.member(key);
-                    self.element(value, at.to(*inner));
-                    self.path.back(mark);
+                    let path = format_args!("{path}.{key}");
+                    self.element(value, at.to(*inner), place.to(path));
                 }
             }
             (Shape::List { item, .. }, Value::Array(items)) => {
                 for (position, value) in items.iter_mut().enumerate() {
-                    let mark = self.path.index(position);
-                    self.element(value, at.to(*item));
-                    self.path.back(mark);
+                    let path = format_args!("{path}[{position}]");
+                    self.element(value, at.to(*item), place.to(path));
                 }
             }
-            (Shape::Any, _) => self.schema_or(value, at),
-            _ if self.normal => self.leaf(value, at),
+            (Shape::Any, _) => self.schema_or(value, at, place),
+            _ if self.normal => self.leaf(value, at, place),
             _ => {}
         }
     }
 
     /// A schema or something else in its place, as `items` and `additionalProperties` take it.
     /// Go reads it with a decoder of its own, which drops unknown fields without a word.
-    fn schema_or(&mut self, value: &mut Value, at: At) {
+    fn schema_or(&mut self, value: &mut Value, at: At<'a>, place: Place<'_>) {
         let Some((name, or)) = at.node().name.split_once(SCHEMA_OR) else {
             return;
         };
@@ -147,10 +173,10 @@ impl Decoder {
         let schema = at.to(schema.expect("the facts table has the type beside its unions"));
         let known = self.unknown.len();
         match (or, &mut *value) {
-            (_, Value::Object(_)) => self.visit(value, schema),
+            (_, Value::Object(_)) => self.visit(value, schema, place),
             ("Array", Value::Array(items)) => {
                 for one in items {
-                    self.visit(one, schema);
+                    self.visit(one, schema, place);
                 }
             }
             ("StringArray", Value::Array(_)) | ("Bool", Value::Bool(_)) => {}
@@ -165,32 +191,31 @@ impl Decoder {
     }
 
     /// An item or a map's value: Go turns null into the zero value.
-    fn element(&mut self, value: &mut Value, at: At) {
+    fn element(&mut self, value: &mut Value, at: At<'a>, place: Place<'_>) {
         if self.normal && !self.scalars_only && value.is_null() && !self.custom() {
             *value = zero(at);
         }
-        self.visit(value, at);
+        self.visit(value, at, place);
     }
 
     /// Whether the innermost struct is a CRD's.
     fn custom(&self) -> bool {
-        self.holder.is_empty()
+        self.holder.is_none()
     }
 
-    fn fields(&mut self, map: &mut Map, known: &Struct, at: At) {
-        let holder = if known.custom {
-            SmolStr::default()
-        } else {
-            go_name(at)
-        };
+    fn fields(&mut self, map: &mut Map, known: &'a Struct, at: At<'a>, place: Place<'_>) {
+        let holder = (!known.custom).then_some(at);
         let outer = std::mem::replace(&mut self.holder, holder);
-        map.retain(|key, value| self.keep_field(key, value, known, at));
+        map.retain(|key, value| {
+            let path = format_args!("{}.{key}", place.path);
+            self.keep_field(key, value, (known, at), place.to(path))
+        });
         if self.normal && !self.scalars_only {
             for position in &known.always {
                 let field = &known.fields[*position as usize];
                 if !map.contains_key(&field.name) {
                     let mut value = absent(field, at);
-                    self.visit(&mut value, at.to(field.node));
+                    self.visit(&mut value, at.to(field.node), place);
                     map.insert(field.name.clone(), value);
                 }
             }
@@ -199,77 +224,78 @@ impl Decoder {
     }
 
     /// Handles one field; the result says whether it stays.
-    fn keep_field(&mut self, key: &str, value: &mut Value, known: &Struct, at: At) -> bool {
-        let mark = self.path.member(key);
-        let keep = match known.field(key) {
-            Some(field) => {
-                self.names.push(field.name.clone());
-                let keep = self.known_field(value, field, known, at.to(field.node));
-                self.names.pop();
-                keep
-            }
-            None => self.other_field(value, known, at),
+    fn keep_field(
+        &mut self,
+        key: &str,
+        value: &mut Value,
+        (known, at): (&'a Struct, At<'a>),
+        place: Place<'_>,
+    ) -> bool {
+        let Some(field) = known.field(key) else {
+            return self.other_field(value, known, at, place);
         };
-        self.path.back(mark);
-        keep
-    }
-
-    fn known_field(&mut self, value: &mut Value, field: &Field, known: &Struct, at: At) -> bool {
+        let names = format_args!("{}.{key}", place.names);
+        let (at, place) = (at.to(field.node), Place { names, ..place });
         if known.custom || !self.normal || self.scalars_only {
-            self.visit(value, at);
+            self.visit(value, at, place);
             return true;
         }
         if value.is_null() {
             // What always prints is put back by the caller.
             return false;
         }
-        self.visit(value, at);
+        self.visit(value, at, place);
         let omit = field.omitempty && !field.pointer;
         !(omit && is_empty(value, at))
     }
 
-    fn other_field(&mut self, value: &mut Value, known: &Struct, at: At) -> bool {
+    fn other_field(
+        &mut self,
+        value: &mut Value,
+        known: &'a Struct,
+        at: At<'a>,
+        place: Place<'_>,
+    ) -> bool {
         if let Some(node) = known.additional {
-            self.visit(value, at.to(node));
+            self.visit(value, at.to(node), place);
             return true;
         }
         if !known.preserve_unknown && !self.keep_unknown {
-            self.unknown.push(self.path.as_str().to_owned());
+            self.unknown.push(shown(place.path));
         }
         known.preserve_unknown || self.keep_unknown
     }
 
-    fn leaf(&mut self, value: &mut Value, at: At) {
-        if self.custom() || value.is_null() {
+    fn leaf(&mut self, value: &mut Value, at: At<'a>, place: Place<'_>) {
+        let Some(holder) = self.holder.filter(|_| !value.is_null()) else {
             return;
-        }
+        };
         if let Err(why) = canonical(value, at) {
             let text = match why {
-                Wrong::Type => self.wrong_type(value, at),
+                Wrong::Type => wrong_type(value, at, holder, &shown(place.names)),
                 Wrong::Text(text) => text,
             };
             self.error.get_or_insert(text);
         }
     }
+}
 
-    fn wrong_type(&self, value: &Value, at: At) -> String {
-        let found = match value {
-            Value::Float(number) => format!("number {number:?}"),
-            Value::Int(number) if matches!(at.shape(), Shape::Int { .. }) => {
-                format!("number {number}")
-            }
-            other => other.type_name().to_owned(),
-        };
-        let into = if self.names.is_empty() {
-            "value".to_owned()
-        } else {
-            format!("struct field {}.{}", self.holder, self.names.join("."))
-        };
-        format!(
-            "json: cannot unmarshal {found} into Go {into} of type {}",
-            go_type(at)
-        )
-    }
+fn wrong_type(value: &Value, at: At, holder: At, names: &str) -> String {
+    let found = match value {
+        Value::Float(number) => format!("number {number:?}"),
+        Value::Int(number) if matches!(at.shape(), Shape::Int { .. }) => {
+            format!("number {number}")
+        }
+        other => other.type_name().to_owned(),
+    };
+    let into = match names {
+        "" => "value".to_owned(),
+        _ => format!("struct field {}.{names}", go_name(holder)),
+    };
+    format!(
+        "json: cannot unmarshal {found} into Go {into} of type {}",
+        go_type(at)
+    )
 }
 
 enum Wrong {
@@ -381,13 +407,12 @@ fn zero(at: At) -> Value {
     }
 }
 
-fn go_name(at: At) -> SmolStr {
+fn go_name(at: At<'_>) -> &str {
     let name = &at.node().name;
     name.rsplit('.')
         .next()
         .filter(|name| !name.is_empty())
         .unwrap_or("struct")
-        .into()
 }
 
 /// Go's name of a type: `int32`, `v1.PodSpec`, `[]v1.Container`, `map[string]string`.
