@@ -284,8 +284,8 @@ impl Kind {
         for field in fields {
             keep(new, old, &field);
         }
-        let managed = new.at(&["metadata", "managedFields"]).clone();
         if self.custom {
+            let managed = new.at(&["metadata", "managedFields"]).clone();
             new["metadata"] = old["metadata"].clone();
             new.set_at(&["metadata", "managedFields"], managed);
         } else {
@@ -309,8 +309,8 @@ impl Kind {
             keep(new.object_value("metadata"), &old["metadata"], "generation");
             return;
         }
-        let noted = |object: &'_ Value| object.at(&["metadata", "annotations"]).clone();
-        let passed_on = counts == Generation::DesiredAndAnnotations && noted(new) != noted(old);
+        let noted = [&*new, old].map(|object| object.at(&["metadata", "annotations"]));
+        let passed_on = counts == Generation::DesiredAndAnnotations && noted[0] != noted[1];
         let changed = passed_on || self.wants_differ(new, old);
         let count = generation.unwrap_or(0).max(0) + i64::from(changed);
         match count {
@@ -456,9 +456,10 @@ fn is_envelope(field: &str) -> bool {
     matches!(field, "apiVersion" | "kind" | "metadata" | "status")
 }
 
-/// Sets `field` of `new` to what `old` has, absent included.
+/// Sets `field` of `new` to what `old` has, absent included. Mostly it is that already.
 pub(crate) fn keep(new: &mut Value, old: &Value, field: &str) {
     match old.get(field) {
+        kept if new.get(field) == kept => {}
         Some(value) => {
             new.make_object().insert(field, value.clone());
         }
