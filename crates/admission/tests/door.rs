@@ -306,6 +306,56 @@ fn quota_holds_under_concurrency_and_frees_on_deletion() {
 }
 
 #[test]
+fn quota_follows_what_ends_and_what_it_says() {
+    let cluster = Cluster::start("10.100.0.0/16");
+    let quota = |cpu: &str| json!({"apiVersion": "v1", "kind": "ResourceQuota", "metadata": {"name": "q", "namespace": "default"}, "spec": {"hard": {"requests.cpu": cpu}}});
+    let asking = |name: &str| {
+        let resources = json!({"requests": {"cpu": "600m"}});
+        pod(
+            name,
+            json!({"containers": [{"name": "c", "image": "i", "resources": resources}]}),
+        )
+    };
+    cluster.make("pods", asking("before"));
+    cluster.make("resourcequotas", quota("1"));
+    assert!(
+        cluster
+            .refused("pods", asking("a"))
+            .contains("used: requests.cpu=600m")
+    );
+    let ended = |name: &str| {
+        let mut object = asking(name);
+        object["status"] = json!({"phase": "Succeeded"});
+        let call = cluster.call(Verb::Update, "pods", object).on("status");
+        cluster.run(call).unwrap();
+    };
+    ended("before");
+    cluster.make("pods", asking("a"));
+    assert!(
+        cluster
+            .refused("pods", asking("b"))
+            .contains("used: requests.cpu=600m")
+    );
+    let raised = cluster.call(Verb::Update, "resourcequotas", quota("1200m"));
+    cluster.run(raised).unwrap();
+    cluster.make("pods", asking("b"));
+    assert!(
+        cluster
+            .refused("pods", asking("c"))
+            .contains("used: requests.cpu=1200m")
+    );
+    for name in ["before", "b"] {
+        cluster.delete("pods", "default", name).unwrap();
+    }
+    cluster.make("pods", asking("c"));
+    assert!(
+        cluster
+            .refused("pods", asking("d"))
+            .contains("used: requests.cpu=1200m")
+    );
+}
+
+#[test]
 fn pods_are_completed() {
     let cluster = Cluster::start("10.100.0.0/16");
     let made = cluster

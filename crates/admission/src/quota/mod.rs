@@ -1,23 +1,26 @@
 //! `ResourceQuota`: a write that would take a namespace over a quota is refused.
 //!
-//! Usage is counted from the live objects of the resource being written, plus the writes that
-//! have passed but are not yet visible; `status.used` is for people and may lag. Knows what an
-//! object uses only through `usage.rs`. Upstream counterpart:
+//! Usage is counted in a book for each resource; `status.used` is for people and may lag. Knows
+//! what an object uses only through `usage.rs`. Upstream counterpart:
 //! `k8s.io/apiserver/pkg/admission/plugin/resourcequota`, `pkg/quota/v1/evaluator/core`.
 
+mod book;
 mod scope;
 pub mod usage;
 
 use crate::{
     common::{forbid, quantity},
-    ledger::{RESERVED_FOR, Token, token},
-    pod_resources::{Amounts, add},
+    ledger::token,
+    pod_resources::Amounts,
 };
-use env::Time;
+use book::Book;
 use kinds::{PERSISTENT_VOLUME_CLAIMS, PODS, RESOURCE_QUOTAS, SERVICES};
 use machinery::{Object, Quantity, SmolStr, Status, Value};
-use registry::{Admission, Key, Operation, Review, Snapshot, Subscription};
-use std::sync::{Arc, Mutex};
+use registry::{Admission, Key, Operation, Review};
+use std::{
+    collections::{BTreeMap, btree_map::Entry},
+    sync::{Mutex, MutexGuard},
+};
 
 /// Resources whose updates can add to usage (pods have a subresource for it).
 const GROWING: [&str; 2] = [SERVICES, PERSISTENT_VOLUME_CLAIMS];
@@ -25,25 +28,14 @@ const GROWING: [&str; 2] = [SERVICES, PERSISTENT_VOLUME_CLAIMS];
 /// The plug-in.
 #[derive(Default)]
 pub struct ResourceQuota {
-    pending: Mutex<Pending>,
+    /// By resource.
+    books: Mutex<BTreeMap<SmolStr, Book>>,
 }
 
-/// Writes that have passed and are not yet seen in the log.
-#[derive(Default)]
-struct Pending {
-    log: Option<Subscription>,
-    writes: Vec<Passed>,
-}
-
-struct Passed {
-    token: Token,
-    at: Time,
-    storage: SmolStr,
-    key: Key,
-    uid: String,
-    /// Revision that is replaced; zero for a creation.
-    base: u64,
-    object: Value,
+impl ResourceQuota {
+    fn books(&self) -> MutexGuard<'_, BTreeMap<SmolStr, Book>> {
+        self.books.lock().expect("no holder of books panics")
+    }
 }
 
 impl Admission for ResourceQuota {
@@ -55,32 +47,34 @@ impl Admission for ResourceQuota {
         if !counts(review) {
             return Ok(());
         }
-        let mut pending = self
-            .pending
-            .lock()
-            .expect("no holder of pending writes panics");
-        pending.catch_up(review.door.now());
         let state = review.door.snapshot();
+        let mut quotas = state
+            .list(RESOURCE_QUOTAS, Some(review.namespace))
+            .peekable();
+        if quotas.peek().is_none() {
+            return Ok(());
+        }
+        let mut books = self.books();
+        let book = match books.entry(review.kind.storage.clone()) {
+            Entry::Occupied(known) => known.into_mut(),
+            Entry::Vacant(place) => place.insert(Book::new(&review.kind.storage, review.door)?),
+        };
+        book.catch_up(review.door)?;
         let mut limited = false;
-        for quota in state.list(RESOURCE_QUOTAS, Some(review.namespace)) {
-            limited |= check(review, &Quota::read(quota), &state, &pending)
-                .map_err(|why| forbid(review, &why))?;
+        for quota in quotas {
+            limited |= check(review, quota, book)?;
         }
         if limited {
-            pending.pass(review, &state)
-        } else {
-            Ok(())
+            book.pass(review);
         }
+        Ok(())
     }
 
     fn rolled_back(&self, review: &Review<'_>) {
-        if counts(review) {
-            let mut pending = self
-                .pending
-                .lock()
-                .expect("no holder of pending writes panics");
-            let own = token(review);
-            pending.writes.retain(|write| write.token != own);
+        if counts(review)
+            && let Some(book) = self.books().get_mut(&review.kind.storage)
+        {
+            book.roll_back(token(review));
         }
     }
 }
@@ -97,6 +91,7 @@ fn counts(review: &Review<'_>) -> bool {
 }
 
 /// A quota as far as admission reads it.
+#[derive(Clone, PartialEq)]
 struct Quota {
     name: String,
     hard: Amounts,
@@ -135,21 +130,15 @@ impl Quota {
 }
 
 /// Whether the quota concerns the write; an error says what it exceeds.
-fn check(
-    review: &Review<'_>,
-    quota: &Quota,
-    state: &Snapshot,
-    pending: &Pending,
-) -> Result<bool, String> {
+fn check(review: &Review<'_>, quota: &Object, book: &mut Book) -> Result<bool, Status> {
+    let (key, quota) = (Key::new(review.namespace, quota.name()), Quota::read(quota));
     let storage = review.kind.storage.as_str();
     if storage == PODS && review.old.is_none() && quota.covers(storage, &review.object) {
         let missing = usage::unspecified(&review.object, quota.hard.keys());
         if !missing.is_empty() {
-            return Err(format!(
-                "failed quota: {}: must specify {}",
-                quota.name,
-                missing.join("; ")
-            ));
+            let (name, missing) = (&quota.name, missing.join("; "));
+            let why = format!("failed quota: {name}: must specify {missing}");
+            return Err(forbid(review, &why));
         }
     }
     let new = quota.usage(storage, &review.object);
@@ -160,30 +149,14 @@ fn check(
         .old
         .map(|old| quota.usage(storage, &old.root().to_value()))
         .unwrap_or_default();
-    let used = live(review, quota, state, pending);
+    let used = book.used(&key, &quota, review.door)?;
     match exceeded(&new, &old, &used, &quota.hard) {
-        Some(over) => Err(format!("exceeded quota: {}, {over}", quota.name)),
+        Some(over) => {
+            let why = format!("exceeded quota: {}, {over}", quota.name);
+            Err(forbid(review, &why))
+        }
         None => Ok(true),
     }
-}
-
-/// Usage of the namespace by objects of the resource, passed writes included.
-fn live(review: &Review<'_>, quota: &Quota, state: &Snapshot, pending: &Pending) -> Amounts {
-    let storage = review.kind.storage.as_str();
-    let mut sum = Amounts::new();
-    for object in state.list(storage, Some(review.namespace)) {
-        add(&mut sum, &quota.usage(storage, &object.root().to_value()));
-    }
-    for write in pending.unseen(storage, review.namespace, state) {
-        add(&mut sum, &quota.usage(storage, &write.object));
-        if let Some(old) = state.get(storage, &write.key) {
-            for (name, amount) in quota.usage(storage, &old.root().to_value()) {
-                let entry = sum.entry(name).or_default();
-                *entry = *entry - amount;
-            }
-        }
-    }
-    sum
 }
 
 /// Upstream's account of what goes over, if something does.
@@ -212,62 +185,6 @@ fn exceeded(new: &Amounts, old: &Amounts, used: &Amounts, hard: &Amounts) -> Opt
             show(2)
         )
     })
-}
-
-impl Pending {
-    /// Drops writes that the log shows, and those too old to be under way.
-    fn catch_up(&mut self, now: Time) {
-        while let Some(log) = self.log.as_mut().filter(|_| !self.writes.is_empty()) {
-            match log.try_next() {
-                Ok(changes) if changes.is_empty() => break,
-                Ok(changes) => {
-                    for new in changes.iter().filter_map(|change| change.new.as_ref()) {
-                        self.writes.retain(|write| write.uid != new.uid());
-                    }
-                }
-                // Whatever passed before the retained log began has long been decided.
-                Err(_) => self.writes.clear(),
-            }
-        }
-        self.writes
-            .retain(|write| now.since(write.at) < RESERVED_FOR);
-        if self.writes.is_empty() {
-            self.log = None;
-        }
-    }
-
-    fn pass(&mut self, review: &Review<'_>, state: &Snapshot) -> Result<(), Status> {
-        if self.log.is_none() {
-            self.log = Some(review.door.subscribe(state.revision)?);
-        }
-        self.writes.push(Passed {
-            token: token(review),
-            at: review.door.now(),
-            storage: review.kind.storage.clone(),
-            key: Key::new(review.namespace, review.object.name()),
-            uid: review.object.uid().into(),
-            base: review.old.map_or(0, |old: &Arc<Object>| old.revision()),
-            object: review.object.clone(),
-        });
-        Ok(())
-    }
-
-    /// Passed writes whose effect `state` does not show.
-    fn unseen<'a>(
-        &'a self,
-        storage: &'a str,
-        namespace: &'a str,
-        state: &'a Snapshot,
-    ) -> impl Iterator<Item = &'a Passed> {
-        self.writes.iter().filter(move |write| {
-            let here = write.storage == storage && write.key.namespace == namespace;
-            let current = state.get(storage, &write.key);
-            here && match write.base {
-                0 => current.is_none_or(|current| current.uid() != write.uid),
-                base => current.is_some_and(|current| current.revision() == base),
-            }
-        })
-    }
 }
 
 #[cfg(test)]

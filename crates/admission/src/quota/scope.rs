@@ -7,6 +7,7 @@ use kinds::PODS;
 use machinery::Value;
 
 /// A condition on counted pods.
+#[derive(Clone, PartialEq)]
 pub(crate) struct Scope {
     name: String,
     operator: String,

@@ -7,7 +7,7 @@ use crate::{
     pod_resources::{Amounts, amounts, of_pod},
 };
 use kinds::{PERSISTENT_VOLUME_CLAIMS, PODS, SERVICES};
-use machinery::{Format, Quantity, Value};
+use machinery::{Format, Object, Quantity, Value};
 use std::collections::{BTreeMap, BTreeSet};
 
 /// Core resources that may also be counted by their plain name.
@@ -49,6 +49,12 @@ pub fn of(storage: &str, object: &Value) -> BTreeMap<String, Quantity> {
         used.remove(storage);
     }
     used
+}
+
+/// Whether two states of an object surely use the same.
+pub(super) fn is_alike(old: &Object, new: &Object) -> bool {
+    let alike = |path: &str| old.at(path) == new.at(path);
+    alike("spec") && alike("status.phase")
 }
 
 const ONE: Quantity = Quantity::from_units(1, Format::DecimalSi);
