@@ -624,3 +624,50 @@ fn definitions_start_with_what_they_store_and_need_a_version_to_change() {
         "customresourcedefinitions.apiextensions.k8s.io \"foos.a.io\" is invalid: metadata.resourceVersion: Invalid value: 0: must be specified for an update"
     );
 }
+
+#[test]
+fn metadata_is_an_object_and_cluster_scoped_objects_have_no_namespace() {
+    let cluster = Cluster::start("10.100.0.0/16");
+    let mut odd = map("a");
+    odd["metadata"] = json!([]);
+    let mut call = cluster.call(Verb::Create, "configmaps", map("a"));
+    call = call.with_object(odd);
+    assert_eq!(
+        cluster.run(call).unwrap_err().message(),
+        "ConfigMap in version \"v1\" cannot be handled as a ConfigMap: json: cannot unmarshal array into Go struct field ConfigMap.metadata of type v1.ObjectMeta"
+    );
+    let role = json!({"apiVersion": "rbac.authorization.k8s.io/v1", "kind": "ClusterRole", "metadata": {"name": "r", "namespace": "default"}});
+    let call = cluster
+        .door
+        .component_call(
+            &cluster.user,
+            Verb::Create,
+            "clusterroles.rbac.authorization.k8s.io",
+            "",
+            "",
+        )
+        .unwrap()
+        .with_object(role);
+    assert_eq!(cluster.run(call).unwrap().namespace(), "");
+}
+
+#[test]
+fn names_that_make_bad_host_names_are_warned_of() {
+    let cluster = Cluster::start("10.100.0.0/16");
+    let call = cluster.call(Verb::Create, "pods", pod("a.b", json!({})));
+    let reply = cluster.sim.block_on(cluster.door.call(call)).unwrap();
+    assert_eq!(
+        reply.warnings,
+        [
+            "metadata.name: this is used in the Pod's hostname, which can result in surprising behavior; a DNS label is recommended: [must not contain dots]"
+        ]
+    );
+}
+
+#[test]
+fn a_limit_range_may_go_unnamed() {
+    let cluster = Cluster::start("10.100.0.0/16");
+    let range = json!({"apiVersion": "v1", "kind": "LimitRange", "metadata": {"namespace": "default"}, "spec": {"limits": []}});
+    let made = cluster.make("limitranges", range);
+    assert_eq!(made.name(), made.uid());
+}

@@ -87,6 +87,18 @@ fn json_complaints(bytes: &Bytes, decoded: &codec::Decoded) -> Complaints {
     }
 }
 
+/// A configuration to apply. Upstream reads all of them as YAML, which is laxer than JSON and
+/// has other words for what is repeated; proper JSON is read sooner as what it is.
+fn applied(bytes: &[u8]) -> Result<codec::Decoded, Status> {
+    if codec::looks_like_json(bytes)
+        && let Ok(decoded) = codec::decode_json(bytes, Limits::default())
+        && decoded.repeated_paths().is_empty()
+    {
+        return Ok(decoded);
+    }
+    codec::decode_yaml(bytes, Limits::default())
+}
+
 /// Members that an operation of a JSON patch may have.
 const OPERATION: [&str; 4] = ["op", "path", "from", "value"];
 
@@ -123,10 +135,9 @@ pub fn patch(bytes: &[u8], content_type: &str, kind: &Kind) -> Result<Body, Stat
         codec::PatchKind::StrategicMerge => PatchKind::Strategic,
         codec::PatchKind::Apply => PatchKind::Apply,
     };
-    let decoded = if language == PatchKind::Apply && !codec::looks_like_json(bytes) {
-        codec::decode_yaml(bytes, Limits::default())?
-    } else {
-        codec::decode_json(bytes, Limits::default())?
+    let decoded = match language {
+        PatchKind::Apply => applied(bytes)?,
+        _ => codec::decode_json(bytes, Limits::default())?,
     };
     Ok(Body::Patch {
         kind: language,
@@ -161,4 +172,21 @@ fn type_of(catalogue: &Catalogue, gvk: &GroupVersionKind) -> Option<TypeRef> {
         schema: schema.clone(),
         id,
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use machinery::json;
+
+    #[test]
+    fn what_is_applied_is_yaml_even_where_it_looks_like_json() {
+        let decoded = applied(b"{\"a\": {\"b\": 1,},}").unwrap();
+        assert_eq!(decoded.value, json!({"a": {"b": 1}}));
+        let decoded = applied(b"{\"a\": 1,\n\"a\": 2}").unwrap();
+        assert_eq!(
+            decoded.complaints(),
+            ["line 2: key \"a\" already set in map"]
+        );
+    }
 }

@@ -30,6 +30,25 @@ pub fn architecture() -> &'static str {
 /// `etcd` is what clients call the store.
 const CHECKS: [(&str, bool); 3] = [("ping", false), ("log", true), ("etcd", true)];
 
+/// Endpoints that answer with the checks.
+const ENDPOINTS: [&str; 3] = ["healthz", "livez", "readyz"];
+
+/// `/metrics/slis`: how each check stands. `failed` as for [`health`].
+pub fn indicators(failed: Option<&str>) -> String {
+    const NAME: &str = "kubernetes_healthcheck";
+    let mut text = format!(
+        "# HELP {NAME} [STABLE] This metric records the result of a single healthcheck.\n# TYPE {NAME} gauge\n"
+    );
+    for (check, stored) in CHECKS {
+        let good = u8::from(!stored || failed.is_none());
+        for endpoint in ENDPOINTS {
+            let labels = format!("name=\"{check}\",type=\"{endpoint}\"");
+            text.push_str(&format!("{NAME}{{{labels}}} {good}\n"));
+        }
+    }
+    text
+}
+
 /// Code and text of a health endpoint, or `None` for a check that does not exist. `failed` says
 /// why the store takes no more writes, if that is so.
 pub fn health(
@@ -59,4 +78,18 @@ pub fn health(
         "ok".into()
     };
     Some((200, text))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn checks_are_indicators() {
+        let text = indicators(None);
+        assert!(text.contains("kubernetes_healthcheck{name=\"etcd\",type=\"readyz\"} 1\n"));
+        let text = indicators(Some("disk full"));
+        assert!(text.contains("kubernetes_healthcheck{name=\"etcd\",type=\"livez\"} 0\n"));
+        assert!(text.contains("kubernetes_healthcheck{name=\"ping\",type=\"livez\"} 1\n"));
+    }
 }

@@ -265,6 +265,11 @@ impl ApiServer {
                 let text = inner.metrics.text(snapshot.revision, &objects);
                 Ok(whole(200, METRICS_TYPE, text))
             }
+            ["metrics", "slis"] => {
+                let failed = inner.door.stopped();
+                let text = health::indicators(failed.as_deref());
+                Ok(whole(200, METRICS_TYPE, text))
+            }
             [endpoint @ ("healthz" | "livez" | "readyz"), rest @ ..] => {
                 let served = inner.metrics.begin_endpoint(&format!("/{endpoint}"));
                 let failed = inner.door.stopped();
@@ -563,6 +568,7 @@ fn root_paths(door: &Door) -> machinery::Value {
         "/healthz",
         "/livez",
         "/metrics",
+        "/metrics/slis",
         "/openapi/v2",
         "/openapi/v3",
         "/openid/v1/jwks",

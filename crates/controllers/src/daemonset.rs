@@ -262,11 +262,71 @@ impl<'a> Work<'a> {
                 self.make(node, turn, plan);
                 turn += 1;
             }
-            let kept = usize::from(*stay);
-            let standing = running.iter().filter(|pod| !pod.is_deleting());
-            for pod in standing.skip(kept) {
+            let standing: Vec<&Arc<Object>> = running
+                .into_iter()
+                .filter(|pod| !pod.is_deleting())
+                .collect();
+            for pod in self.excess(&standing, *stay) {
                 self.remove(pod, plan);
             }
+        }
+    }
+
+    /// Pods of one node that have to go, given all that stand there, oldest first. While
+    /// surging, a pod of the old revision stays beside its successor until that is available.
+    fn excess<'p>(&self, standing: &[&'p Arc<Object>], stay: bool) -> Vec<&'p Arc<Object>> {
+        if !stay || self.surge() == 0 {
+            return standing.iter().skip(usize::from(stay)).copied().collect();
+        }
+        let (new, old): (Vec<&'p Arc<Object>>, Vec<&'p Arc<Object>>) =
+            standing.iter().copied().partition(|pod| self.is_new(pod));
+        let surplus = new.iter().skip(1).chain(old.iter().skip(1));
+        let mut excess: Vec<&'p Arc<Object>> = surplus.copied().collect();
+        if let (Some(new), Some(old)) = (new.first(), old.first())
+            && (!pods::is_ready(old) || self.is_available(new))
+        {
+            excess.push(old);
+        }
+        excess
+    }
+
+    fn is_new(&self, pod: &Object) -> bool {
+        pod.label(HASH_LABEL) == Some(self.hash)
+    }
+
+    /// Nodes that may have a pod of the new revision beside one of the old.
+    fn surge(&self) -> i64 {
+        if self.set.at("spec.updateStrategy.type").str() == "OnDelete" {
+            return 0;
+        }
+        let wanted = self.nodes.iter().filter(|(_, start, _)| *start).count() as i64;
+        let field = self.set.at("spec.updateStrategy.rollingUpdate.maxSurge");
+        int_or_percent(field, wanted, true).unwrap_or(0)
+    }
+
+    /// Starts pods of the new revision beside old ones: where the old one does not serve, and
+    /// on as many other nodes as may surge at once.
+    fn surge_on(&self, surge: i64, plan: &mut Plan) {
+        let (mut replaced, mut candidates, mut surging) = (Vec::new(), Vec::new(), 0);
+        for (node, start, _) in &self.nodes {
+            let standing = self.on(node).iter().filter(|pod| !pod.is_deleting());
+            let (new, old): (Vec<&Arc<Object>>, Vec<&Arc<Object>>) =
+                standing.partition(|pod| self.is_new(pod));
+            match (new.first(), old.first()) {
+                (None, Some(old)) if *start => match self.is_available(old) {
+                    true => candidates.push(node),
+                    false => replaced.push(node),
+                },
+                (Some(new), Some(_)) if !self.is_available(new) => surging += 1,
+                _ => {}
+            }
+        }
+        let spare = (surge - surging).max(0) as usize;
+        let chosen = replaced
+            .into_iter()
+            .chain(candidates.into_iter().take(spare));
+        for (turn, node) in chosen.take(ACTIONS_PER_PLAN).enumerate() {
+            self.make(node, turn, plan);
         }
     }
 
@@ -302,6 +362,10 @@ impl<'a> Work<'a> {
     }
 
     fn roll(&self, plan: &mut Plan) {
+        let surge = self.surge();
+        if surge > 0 {
+            return self.surge_on(surge, plan);
+        }
         let wanted = self.nodes.iter().filter(|(_, start, _)| *start).count() as i64;
         let field = self
             .set
@@ -399,6 +463,81 @@ mod tests {
             NODES,
             json!({"apiVersion": "v1", "kind": "Node", "metadata": {"name": name, "uid": name}, "spec": {"taints": taints}}),
         )
+    }
+
+    #[test]
+    fn new_pods_surge_beside_old_ones_that_serve() {
+        let set = json!({"apiVersion": "apps/v1", "kind": "DaemonSet", "metadata": {"name": "d", "namespace": "n", "uid": "d"},
+            "spec": {"selector": {"matchLabels": {"app": "d"}}, "template": {"metadata": {"labels": {"app": "d"}}, "spec": {"containers": []}},
+                "updateStrategy": {"type": "RollingUpdate", "rollingUpdate": {"maxSurge": 1, "maxUnavailable": 0}}}});
+        let first = View::of(
+            [(DAEMON_SETS, set.clone()), node("a", json!([]))],
+            &claim_indexes(),
+        );
+        let key = Target::new(DAEMON_SETS, "n", "d");
+        let made = |plan: &Plan| -> Vec<Value> {
+            let pods = plan.actions.iter().filter_map(|action| match action {
+                Action::Create { target, object, .. } if target.resource == PODS => {
+                    Some(object.clone())
+                }
+                _ => None,
+            });
+            pods.collect()
+        };
+        let current = made(&DaemonSet.reconcile(&first, &key, Time(0)))[0].clone();
+        let pod = |name: &str, on: &str, hash: &str, ready: &str| {
+            let mut pod = current.clone();
+            pod.set_at(&["metadata", "name"], name);
+            pod.set_at(&["metadata", "namespace"], "n");
+            pod.set_at(&["metadata", "uid"], name);
+            pod.set_at(&["spec", "nodeName"], on);
+            if !hash.is_empty() {
+                pod.set_at(&["metadata", "labels", HASH_LABEL], hash);
+            }
+            pod["status"] = json!({"phase": "Running", "conditions": [{"type": "Ready", "status": ready, "lastTransitionTime": "1970-01-01T00:00:00Z"}]});
+            (PODS, pod)
+        };
+        let run = |pods: Vec<(&'static str, Value)>| {
+            let mut world = vec![
+                (DAEMON_SETS, set.clone()),
+                node("a", json!([])),
+                node("b", json!([])),
+            ];
+            world.extend(pods);
+            let plan = DaemonSet.reconcile(&View::of(world, &claim_indexes()), &key, Time(0));
+            let gone: Vec<String> = plan
+                .actions
+                .iter()
+                .filter_map(|action| match action {
+                    Action::Delete { target, .. } if target.resource == PODS => {
+                        Some(target.name.to_string())
+                    }
+                    _ => None,
+                })
+                .collect();
+            let nodes: Vec<String> = made(&plan)
+                .iter()
+                .map(|pod| node_of(&Object::new(pod, 1)))
+                .collect();
+            (nodes, gone)
+        };
+        let (none, text) = (Vec::<String>::new(), |text: &str| vec![text.to_owned()]);
+        let (a, b) = (pod("a", "a", "old", "True"), pod("b", "b", "old", "True"));
+        assert_eq!(run(vec![a.clone(), b.clone()]), (text("a"), none.clone()));
+        let waiting = pod("x", "a", "", "False");
+        assert_eq!(
+            run(vec![a.clone(), b.clone(), waiting]),
+            (none.clone(), none.clone()),
+            "one node surges at a time"
+        );
+        let serving = pod("x", "a", "", "True");
+        assert_eq!(run(vec![a, b.clone(), serving]), (none.clone(), text("a")));
+        let broken = pod("a", "a", "old", "False");
+        assert_eq!(
+            run(vec![broken, b]),
+            (vec!["a".to_owned(), "b".to_owned()], none),
+            "replacing what does not serve is no surge"
+        );
     }
 
     #[test]

@@ -14,6 +14,7 @@ mod disruption;
 mod endpoints;
 mod endpointslice;
 mod endpointslice_mirroring;
+mod flow_schema;
 mod garbage;
 mod hash;
 mod history;
@@ -69,6 +70,7 @@ pub fn all(config: ControllersConfig) -> Vec<Box<dyn Controller>> {
         Box::new(endpoints::Endpoints),
         Box::new(serviceaccount::ServiceAccount),
         Box::new(cluster_role_aggregation::ClusterRoleAggregation),
+        Box::new(flow_schema::FlowSchema),
         Box::new(crd::CustomResourceDefinition),
         Box::new(node_lifecycle::NodeLifecycle),
         Box::new(taint_eviction::TaintEviction),

@@ -23,6 +23,7 @@ fn manager(name: &str) -> &str {
         "kube-scheduler" | "kubelet" | "directory-provisioner" => name,
         "clusterrole-aggregation-controller" => name,
         "customresourcedefinition-controller" => "kube-apiserver",
+        "flow-schema-controller" => "api-priority-and-fairness-config-consumer-v1",
         _ => "kube-controller-manager",
     }
 }

@@ -161,6 +161,10 @@ fn binding(o: &Value) -> Errors {
     for (at, subject) in o["subjects"].items().iter().enumerate() {
         let path = at!("subjects[{at}]");
         present(&mut errors, at!("{path}.name"), &subject["name"]);
+        if subject["kind"].str() == "ServiceAccount" && !subject["name"].str().is_empty() {
+            let (field, name) = (at!("{path}.name"), subject["name"].str());
+            check::syntax(&mut errors, field, name, machinery::dns1123_subdomain);
+        }
         match subject["kind"].str() {
             // In a namespace it is that namespace's where none is named.
             "ServiceAccount" if cluster => {

@@ -91,6 +91,7 @@ pub(crate) const PARTS: &[Part] = &[
     },
     Part {
         strategy: Strategy {
+            name_check: machinery::dns1123_label,
             warnings: crate::warnings::template,
             validate: stateful_set,
             is_checked: true,
@@ -151,6 +152,9 @@ pub(crate) const PARTS: &[Part] = &[
                 let mut errors = Errors::new();
                 if o["data"].is_null() {
                     errors.push(FieldError::required("data", "data is mandatory"));
+                } else if o["data"].as_object().is_none() {
+                    let why = "data must be a valid JSON object";
+                    errors.push(FieldError::required("data", why));
                 }
                 check::not_negative(&mut errors, at!("revision"), &o["revision"]);
                 errors

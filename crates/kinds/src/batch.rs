@@ -18,7 +18,7 @@ pub(crate) const PARTS: &[Part] = &[
         strategy: Strategy {
             warnings: crate::warnings::template,
             prepare_create: generate_selector,
-            validate_create: generated_selector,
+            validate_create: new_job,
             validate: |job| {
                 let mut errors = Errors::new();
                 job_spec(&mut errors, at!("spec"), &job["spec"], true);
@@ -276,6 +276,27 @@ fn exit_codes(errors: &mut Errors, path: Place<'_>, codes: &Value, spec: &Value)
             errors.push(FieldError::duplicate(field, value));
         }
     }
+}
+
+fn new_job(job: &Value) -> Errors {
+    let mut errors = indexed_name(job);
+    errors.extend(generated_selector(job));
+    errors
+}
+
+/// Pods of an indexed Job are named after it and their index, which must make a host name.
+fn indexed_name(job: &Value) -> Errors {
+    let mut errors = Errors::new();
+    let (name, spec) = (job.at(&["metadata", "name"]).str(), &job["spec"]);
+    let completions = spec["completions"].as_i64().unwrap_or_default();
+    if spec["completionMode"].str() == "Indexed" && completions > 0 {
+        let last = format!("{name}-{}", completions - 1);
+        if !machinery::dns1123_label(&last).is_empty() {
+            let why = format!("will not able to create pod with invalid DNS label: {last}");
+            errors.push(FieldError::invalid("metadata.name", name, why));
+        }
+    }
+    errors
 }
 
 fn job_spec(errors: &mut Errors, path: Place<'_>, spec: &Value, whole: bool) {

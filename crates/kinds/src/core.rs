@@ -176,6 +176,13 @@ pub(crate) const PARTS: &[Part] = &[
     },
     Part {
         strategy: Strategy {
+            prepare_create: |range| {
+                // What nobody named is named like itself.
+                if range.name().is_empty() {
+                    let uid = range.at(&["metadata", "uid"]).clone();
+                    range.metadata_mut().insert("name", uid);
+                }
+            },
             validate: limit_range,
             ..Strategy::PLAIN
         },

@@ -247,6 +247,28 @@ fn check_rules(crd: &Value) -> Errors {
         if let Ok(of) = compile_stored_crd_schema(schema) {
             errors.extend(k8s_cel::rules::check(&of, &path));
         }
+        if errors.is_empty() {
+            errors.extend(broken_defaults(schema, &path));
+        }
+    }
+    errors
+}
+
+/// Defaults that the rules of their own types refuse.
+fn broken_defaults(schema: &Value, path: &str) -> Errors {
+    let mut errors = Errors::new();
+    for (path, of) in schema::schema_defaults(schema, path) {
+        let rules = k8s_cel::rules::Rules::compile(&of);
+        let (Some(rules), Some(default)) = (rules, of.node().default.as_ref()) else {
+            continue;
+        };
+        for mut error in rules.validate(default, None).errors {
+            error.field = match error.field.as_str() {
+                "" | "<nil>" => path.clone(),
+                inner => format!("{path}.{inner}"),
+            };
+            errors.push(error);
+        }
     }
     errors
 }

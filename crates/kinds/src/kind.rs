@@ -337,12 +337,22 @@ impl Kind {
 
     /// Everything wrong with an update.
     pub fn validate_update(&self, new: &Value, old: &Value) -> Vec<FieldError> {
+        self.weigh_update(new, old, &mut Vec::new())
+    }
+
+    /// As [`Kind::validate_update`]; what may stay because it did not change is warned of.
+    pub fn weigh_update(
+        &self,
+        new: &Value,
+        old: &Value,
+        warnings: &mut Vec<String>,
+    ) -> Vec<FieldError> {
         let mut errors = meta::validate_update(new, old, self);
         errors.extend((self.strategy.validate_update)(new, old));
         if self.custom {
             errors.extend((self.strategy.validate)(new));
             errors.extend(schema::validate_update(new, old, &self.type_ref));
-            self.follow_rules(new, Some(old), &mut errors);
+            warnings.extend(self.follow_rules(new, Some(old), &mut errors));
         } else {
             self.validate_body(new, &mut errors);
         }
@@ -381,14 +391,24 @@ impl Kind {
     }
 
     /// Evaluates a custom kind's rules, unless the object is not of the shape they rely on.
-    fn follow_rules(&self, new: &Value, old: Option<&Value>, errors: &mut Vec<FieldError>) {
+    /// The result warns of what they would refuse, had it changed.
+    fn follow_rules(
+        &self,
+        new: &Value,
+        old: Option<&Value>,
+        errors: &mut Vec<FieldError>,
+    ) -> Vec<String> {
         let rules = self.rules.get_or_init(|| Rules::compile(&self.type_ref));
-        let Some(rules) = rules else { return };
+        let Some(rules) = rules else {
+            return Vec::new();
+        };
         if errors.iter().any(|error| BLOCKING.contains(&error.kind)) {
             errors.push(FieldError::invalid("<nil>", Value::Null, UNCHECKED));
-            return;
+            return Vec::new();
         }
-        errors.extend(rules.validate(new, old).errors);
+        let found = rules.validate(new, old);
+        errors.extend(found.errors);
+        found.warnings
     }
 
     /// What a client should hear of an object it writes, given the stored one.
@@ -403,6 +423,9 @@ impl Kind {
             true => Vec::new(),
             false => (self.strategy.warnings)(new),
         };
+        if old.is_none() {
+            warnings.extend(crate::warnings::name(&self.storage, new.name()));
+        }
         if self.custom {
             warnings.extend(meta::finalizer_warnings(new, old));
         }

@@ -118,6 +118,10 @@ fn host(errors: &mut Errors, path: Place<'_>, host: &str) {
         let why = "must be a DNS name, not an IP address";
         return errors.push(FieldError::invalid(path, host, why));
     }
+    domain(errors, path, host);
+}
+
+fn domain(errors: &mut Errors, path: Place<'_>, host: &str) {
     let plain = host.strip_prefix("*.").unwrap_or(host);
     let complaints = machinery::dns1123_subdomain(plain);
     if host.contains('*') && !complaints.is_empty() {
@@ -132,7 +136,11 @@ fn certificates(errors: &mut Errors, spec: &Value) {
     for (at, one) in spec["tls"].items().iter().enumerate() {
         let path = at!("spec.tls[{at}]");
         for (at, name) in one["hosts"].items().iter().enumerate() {
-            host(errors, at!("{path}.hosts[{at}]"), name.str());
+            let field = at!("{path}.hosts[{at}]");
+            match name.str() {
+                "" => check::syntax(errors, field, "", machinery::dns1123_subdomain),
+                name => domain(errors, field, name),
+            }
         }
         let secret = one["secretName"].str();
         if !secret.is_empty() {

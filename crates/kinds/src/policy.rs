@@ -34,6 +34,7 @@ pub(crate) const PARTS: &[Part] = &[
     Part {
         strategy: Strategy {
             validate: budget,
+            name_check: path_segment,
             allow_unconditional_update: false,
             ..Strategy::MANAGED
         },
@@ -105,11 +106,7 @@ fn autoscaler(o: &Value) -> Errors {
         let why = "must be greater than or equal to `minReplicas`";
         errors.push(FieldError::invalid("spec.maxReplicas", most, why));
     }
-    reference(
-        &mut errors,
-        at!("spec.scaleTargetRef"),
-        &spec["scaleTargetRef"],
-    );
+    scaled(&mut errors, &spec["scaleTargetRef"]);
     let outside = |one: &Value| matches!(one["type"].str(), "Object" | "External");
     if least == 0 && !metrics.iter().any(outside) {
         let why = "must specify at least one Object or External metric to support scaling to zero replicas";
@@ -127,15 +124,23 @@ fn autoscaler(o: &Value) -> Errors {
     errors
 }
 
-fn reference(errors: &mut Errors, path: Place<'_>, target: &Value) {
+/// What is scaled: of the core group there is only one such kind.
+fn scaled(errors: &mut Errors, target: &Value) {
+    let path = at!("spec.scaleTargetRef");
     for field in ["kind", "name"] {
         let place = at!("{path}.{field}");
         check::named(errors, place, target[field].str(), path_segment);
     }
-    if target["apiVersion"].str().is_empty() {
-        let why = "apiVersion must specify API group";
-        errors.push(FieldError::invalid(at!("{path}.apiVersion"), "", why));
-    }
+    let version = target["apiVersion"].str();
+    let why = match version.matches('/').count() {
+        0 if target["kind"].str() != "ReplicationController" => {
+            "apiVersion must specify API group".to_owned()
+        }
+        0 | 1 => return,
+        _ => format!("unexpected GroupVersion string: {version}"),
+    };
+    let field = at!("{path}.apiVersion");
+    errors.push(FieldError::invalid(field, version, why));
 }
 
 /// Types of metrics and where each says what it is, in the order upstream looks at them.

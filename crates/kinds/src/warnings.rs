@@ -2,7 +2,7 @@
 //!
 //! Upstream counterpart: `pkg/api/pod/warnings.go`.
 
-use crate::check::{Place, at, text_of};
+use crate::check::{Place, at, is_empty, text_of};
 use machinery::{Quantity, Value};
 use std::collections::BTreeSet;
 
@@ -48,6 +48,31 @@ const OLD_VOLUMES: [(&str, &str); 8] = [
     ("rbd", "deprecated in v1.28, non-functional in v1.31+"),
 ];
 
+/// Kinds whose pods are named after them.
+const NAMING: [&str; 5] = [
+    crate::CRON_JOBS,
+    crate::DEPLOYMENTS,
+    crate::JOBS,
+    crate::REPLICA_SETS,
+    crate::REPLICATION_CONTROLLERS,
+];
+
+/// A warning about the name of a new object, where pods get host names from it.
+pub(crate) fn name(storage: &str, name: &str) -> Option<String> {
+    let of = match storage {
+        crate::PODS => "the Pod's hostname",
+        _ if NAMING.contains(&storage) => "Pod names and hostnames",
+        _ => return None,
+    };
+    let complaints = machinery::dns1123_label(name);
+    (!complaints.is_empty()).then(|| {
+        format!(
+            "metadata.name: this is used in {of}, which can result in surprising behavior; a DNS label is recommended: [{}]",
+            complaints.join(" ")
+        )
+    })
+}
+
 /// Warnings about a pod.
 pub(crate) fn pod(pod: &Value) -> Vec<String> {
     let mut warnings = Vec::new();
@@ -89,6 +114,13 @@ fn specification(warnings: &mut Vec<String>, path: Place<'_>, spec: &Value) {
             if !volume[kind].is_null() {
                 warnings.push(format!("{path}.volumes[{at}].{kind}: {why}"));
             }
+        }
+        let projected = volume.at(&["projected", "sources"]).items();
+        for _ in projected.iter().filter(|source| is_empty(source)) {
+            let name = volume["name"].str();
+            warnings.push(format!(
+                "volume {name:?} (Projected) has no sources provided"
+            ));
         }
     }
     repeated(

@@ -727,6 +727,14 @@ fn rules_of_a_definition_are_compiled_and_followed() {
         errors.contains(&"spec: Invalid value: smaller than before".to_owned()),
         "{errors:?}"
     );
+    let (mut new, old) = (sized(Value::Int(12)), sized(Value::Int(12)));
+    new.set_at(&["metadata", "labels"], json!({"a": "b"}));
+    let mut warnings = Vec::new();
+    assert_eq!(
+        texts(widget.weigh_update(&new, &old, &mut warnings)),
+        [""; 0]
+    );
+    assert_eq!(warnings, ["spec: Invalid value: too big"]);
     let errors = texts(widget.validate(&sized("big".into())));
     assert!(
         errors.iter().any(|error| error
@@ -741,6 +749,27 @@ fn rules_of_a_definition_are_compiled_and_followed() {
             .any(|error| error.starts_with(wanted) && error.contains("undefined field 'weight'")),
         "{errors:#?}"
     );
+}
+
+#[test]
+fn defaults_follow_the_rules_beside_them() {
+    let mut crd = ruled(json!([{"rule": "self.size < 10", "message": "too big"}]));
+    let mut version = crd["spec"]["versions"][0].clone();
+    let at = ["schema", "openAPIV3Schema", "properties", "spec", "default"];
+    for (size, wanted) in [
+        (9_i64, vec![]),
+        (
+            12,
+            vec![
+                "spec.validation.openAPIV3Schema.properties[spec].default: Invalid value: too big"
+                    .to_owned(),
+            ],
+        ),
+    ] {
+        version.set_at(&at, json!({"size": size}));
+        crd["spec"]["versions"] = Value::Array(vec![version.clone()]);
+        assert_eq!(created(crd.clone()).1, wanted);
+    }
 }
 
 #[test]

@@ -25,7 +25,22 @@ pub(crate) fn check_addressing(call: &Call, kind: &Kind, value: &mut Value) -> R
             kind.gvk.kind
         )));
     }
+    check_metadata(kind, value)?;
     check_scope(call, kind, value)
+}
+
+/// Metadata is looked into before the whole is decoded, so that its own type is checked first.
+fn check_metadata(kind: &Kind, value: &Value) -> Result<(), Status> {
+    let found = &value["metadata"];
+    if found.is_null() || found.as_object().is_some() {
+        return Ok(());
+    }
+    let (kind, version) = (&kind.gvk.kind, &kind.gvk.version);
+    let why = format!(
+        "json: cannot unmarshal {} into Go struct field {kind}.metadata of type v1.ObjectMeta",
+        found.type_name()
+    );
+    Err(schema::decode_error(kind, version, &why))
 }
 
 /// Checks `apiVersion` and `kind`. What is missing is taken from the path; custom objects say

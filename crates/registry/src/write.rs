@@ -289,7 +289,7 @@ impl Door {
             debug_assert!(is_complete(&kind, &review.object), "{:?}", review.object);
             prepare_update(context, &mut review.object, old);
             let errors = match context.call.subresource.as_str() {
-                "" | "scale" => kind.validate_update(&review.object, old),
+                "" | "scale" => kind.weigh_update(&review.object, old, &mut review.warnings),
                 "status" => kind.validate_status_update(&review.object, old),
                 part => kind.validate_part_update(part, &review.object, old),
             };

@@ -61,6 +61,13 @@ pub fn compile_stored_crd_schema(schema: &Value) -> Result<TypeRef, Vec<FieldErr
     }
 }
 
+/// The defaults of a schema that stands at `path`: where each stands, and its type.
+pub fn schema_defaults(schema: &Value, path: &str) -> Vec<(String, TypeRef)> {
+    let compiled = compile(schema, path);
+    let typed = |placed: &Placed| (placed.path.clone(), compiled.of.to(placed.node));
+    compiled.defaults.iter().map(typed).collect()
+}
+
 /// What is wrong with the defaults: unknown fields, and values that would be refused.
 fn default_errors(compiled: &Compiled) -> Vec<FieldError> {
     let mut errors = Vec::new();

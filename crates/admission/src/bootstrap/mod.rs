@@ -5,12 +5,14 @@
 //! kubernetesservice,clusterauthenticationtrust}`, the poststart hooks of RBAC and scheduling,
 //! and what EKS installs beside them.
 
+mod flow;
 mod roles;
 
 use crate::{ServiceRange, priority};
 use kinds::{
-    CLUSTER_ROLE_BINDINGS, CLUSTER_ROLES, CONFIG_MAPS, ENDPOINT_SLICES, ENDPOINTS, NAMESPACES,
-    PRIORITY_CLASSES, ROLE_BINDINGS, ROLES, SERVICE_CIDRS, SERVICES, STORAGE_CLASSES,
+    CLUSTER_ROLE_BINDINGS, CLUSTER_ROLES, CONFIG_MAPS, ENDPOINT_SLICES, ENDPOINTS, FLOW_SCHEMAS,
+    NAMESPACES, PRIORITY_CLASSES, PRIORITY_LEVEL_CONFIGURATIONS, ROLE_BINDINGS, ROLES,
+    SERVICE_CIDRS, SERVICES, STORAGE_CLASSES,
 };
 use machinery::{Value, json};
 use std::net::SocketAddrV4;
@@ -49,6 +51,16 @@ pub fn objects(config: &Config) -> Vec<(&'static str, Value)> {
     );
     all.push((CONFIG_MAPS, trust(config)));
     all.extend(priority_classes().map(|class| (PRIORITY_CLASSES, class)));
+    all.extend(
+        flow::levels()
+            .into_iter()
+            .map(|level| (PRIORITY_LEVEL_CONFIGURATIONS, level)),
+    );
+    all.extend(
+        flow::schemas()
+            .into_iter()
+            .map(|schema| (FLOW_SCHEMAS, schema)),
+    );
     all.extend(storage_classes().map(|class| (STORAGE_CLASSES, class)));
     all.push((SERVICE_CIDRS, service_cidr(config)));
     all.extend(api_service(config));

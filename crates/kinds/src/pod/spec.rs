@@ -45,7 +45,7 @@ impl<'a> Pod<'a> {
 /// Checks a pod template: labels, annotations and specification.
 pub(crate) fn template(errors: &mut Errors, path: Place<'_>, template: &Value) {
     let metadata = &template["metadata"];
-    labels(errors, at!("{path}.metadata.labels"), &metadata["labels"]);
+    labels(errors, at!("{path}.labels"), &metadata["labels"]);
     let place = at!("{path}.annotations");
     crate::meta::annotations(errors, place, &metadata["annotations"]);
     let spec = &template["spec"];
