@@ -26,10 +26,12 @@ const OBJECT: u8 = 8;
 /// Nesting deeper than this is refused when bytes are checked.
 pub const MAX_DEPTH: usize = 512;
 
+static DICTIONARY: &str = include_str!("dictionary.txt");
+
 /// The strings that have numbers, in number order.
 pub fn dictionary() -> &'static [&'static str] {
     static WORDS: OnceLock<Vec<&'static str>> = OnceLock::new();
-    WORDS.get_or_init(|| include_str!("dictionary.txt").lines().collect())
+    WORDS.get_or_init(|| DICTIONARY.lines().collect())
 }
 
 const TABLE_SIZE: usize = 8192;
@@ -75,9 +77,33 @@ fn table() -> &'static Table {
     })
 }
 
+/// Where in `dictionary.txt` each word begins: its number at that place.
+fn places() -> &'static [u16] {
+    static PLACES: OnceLock<Vec<u16>> = OnceLock::new();
+    PLACES.get_or_init(|| {
+        let mut places = vec![u16::MAX; DICTIONARY.len()];
+        for (number, word) in dictionary().iter().enumerate() {
+            places[word.as_ptr().addr() - DICTIONARY.as_ptr().addr()] = number as u16;
+        }
+        places
+    })
+}
+
 /// The number of a string in the dictionary.
 fn number_of(text: &str) -> Option<u16> {
-    let (table, words) = (table(), dictionary());
+    let words = dictionary();
+    // Names read from an object or interned lie in the dictionary themselves.
+    let place = text
+        .as_ptr()
+        .addr()
+        .wrapping_sub(DICTIONARY.as_ptr().addr());
+    if let Some(number) = places().get(place)
+        && let Some(word) = words.get(usize::from(*number))
+        && word.len() == text.len()
+    {
+        return Some(*number);
+    }
+    let table = table();
     if text.len() > table.longest {
         return None;
     }
@@ -130,8 +156,8 @@ fn take<'a>(bytes: &mut &'a [u8], length: u64) -> Option<&'a [u8]> {
 pub fn encode(value: &Value) -> Vec<u8> {
     let mut out = Vec::with_capacity(1024);
     encode_into(value, &mut out);
-    out.shrink_to_fit();
-    out
+    // A copy of the right size leaves the first piece of memory whole for the next one.
+    out.as_slice().to_vec()
 }
 
 fn encode_into(value: &Value, out: &mut Vec<u8>) {
@@ -150,12 +176,19 @@ fn encode_into(value: &Value, out: &mut Vec<u8>) {
         Value::Array(items) => encode_block(ARRAY, out, |out| {
             items.iter().for_each(|item| encode_into(item, out));
         }),
-        Value::Object(map) => encode_block(OBJECT, out, |out| {
-            for (key, value) in map.iter() {
-                encode_key(key, out);
-                encode_into(value, out);
+        Value::Object(map) => match map.stored_bytes() {
+            Some(bytes) => {
+                out.push(OBJECT);
+                put_varint(out, bytes.len() as u64);
+                out.extend_from_slice(bytes);
             }
-        }),
+            None => encode_block(OBJECT, out, |out| {
+                for (key, value) in map.iter() {
+                    encode_key(key, out);
+                    encode_into(value, out);
+                }
+            }),
+        },
     }
 }
 
@@ -343,30 +376,8 @@ impl<'a> Ref<'a> {
 
     /// A mutable copy. Words share their text, and a text that was written out is no word.
     pub fn to_value(self) -> Value {
-        if let Some((&WORD, mut rest)) = self.0.split_first() {
-            let word = take_varint(&mut rest).and_then(word);
-            return word.map_or(Value::Null, |word| SmolStr::new_static(word).into());
-        }
-        match self.shape() {
-            Shape::Missing | Shape::Null => Value::Null,
-            Shape::Bool(flag) => Value::Bool(flag),
-            Shape::Int(number) => Value::Int(number),
-            Shape::Float(number) => Value::Float(number),
-            Shape::String(text) => Value::String(SmolStr::new(text)),
-            Shape::Array => {
-                let mut items = Vec::with_capacity(self.items().count());
-                items.extend(self.items().map(Ref::to_value));
-                Value::Array(items)
-            }
-            Shape::Object => {
-                let (mut rest, count) = (self.body(OBJECT), self.entries().count());
-                let mut entries = Vec::with_capacity(count);
-                while let (Some(key), Some(value)) = (take_name(&mut rest), take_value(&mut rest)) {
-                    entries.push((key, value.to_value()));
-                }
-                Value::Object(Map::from_entries(entries, |_| ()))
-            }
-        }
+        let value = self.raw().unwrap_or(Raw::Null);
+        value.to_value(&Walk::to_map)
     }
 
     /// Reads a struct of the caller's; the error names what did not fit.
@@ -399,14 +410,6 @@ fn take_key<'a>(rest: &mut &'a [u8]) -> Option<&'a str> {
     match take_varint(rest)? {
         0 => take_text(rest),
         number => word(number - 1),
-    }
-}
-
-/// As [`take_key`], a name to keep.
-fn take_name(rest: &mut &[u8]) -> Option<SmolStr> {
-    match take_varint(rest)? {
-        0 => take_text(rest).map(SmolStr::new),
-        number => word(number - 1).map(SmolStr::new_static),
     }
 }
 

@@ -6,6 +6,7 @@
 mod duration;
 pub mod flat;
 mod gvk;
+mod map;
 mod names;
 mod object;
 mod quantity;
@@ -18,6 +19,7 @@ mod value_serde;
 pub use duration::*;
 pub use flat::Ref;
 pub use gvk::*;
+pub use map::Map;
 pub use names::*;
 pub use object::*;
 pub use quantity::*;

@@ -3,9 +3,10 @@
 //! Knows object metadata and nothing of any kind. Upstream counterpart: `metav1.ObjectMeta`
 //! and the cacher's cached objects.
 
-use crate::{GroupVersion, GroupVersionKind, Map, Value, flat, flat::Ref};
+use crate::{GroupVersion, GroupVersionKind, Map, Value, flat, flat::Ref, map};
 use serde::{Serialize, Serializer, ser::SerializeMap};
 use smol_str::SmolStr;
+use std::sync::Arc;
 
 /// One immutable revision of an object. `metadata.resourceVersion` is not in the bytes:
 /// it is the revision, added whenever the object is shown.
@@ -138,6 +139,19 @@ impl Object {
             version: gv.version,
             kind: self.at("kind").str().into(),
         }
+    }
+
+    /// The object as a tree, without `resourceVersion`. Only what is looked at is read, only what
+    /// is changed is copied.
+    pub fn tree(self: &Arc<Self>) -> Value {
+        map::stored(self)
+    }
+
+    /// As [`Object::tree`], with `metadata.resourceVersion` filled in.
+    pub fn shown(self: &Arc<Self>) -> Value {
+        let mut tree = self.tree();
+        tree.set_at(&["metadata", "resourceVersion"], self.revision.to_string());
+        tree
     }
 
     /// A mutable copy with `metadata.resourceVersion` filled in (what was never stored has none).

@@ -3,6 +3,7 @@
 //! Maps are sorted by key, so equal trees have one form and iteration is repeatable.
 //! Knows no schema. Upstream counterpart: `unstructured.Unstructured`.
 
+use crate::Map;
 use smol_str::SmolStr;
 use std::ops::{Index, IndexMut};
 
@@ -26,167 +27,7 @@ pub enum Value {
     Object(Map),
 }
 
-/// A JSON object, sorted by key.
-#[derive(Clone, Debug, Default, PartialEq)]
-pub struct Map {
-    entries: Vec<(SmolStr, Value)>,
-}
-
 static NULL: Value = Value::Null;
-
-/// Entries up to which looking at each is cheaper than halving.
-const SCANNED_MAX: usize = 16;
-
-/// The order of two keys, mostly told by their first bytes.
-fn compare(one: &[u8], other: &[u8]) -> std::cmp::Ordering {
-    match (one.first(), other.first()) {
-        (Some(first), Some(second)) if first != second => first.cmp(second),
-        _ => one.cmp(other),
-    }
-}
-
-impl Map {
-    /// An empty object.
-    pub const fn new() -> Self {
-        Self {
-            entries: Vec::new(),
-        }
-    }
-
-    /// An empty object with room for `capacity` entries.
-    pub fn with_capacity(capacity: usize) -> Self {
-        Self {
-            entries: Vec::with_capacity(capacity),
-        }
-    }
-
-    /// Builds from entries in any order; the last of equal keys wins and each earlier one's
-    /// key is reported to `duplicate`.
-    pub fn from_entries(
-        mut entries: Vec<(SmolStr, Value)>,
-        mut duplicate: impl FnMut(&str),
-    ) -> Self {
-        if !entries.is_sorted_by(|a, b| compare(a.0.as_bytes(), b.0.as_bytes()).is_lt()) {
-            entries.sort_by(|a, b| a.0.cmp(&b.0));
-            entries.dedup_by(|later, earlier| {
-                let same = later.0 == earlier.0;
-                if same {
-                    duplicate(&later.0);
-                    std::mem::swap(&mut later.1, &mut earlier.1);
-                }
-                same
-            });
-        }
-        Self { entries }
-    }
-
-    /// Where `key` is, or where it would be.
-    fn position(&self, key: &str) -> Result<usize, usize> {
-        self.entries
-            .binary_search_by(|entry| compare(entry.0.as_bytes(), key.as_bytes()))
-    }
-
-    /// Where `key` is. Almost all objects have few members, most of whose keys are told from
-    /// another by their length alone.
-    fn find(&self, key: &str) -> Option<usize> {
-        if self.entries.len() > SCANNED_MAX {
-            return self.position(key).ok();
-        }
-        self.entries.iter().position(|entry| entry.0 == *key)
-    }
-
-    /// The value of `key`.
-    pub fn get(&self, key: &str) -> Option<&Value> {
-        self.find(key).map(|at| &self.entries[at].1)
-    }
-
-    /// The value of `key`, for change.
-    pub fn get_mut(&mut self, key: &str) -> Option<&mut Value> {
-        self.find(key).map(|at| &mut self.entries[at].1)
-    }
-
-    /// Whether `key` is there (possibly null).
-    pub fn contains_key(&self, key: &str) -> bool {
-        self.find(key).is_some()
-    }
-
-    /// Sets `key`, returning what was there.
-    pub fn insert(&mut self, key: impl Into<SmolStr>, value: impl Into<Value>) -> Option<Value> {
-        let (key, value) = (key.into(), value.into());
-        match self.position(&key) {
-            Ok(at) => Some(std::mem::replace(&mut self.entries[at].1, value)),
-            Err(at) => {
-                self.entries.insert(at, (key, value));
-                None
-            }
-        }
-    }
-
-    /// Removes `key`, returning its value.
-    pub fn remove(&mut self, key: &str) -> Option<Value> {
-        self.find(key).map(|at| self.entries.remove(at).1)
-    }
-
-    /// The value of `key`, first set to `default()` if absent.
-    pub fn entry_or(&mut self, key: &str, default: impl FnOnce() -> Value) -> &mut Value {
-        let at = match self.position(key) {
-            Ok(at) => at,
-            Err(at) => {
-                self.entries.insert(at, (SmolStr::new(key), default()));
-                at
-            }
-        };
-        &mut self.entries[at].1
-    }
-
-    /// Keeps the entries that `keep` accepts.
-    pub fn retain(&mut self, mut keep: impl FnMut(&str, &mut Value) -> bool) {
-        self.entries.retain_mut(|(key, value)| keep(key, value));
-    }
-
-    /// Number of entries.
-    pub fn len(&self) -> usize {
-        self.entries.len()
-    }
-
-    /// Whether there are no entries.
-    pub fn is_empty(&self) -> bool {
-        self.entries.is_empty()
-    }
-
-    /// Entries in key order.
-    pub fn iter(&self) -> impl ExactSizeIterator<Item = (&SmolStr, &Value)> + DoubleEndedIterator {
-        self.entries.iter().map(|(key, value)| (key, value))
-    }
-
-    /// Entries in key order, values for change.
-    pub fn iter_mut(&mut self) -> impl ExactSizeIterator<Item = (&SmolStr, &mut Value)> {
-        self.entries.iter_mut().map(|(key, value)| (&*key, value))
-    }
-
-    /// Keys in order.
-    pub fn keys(&self) -> impl ExactSizeIterator<Item = &SmolStr> {
-        self.entries.iter().map(|(key, _)| key)
-    }
-}
-
-impl IntoIterator for Map {
-    type Item = (SmolStr, Value);
-    type IntoIter = std::vec::IntoIter<(SmolStr, Value)>;
-    fn into_iter(self) -> Self::IntoIter {
-        self.entries.into_iter()
-    }
-}
-
-impl<K: Into<SmolStr>, V: Into<Value>> FromIterator<(K, V)> for Map {
-    fn from_iter<I: IntoIterator<Item = (K, V)>>(entries: I) -> Self {
-        let entries = entries
-            .into_iter()
-            .map(|(key, value)| (key.into(), value.into()))
-            .collect();
-        Self::from_entries(entries, |_| ())
-    }
-}
 
 impl Value {
     /// An empty object.
@@ -243,6 +84,19 @@ impl Value {
             *self = Value::object();
         }
         self.as_object_mut().expect("just made an object")
+    }
+
+    /// The same, with nothing in it a part of a stored object any more: for what moves to where
+    /// its type may be another.
+    pub fn detached(self) -> Self {
+        match self {
+            Value::Array(items) => Value::Array(items.into_iter().map(Value::detached).collect()),
+            Value::Object(map) => {
+                let entries = map.into_iter().map(|(key, value)| (key, value.detached()));
+                Value::Object(Map::from_entries(entries.collect(), |_| ()))
+            }
+            scalar => scalar,
+        }
     }
 
     /// Whether this is null.

@@ -2,20 +2,13 @@
 //!
 //! Upstream counterpart: `pkg/registry/core/{pod,serviceaccount}/storage`.
 
-use crate::{Answer, Body, Call, Context, Door, Reply, Verb, decode, delete::Reviewed};
+use crate::{Answer, Body, Call, Context, Door, Live, Reply, Verb, decode, delete::Reviewed};
 use machinery::{GroupResource, LabelSelector, Object, Reason, Status, Value, format_time, json};
-use std::sync::Arc;
 use store::Key;
 
 impl Door {
     pub(crate) async fn action(&self, mut context: Context<'_>) -> Result<Reply, Status> {
-        let Body::Object {
-            mut value,
-            duplicates,
-        } = context.call.body.clone()
-        else {
-            return Err(Status::bad_request("a body with an object is required"));
-        };
+        let (mut value, duplicates) = context.take_object()?;
         decode::conform_part(&mut context, &mut value, &duplicates)?;
         complete(&context, &mut value);
         let value = self.admit_posted(&mut context, value).await?;
@@ -42,7 +35,7 @@ impl Door {
         self.rewrite(&mut context, |context, live| {
             let live = live.ok_or_else(|| context.missing())?;
             check_bindable(context, live, &binding, node)?;
-            let mut value = live.to_value();
+            let mut value = live.shown();
             value.set_at(&["spec", "nodeName"], node);
             for field in ["annotations", "labels"] {
                 for (key, text) in binding.at(&["metadata", field]).entries() {
@@ -88,15 +81,8 @@ impl Door {
             &key.name,
         );
         call.options.dry_run = context.call.options.dry_run;
-        call.body = Body::object(options);
-        let inner = Context {
-            call: &call,
-            kind: context.kind.clone(),
-            now: context.now,
-            warnings: Vec::new(),
-            revision: 0,
-            created: false,
-        };
+        let body = Body::object(options);
+        let inner = Context::new(&call, body, context.kind.clone(), context.now);
         let reply = Box::pin(self.delete_with(inner, Reviewed::No)).await?;
         context.revision = reply.revision;
         context.created = true;
@@ -124,7 +110,7 @@ impl Door {
         let marked = self
             .rewrite(context, |context, live| {
                 let live = live.ok_or_else(|| context.missing())?;
-                let mut value = live.to_value();
+                let mut value = live.shown();
                 for field in ["uid", "resourceVersion"] {
                     let text = wanted[field].str();
                     if !text.is_empty() {
@@ -173,21 +159,13 @@ impl Door {
                 budget.name(),
             )?
             .on("status");
-        let mut inner = Context {
-            kind: self
-                .catalogue()
-                .by_storage(BUDGETS)
-                .cloned()
-                .ok_or_else(Status::no_such_path)?,
-            call: &call,
-            now: context.now,
-            warnings: Vec::new(),
-            revision: 0,
-            created: false,
-        };
+        let catalogue = self.catalogue();
+        let kind = catalogue.by_storage(BUDGETS).cloned();
+        let kind = kind.ok_or_else(Status::no_such_path)?;
+        let mut inner = Context::new(&call, Body::None, kind, context.now);
         let now = format_time(context.now.0);
         let dry_run = context.call.options.dry_run;
-        let spend = |_: &mut Context<'_>, live: Option<&Arc<Object>>| {
+        let spend = |_: &mut Context<'_>, live: Option<&Live>| {
             let live = live.ok_or_else(|| {
                 Status::not_found(
                     &GroupResource::new("policy", "poddisruptionbudgets"),
@@ -198,7 +176,7 @@ impl Door {
             if allowed <= 0 {
                 return Err(over_budget(live));
             }
-            let mut value = live.to_value();
+            let mut value = live.shown();
             if !dry_run {
                 value.set_at(&["status", "disruptionsAllowed"], allowed - 1);
                 value.set_at(&["status", "disruptedPods", pod.name()], now.as_str());

@@ -1,6 +1,6 @@
 //! The decoding step: a body becomes an object of the kind, or a refusal that says why.
 
-use crate::{Body, Call, Complaints, Context, FieldValidation, PatchKind, Verb};
+use crate::{Complaints, Context, FieldValidation, Verb};
 use kinds::Kind;
 use machinery::{GroupVersion, Status, Value};
 
@@ -8,7 +8,8 @@ use machinery::{GroupVersion, Status, Value};
 const SCHEME: &str = "pkg/api/legacyscheme/scheme.go:30";
 
 /// Checks `apiVersion`, `kind`, names and scope of a body against the request's path.
-pub(crate) fn check_addressing(call: &Call, kind: &Kind, value: &mut Value) -> Result<(), Status> {
+pub(crate) fn check_addressing(context: &Context<'_>, value: &mut Value) -> Result<(), Status> {
+    let kind = &context.kind;
     if !matches!(value, Value::Object(_)) {
         return Err(Status::bad_request(
             "the object provided is unrecognized (must be of type object)",
@@ -26,7 +27,7 @@ pub(crate) fn check_addressing(call: &Call, kind: &Kind, value: &mut Value) -> R
         )));
     }
     check_metadata(kind, value)?;
-    check_scope(call, kind, value)
+    check_scope(context, value)
 }
 
 /// Metadata is looked into before the whole is decoded, so that its own type is checked first.
@@ -130,7 +131,8 @@ fn type_name(group: &str, version: &str, kind: &str) -> String {
     format!("io.k8s.api.{}.{version}.{kind}", package(group))
 }
 
-fn check_scope(call: &Call, kind: &Kind, value: &mut Value) -> Result<(), Status> {
+fn check_scope(context: &Context<'_>, value: &mut Value) -> Result<(), Status> {
+    let (call, kind) = (context.call, &context.kind);
     let namespace = value.namespace();
     if kind.namespaced {
         if call.namespace.is_empty() {
@@ -149,7 +151,7 @@ fn check_scope(call: &Call, kind: &Kind, value: &mut Value) -> Result<(), Status
     }
     if !call.name.is_empty() {
         let name = value.name();
-        if name.is_empty() && names_itself(call) {
+        if name.is_empty() && names_itself(context) {
             return Err(Status::bad_request(format!(
                 "the name of the object ({} based on URL) was undeterminable: name must be provided",
                 call.name
@@ -168,15 +170,8 @@ fn check_scope(call: &Call, kind: &Kind, value: &mut Value) -> Result<(), Status
 }
 
 /// Whether the body must name its object: what is applied is named by the path.
-fn names_itself(call: &Call) -> bool {
-    let applies = matches!(
-        call.body,
-        Body::Patch {
-            kind: PatchKind::Apply,
-            ..
-        }
-    );
-    matches!(call.verb, Verb::Update | Verb::Patch) && !applies
+fn names_itself(context: &Context<'_>) -> bool {
+    matches!(context.call.verb, Verb::Update | Verb::Patch) && !context.applies
 }
 
 /// Checks types, deals with unknown and repeated fields (`complaints` says which), brings

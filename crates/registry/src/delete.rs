@@ -2,7 +2,7 @@
 //!
 //! Upstream counterpart: `registry/generic/registry/store.go` (`Delete`, `BeforeDelete`).
 
-use crate::{Answer, Body, Call, Context, DeleteOptions, Door, Operation, Options, Reply, decode};
+use crate::{Answer, Body, Context, DeleteOptions, Door, Operation, Options, Reply, decode};
 use kinds::Propagation;
 use machinery::{Object, Status, Value, flat, format_time, json};
 use std::{sync::Arc, time::Duration};
@@ -46,7 +46,7 @@ impl Door {
         mut context: Context<'_>,
         reviewed: Reviewed,
     ) -> Result<Reply, Status> {
-        let options = delete_options(context.call)?;
+        let options = delete_options(&context)?;
         warn_of_propagation(&mut context, &options);
         let key = Key::new(&context.call.namespace, &context.call.name);
         let deleted = self
@@ -75,7 +75,7 @@ impl Door {
         &self,
         mut context: Context<'_>,
     ) -> Result<Reply, Status> {
-        let options = delete_options(context.call)?;
+        let options = delete_options(&context)?;
         warn_of_propagation(&mut context, &options);
         crate::read::check_field_selector(&context)?;
         let snapshot = self.snapshot();
@@ -173,9 +173,9 @@ fn warn_of_propagation(context: &mut Context<'_>, options: &DeleteOptions) {
 }
 
 /// `DeleteOptions` of the query, overridden by those of the body.
-fn delete_options(call: &Call) -> Result<DeleteOptions, Status> {
-    let mut options = call.options.delete.clone();
-    let Body::Object { value, .. } = &call.body else {
+fn delete_options(context: &Context<'_>) -> Result<DeleteOptions, Status> {
+    let mut options = context.call.options.delete.clone();
+    let Body::Object { value, .. } = &context.body else {
         return Ok(options);
     };
     decode::check_options(value)?;

@@ -1,11 +1,14 @@
 //! The door itself: what it holds, and the one way in.
 
-use crate::{Admission, Answer, Call, Reply, Verb, Webhooks, authorize::RbacCache};
+use crate::{
+    Admission, Answer, Body, Call, Complaints, PatchKind, Reply, Verb, Webhooks,
+    authorize::RbacCache,
+};
 use auth::{TokenKey, User};
 use env::{Time, World};
 use futures::FutureExt;
 use kinds::{Catalogue, Kind};
-use machinery::{GroupVersion, Status};
+use machinery::{GroupVersion, Status, Value};
 use std::sync::{Arc, Mutex, RwLock};
 use store::{Snapshot, Store, Subscription};
 
@@ -41,7 +44,12 @@ pub struct DoorConfig {
 
 /// A call on its way through the steps.
 pub(crate) struct Context<'a> {
+    /// The request, without its body.
     pub call: &'a Call,
+    /// What was sent, until a step takes it.
+    pub body: Body,
+    /// Whether it is a server-side apply.
+    pub applies: bool,
     pub kind: Arc<Kind>,
     pub now: Time,
     pub warnings: Vec<String>,
@@ -49,7 +57,21 @@ pub(crate) struct Context<'a> {
     pub created: bool,
 }
 
-impl Context<'_> {
+impl<'a> Context<'a> {
+    pub fn new(call: &'a Call, body: Body, kind: Arc<Kind>, now: Time) -> Self {
+        let applies = matches!(&body, Body::Patch { kind, .. } if *kind == PatchKind::Apply);
+        Self {
+            call,
+            body,
+            applies,
+            kind,
+            now,
+            warnings: Vec::new(),
+            revision: 0,
+            created: false,
+        }
+    }
+
     pub fn reply(self, answer: Answer) -> Reply {
         Reply {
             answer,
@@ -57,6 +79,19 @@ impl Context<'_> {
             warnings: self.warnings,
             revision: self.revision,
         }
+    }
+
+    /// The object sent, and complaints about its repeated fields.
+    pub fn take_object(&mut self) -> Result<(Value, Complaints), Status> {
+        match std::mem::take(&mut self.body) {
+            Body::Object { value, duplicates } => Ok((value, duplicates)),
+            _ => Err(Status::bad_request("a body with an object is required")),
+        }
+    }
+
+    /// The 409 of a write that another one overtook.
+    pub fn outdated(&self) -> Status {
+        Status::modified(&self.call.resource.group_resource(), &self.call.name)
     }
 
     /// `pods "x" not found` for the object of this call.
@@ -141,17 +176,11 @@ impl Door {
     }
 
     /// Carries out a request: resolve, authorize, then the verb's own steps.
-    pub async fn call(&self, call: Call) -> Result<Reply, Status> {
+    pub async fn call(&self, mut call: Call) -> Result<Reply, Status> {
         let kind = self.resolve(&call)?;
         self.authorize(&call)?;
-        let context = Context {
-            call: &call,
-            kind,
-            now: self.now(),
-            warnings: Vec::new(),
-            revision: 0,
-            created: false,
-        };
+        let body = std::mem::take(&mut call.body);
+        let context = Context::new(&call, body, kind, self.now());
         match call.verb {
             _ if !call.subresource.is_empty() => self.subresource(context).await,
             Verb::Get => self.get(context).await,

@@ -13,6 +13,7 @@ mod convert;
 mod decode;
 mod delete;
 mod door;
+mod live;
 mod managed;
 mod meta;
 mod patch;
@@ -22,6 +23,8 @@ mod subresource;
 mod tokens;
 mod watch;
 mod write;
+
+pub(crate) use live::{Live, Put};
 
 pub use admission::*;
 pub use call::*;

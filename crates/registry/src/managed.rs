@@ -3,28 +3,22 @@
 //! The algorithm is `schema`'s; this says who the manager is. Upstream counterpart:
 //! `apimachinery/pkg/util/managedfields`.
 
-use crate::{Body, Complaints, Context, PatchKind, decode};
+use crate::{Complaints, Context, Live, decode};
 use machinery::{Object, Ref, Status, Value, format_time};
 use schema::{FieldSet, Manager};
-use std::sync::Arc;
+use std::sync::LazyLock;
 
-/// Whether the call applies: then ownership was recorded by [`apply`] already.
-pub(crate) fn applies(context: &Context<'_>) -> bool {
-    matches!(
-        context.call.body,
-        Body::Patch {
-            kind: PatchKind::Apply,
-            ..
-        }
-    )
-}
+/// Fields that the main way in to a kind with a status does not set, and those its status does
+/// not.
+static RESET: LazyLock<[FieldSet; 2]> =
+    LazyLock::new(|| ["status", "spec"].map(|field| FieldSet::of_fields(&[field])));
 
 /// Runs `use_manager` with the manager of this call.
 fn as_manager<T>(context: &Context<'_>, use_manager: impl FnOnce(&Manager<'_>) -> T) -> T {
     let subresource = context.call.subresource.as_str();
     let reset = match subresource {
-        "status" => Some(FieldSet::of_fields(&["spec"])),
-        "" if context.kind.strategy.has_status => Some(FieldSet::of_fields(&["status"])),
+        "status" => Some(&RESET[1]),
+        "" if context.kind.strategy.has_status => Some(&RESET[0]),
         _ => None,
     };
     let api_version = context.kind.api_version();
@@ -33,22 +27,22 @@ fn as_manager<T>(context: &Context<'_>, use_manager: impl FnOnce(&Manager<'_>) -
         api_version: &api_version,
         subresource,
         now: &format_time(context.now.0),
-        reset: reset.as_ref(),
+        reset,
     })
 }
 
-/// Records the fields of a new object as its creator's.
+/// Records the fields of a new object as its creator's; an apply has done so already.
 pub(crate) fn track_create(context: &Context<'_>, new: &mut Value) {
-    if !applies(context) {
+    if !context.applies {
         as_manager(context, |by| {
             schema::update_managed(None, new, &context.kind.type_ref, by)
         });
     }
 }
 
-/// Records what an update changed as its author's.
+/// Records what an update changed as its author's; an apply has done so already.
 pub(crate) fn track_update(context: &Context<'_>, old: &Value, new: &mut Value) {
-    if !applies(context) {
+    if !context.applies {
         as_manager(context, |by| {
             schema::update_managed(Some(old), new, &context.kind.type_ref, by)
         });
@@ -72,45 +66,34 @@ fn same_but(one: Ref<'_>, other: Ref<'_>, path: &[&str]) -> bool {
     let Some((part, rest)) = path.split_first() else {
         return same_entries(one, other);
     };
-    same_members(one, other, |key, one, other| {
-        key == *part && same_but(one, other, rest)
-    })
+    same_members(one, other, part) && same_but(one.get(part), other.get(part), rest)
 }
 
 fn same_entries(one: Ref<'_>, other: Ref<'_>) -> bool {
-    let same = |(one, other)| same_members(one, other, |key, _, _| key == "time");
+    let same = |(one, other)| same_members(one, other, "time");
     one.items().count() == other.items().count() && one.items().zip(other.items()).all(same)
 }
 
-/// Whether two objects have the same members; `excuse` may pass over one that differs.
-fn same_members(
-    one: Ref<'_>,
-    other: Ref<'_>,
-    excuse: impl Fn(&str, Ref<'_>, Ref<'_>) -> bool,
-) -> bool {
-    let (mut ours, mut theirs) = (one.entries(), other.entries());
-    loop {
-        match (ours.next(), theirs.next()) {
-            (None, None) => return true,
-            (Some((key, one)), Some((other_key, other)))
-                if key == other_key && (one == other || excuse(key, one, other)) => {}
-            _ => return false,
-        }
-    }
+/// Whether two objects have the same members; that called `except` may differ.
+fn same_members(one: Ref<'_>, other: Ref<'_>, except: &str) -> bool {
+    let theirs = other.entries();
+    let same = |((key, one), (other_key, other)): ((&str, Ref<'_>), (&str, Ref<'_>))| {
+        key == other_key && (key == except || one == other)
+    };
+    one.entries().count() == other.entries().count() && one.entries().zip(theirs).all(same)
 }
 
 /// The object that an applied configuration makes of the live one.
 pub(crate) fn apply(
     context: &mut Context<'_>,
-    live: Option<&Arc<Object>>,
+    live: Option<&Live>,
     mut config: Value,
 ) -> Result<Value, Status> {
-    decode::check_addressing(context.call, &context.kind, &mut config)?;
-    let live = live.map(|live| live.to_value());
+    decode::check_addressing(context, &mut config)?;
     let force = context.call.options.force;
     let type_ref = context.kind.type_ref.clone();
     let mut made = as_manager(context, |by| {
-        schema::apply(live.as_ref(), &config, &type_ref, by, force)
+        schema::apply(live.map(|live| &live.tree), &config, &type_ref, by, force)
     })?;
     decode::conform(context, &mut made, &Complaints::default())?;
     Ok(made)

@@ -70,20 +70,21 @@ fn generate_name(metadata: &mut Map, suffix: &str) {
 }
 
 /// Metadata of an update: the server's fields stay as they are in `old`.
-pub(crate) fn prepare_update(value: &mut Value, old: &Object) {
-    let owned = old.metadata();
+pub(crate) fn prepare_update(value: &mut Value, old: &Value) {
+    let owned = &old["metadata"];
+    if value["metadata"] == *owned {
+        return;
+    }
     let metadata = value.metadata_mut();
     for field in SERVER_OWNED {
-        let kept = owned.get(field);
-        if kept.is_null() {
-            metadata.remove(field);
-        } else {
-            metadata.insert(field, kept.to_value());
+        match &owned[field] {
+            Value::Null => drop(metadata.remove(field)),
+            kept => drop(metadata.insert(field, kept)),
         }
     }
     metadata.remove("resourceVersion");
-    if !owned.get("generateName").is_null() && !metadata.contains_key("generateName") {
-        metadata.insert("generateName", owned.get("generateName").to_value());
+    if !owned["generateName"].is_null() && !metadata.contains_key("generateName") {
+        metadata.insert("generateName", &owned["generateName"]);
     }
 }
 

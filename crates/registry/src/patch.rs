@@ -1,29 +1,19 @@
 //! PATCH: four languages, one read-modify-write.
 
-use crate::{Answer, Body, Complaints, Context, Door, PatchKind, Reply, decode, managed};
-use machinery::{
-    FieldError, GroupVersion, GroupVersionKind, Object, Reason, SmolStr, Status, Value,
-};
-use std::sync::Arc;
+use crate::{Answer, Body, Complaints, Context, Door, Live, PatchKind, Reply, decode, managed};
+use machinery::{FieldError, GroupVersion, GroupVersionKind, Reason, SmolStr, Status, Value};
 
 impl Door {
     pub(crate) async fn patch(&self, mut context: Context<'_>) -> Result<Reply, Status> {
-        let Body::Patch {
-            kind,
-            value,
-            duplicates,
-        } = &context.call.body
-        else {
-            return Err(Status::bad_request("a patch is required"));
-        };
-        if *kind == PatchKind::Apply {
+        let patch = Patch::take(&mut context)?;
+        if context.applies {
             if context.call.options.field_manager.is_empty() {
                 return Err(options(FieldError::required(
                     "fieldManager",
                     "is required for apply patch",
                 )));
             }
-            check_applied(&context, value)?;
+            check_applied(&context, &patch.value)?;
         } else if context.call.options.force {
             return Err(options(FieldError::forbidden(
                 "force",
@@ -31,9 +21,7 @@ impl Door {
             )));
         }
         let rewritten = self
-            .rewrite(&mut context, |context, live| {
-                patched(context, live, *kind, value, duplicates)
-            })
+            .rewrite(&mut context, |context, live| patch.apply(context, live))
             .await;
         let object = rewritten.map_err(|status| status.warned(&mut context.warnings))?;
         let kind = context.kind.clone();
@@ -41,54 +29,89 @@ impl Door {
     }
 }
 
-/// The object that a patch makes of the live one, decoded and defaulted.
-pub(crate) fn patched(
-    context: &mut Context<'_>,
-    live: Option<&Arc<Object>>,
+/// A patch that was sent.
+pub(crate) struct Patch {
     kind: PatchKind,
-    patch: &Value,
-    complaints: &Complaints,
-) -> Result<Value, Status> {
-    if kind == PatchKind::Apply {
-        let mut config = patch.clone();
-        let unknown = schema::prune(&mut config, &context.kind.type_ref);
-        check_declared(context, patch, &unknown)?;
-        decode::report_unknown(context, complaints, &[])
-            .map_err(|why| Status::bad_request(format!("error decoding YAML: {why}")))?;
-        return managed::apply(context, live, config);
+    value: Value,
+    /// Complaints about its repeated fields.
+    duplicates: Complaints,
+}
+
+impl Patch {
+    /// The patch of a call.
+    pub fn take(context: &mut Context<'_>) -> Result<Self, Status> {
+        match std::mem::take(&mut context.body) {
+            Body::Patch {
+                kind,
+                value,
+                duplicates,
+            } => Ok(Self {
+                kind,
+                value,
+                duplicates,
+            }),
+            _ => Err(Status::bad_request("a patch is required")),
+        }
     }
-    let live = live.ok_or_else(|| context.missing())?;
-    let current = live.to_value();
-    let type_ref = &context.kind.type_ref;
-    let mut value = match kind {
-        PatchKind::Json => schema::json_patch(&current, patch).map_err(bare)?,
-        PatchKind::Merge => schema::merge_patch(current, patch)?,
-        PatchKind::Strategic if context.kind.custom => {
-            return Err(Status::new(
+
+    /// The object it makes of the live one, decoded and defaulted.
+    pub fn apply(&self, context: &mut Context<'_>, live: Option<&Live>) -> Result<Value, Status> {
+        if self.kind == PatchKind::Apply {
+            return self.apply_configuration(context, live);
+        }
+        let live = live.ok_or_else(|| context.missing())?;
+        let mut value = self.made_of(context, live.shown())?;
+        if self.kind == PatchKind::Strategic {
+            // Upstream patches a struct here, whose type is no field of it.
+            value["apiVersion"] = context.kind.api_version().into();
+            value["kind"] = (&context.kind.gvk.kind).into();
+        }
+        decode::check_type(&context.kind, &mut value).map_err(|why| self.refused(&value, &why))?;
+        decode::check_addressing(context, &mut value)?;
+        let reported = context.warnings.len();
+        let before = value.clone();
+        decode::try_conform(context, &mut value, &self.duplicates)
+            .map_err(|why| self.refused(&before, &why))?;
+        forget_repeated(&mut context.warnings, reported);
+        Ok(value)
+    }
+
+    fn made_of(&self, context: &Context<'_>, current: Value) -> Result<Value, Status> {
+        match self.kind {
+            PatchKind::Json => schema::json_patch(&current, &self.value).map_err(bare),
+            PatchKind::Merge => schema::merge_patch(current, &self.value),
+            PatchKind::Strategic if context.kind.custom => Err(Status::new(
                 Reason::UnsupportedMediaType,
                 "the body of the request was in an unknown format - accepted media types include: application/json-patch+json, application/merge-patch+json, application/apply-patch+yaml",
-            ));
+            )),
+            PatchKind::Strategic => {
+                schema::strategic_merge_patch(&current, &self.value, &context.kind.type_ref)
+            }
+            PatchKind::Apply => unreachable!("a configuration is applied elsewhere"),
         }
-        PatchKind::Strategic => schema::strategic_merge_patch(&current, patch, type_ref)?,
-        PatchKind::Apply => unreachable!("handled above"),
-    };
-    let shown = |value: &Value| match kind {
-        PatchKind::Strategic => go_text(patch),
-        _ => serde_json::to_string(value).unwrap_or_default(),
-    };
-    if kind == PatchKind::Strategic {
-        // Upstream patches a struct here, whose type is no field of it.
-        value["apiVersion"] = context.kind.api_version().into();
-        value["kind"] = (&context.kind.gvk.kind).into();
     }
-    decode::check_type(&context.kind, &mut value).map_err(|why| refused(&shown(&value), &why))?;
-    decode::check_addressing(context.call, &context.kind, &mut value)?;
-    let reported = context.warnings.len();
-    let before = value.clone();
-    decode::try_conform(context, &mut value, complaints)
-        .map_err(|why| refused(&shown(&before), &why))?;
-    forget_repeated(&mut context.warnings, reported);
-    Ok(value)
+
+    fn apply_configuration(
+        &self,
+        context: &mut Context<'_>,
+        live: Option<&Live>,
+    ) -> Result<Value, Status> {
+        let mut config = self.value.clone();
+        let unknown = schema::prune(&mut config, &context.kind.type_ref);
+        check_declared(context, &self.value, &unknown)?;
+        decode::report_unknown(context, &self.duplicates, &[])
+            .map_err(|why| Status::bad_request(format!("error decoding YAML: {why}")))?;
+        managed::apply(context, live, config)
+    }
+
+    /// The refusal of what it makes of an object.
+    fn refused(&self, made: &Value, why: &str) -> Status {
+        let shown = match self.kind {
+            PatchKind::Strategic => go_text(&self.value),
+            _ => serde_json::to_string(made).unwrap_or_default(),
+        };
+        refused(&shown, why)
+    }
 }
 
 /// A retry after a race must not warn twice: of what was said after the first `reported`,
@@ -106,17 +129,17 @@ fn options(error: FieldError) -> Status {
     Status::invalid("meta.k8s.io", "PatchOptions", "", &[error])
 }
 
+/// What a patch makes of an object is no object of its kind.
+pub(crate) fn refused(shown: &str, why: &str) -> Status {
+    Status::invalid("", "", "", &[FieldError::invalid("patch", shown, why)])
+}
+
 /// A JSON patch that does not apply, told as upstream tells it: without saying why.
 pub(crate) fn bare(status: Status) -> Status {
     match status.code() {
         422 => Status::new(Reason::Invalid, status.message()),
         _ => status,
     }
-}
-
-/// What a patch makes of an object is no object of its kind.
-pub(crate) fn refused(shown: &str, why: &str) -> Status {
-    Status::invalid("", "", "", &[FieldError::invalid("patch", shown, why)])
 }
 
 /// A tree as Go prints it, which is how upstream shows strategic patches.
@@ -169,5 +192,5 @@ fn check_applied(context: &Context<'_>, value: &Value) -> Result<(), Status> {
             gv.group, gv.version
         )));
     }
-    decode::check_addressing(context.call, &context.kind, &mut checked)
+    decode::check_addressing(context, &mut checked)
 }

@@ -3,12 +3,17 @@
 //! Upstream counterpart: the `StatusREST`, `ScaleREST` and sibling storages.
 
 use crate::{
-    Answer, Body, Context, Door, Reply, Verb, decode,
-    patch::{bare, forget_repeated, patched, refused},
+    Answer, Body, Context, Door, Live, Put, Reply, Verb, decode,
+    patch::{Patch, bare, forget_repeated, refused},
 };
 use kinds::{ScalePaths, SubKind};
 use machinery::{FieldError, LabelSelector, Object, Ref, Status, Value, json};
-use std::sync::Arc;
+
+/// What becomes of the part that a subresource shows.
+enum Change {
+    Put(Put),
+    Patch(Patch),
+}
 
 impl Door {
     pub(crate) async fn subresource(&self, context: Context<'_>) -> Result<Reply, Status> {
@@ -29,31 +34,21 @@ impl Door {
     }
 
     async fn rewrite_part(&self, mut context: Context<'_>) -> Result<Reply, Status> {
-        let body = context.call.body.clone();
-        let submitted = match &body {
-            Body::Object { value, duplicates } => {
-                let mut value = value.clone();
-                decode::check_addressing(context.call, &context.kind, &mut value)?;
-                decode::conform(&mut context, &mut value, duplicates)?;
-                Some(value)
+        let mut change = match context.call.verb {
+            Verb::Patch => Change::Patch(Patch::take(&mut context)?),
+            _ => {
+                let (mut value, duplicates) = context.take_object()?;
+                decode::check_addressing(&context, &mut value)?;
+                decode::conform(&mut context, &mut value, &duplicates)?;
+                Change::Put(Put::new(value))
             }
-            Body::Patch { .. } => None,
-            Body::None => return Err(Status::bad_request("a body is required")),
         };
         let object = self
             .rewrite(&mut context, |context, live| {
                 let live = live.ok_or_else(|| context.missing())?;
-                let new = match (&submitted, &body) {
-                    (Some(value), _) => value.clone(),
-                    (
-                        None,
-                        Body::Patch {
-                            kind,
-                            value,
-                            duplicates,
-                        },
-                    ) => patched(context, Some(live), *kind, value, duplicates)?,
-                    _ => return Err(Status::bad_request("a body is required")),
+                let new = match &mut change {
+                    Change::Put(put) => put.again(context)?,
+                    Change::Patch(patch) => patch.apply(context, Some(live))?,
                 };
                 Ok(take_part(context, live, new))
             })
@@ -74,7 +69,7 @@ impl Door {
             .expect("this is the scale subresource")
             .gvk
             .clone();
-        let body = context.call.body.clone();
+        let body = std::mem::take(&mut context.body);
         let object = match verb {
             Verb::Get => {
                 let reply = self.get(context).await?;
@@ -105,14 +100,11 @@ impl Door {
 }
 
 /// The live object with the part that the subresource owns taken from `new`.
-fn take_part(context: &Context<'_>, live: &Arc<Object>, mut new: Value) -> Value {
-    if context.call.subresource != "status" {
+fn take_part(context: &Context<'_>, live: &Live, mut new: Value) -> Value {
+    let part = context.call.subresource.as_str();
+    if part != "status" {
         let uid = new.at(&["metadata", "uid"]).clone();
-        context.kind.prepare_part_update(
-            &context.call.subresource,
-            &mut new,
-            &live.root().to_value(),
-        );
+        context.kind.prepare_part_update(part, &mut new, &live.tree);
         if !uid.is_null() {
             new.set_at(&["metadata", "uid"], uid);
         }
@@ -195,7 +187,7 @@ fn wanted_scale(context: &mut Context<'_>, current: &Value, body: &Body) -> Resu
 /// The object with the replicas that a submitted or patched `Scale` asks for.
 fn rescaled(
     context: &mut Context<'_>,
-    live: &Arc<Object>,
+    live: &Live,
     paths: &ScalePaths,
     body: &Body,
 ) -> Result<Value, Status> {
@@ -216,13 +208,11 @@ fn rescaled(
         );
         return Err(Status::invalid(&gvk.group, "Scale", live.name(), &[error]));
     }
-    let mut value = live.to_value();
+    let mut value = live.tree.clone();
     value.set_at(&split(&paths.spec), replicas);
     let version = wanted.at(&["metadata", "resourceVersion"]);
-    let metadata = value.metadata_mut();
-    metadata.remove("resourceVersion");
     if matches!(body, Body::Object { .. }) && !version.str().is_empty() {
-        metadata.insert("resourceVersion", version);
+        value.metadata_mut().insert("resourceVersion", version);
     }
     Ok(value)
 }

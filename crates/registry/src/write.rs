@@ -14,7 +14,8 @@
 //! | 11 dry run ends here; commit, retried where another write came between | here |
 
 use crate::{
-    Answer, Body, Context, Door, Operation, Pass, Reply, Review, Rounds, Verb, decode, managed,
+    Answer, Context, Door, Live, Operation, Pass, Put, Reply, Review, Rounds, Verb, decode,
+    managed,
     meta::{self, SUFFIX_LENGTH},
 };
 use kinds::Kind;
@@ -37,15 +38,12 @@ pub(crate) enum Attempt {
 
 impl Door {
     pub(crate) async fn create(&self, mut context: Context<'_>) -> Result<Reply, Status> {
-        let Body::Object { value, duplicates } = context.call.body.clone() else {
-            return Err(Status::bad_request("a body with an object is required"));
-        };
-        let mut value = value;
+        let (mut value, duplicates) = context.take_object()?;
         if !context.kind.stored {
             decode::conform(&mut context, &mut value, &duplicates)?;
             return self.review(context, value).await;
         }
-        decode::check_addressing(context.call, &context.kind, &mut value)?;
+        decode::check_addressing(&context, &mut value)?;
         decode::conform(&mut context, &mut value, &duplicates)?;
         let created = self.create_object(&mut context, value).await;
         let object = created.map_err(|status| status.warned(&mut context.warnings))?;
@@ -60,7 +58,7 @@ impl Door {
         context: &mut Context<'_>,
         value: Value,
     ) -> Result<Arc<Object>, Status> {
-        self.check_namespace(context)?;
+        self.check_namespace(context, value.name())?;
         if value.name().is_empty() {
             for _ in 1..GENERATE_NAME_TRIES {
                 match self.create_once(context, value.clone()).await {
@@ -84,7 +82,7 @@ impl Door {
             world.uuid(),
             &world.name_suffix(SUFFIX_LENGTH),
         )?;
-        if !managed::applies(context) {
+        if !context.applies {
             value.metadata_mut().remove("managedFields");
         }
         managed::track_create(context, &mut value);
@@ -162,13 +160,13 @@ impl Door {
     }
 
     pub(crate) async fn update(&self, mut context: Context<'_>) -> Result<Reply, Status> {
-        let Body::Object { value, duplicates } = context.call.body.clone() else {
-            return Err(Status::bad_request("a body with an object is required"));
-        };
-        let mut value = value;
-        decode::check_addressing(context.call, &context.kind, &mut value)?;
+        let (mut value, duplicates) = context.take_object()?;
+        decode::check_addressing(&context, &mut value)?;
         decode::conform(&mut context, &mut value, &duplicates)?;
-        let rewritten = self.rewrite(&mut context, |_, _| Ok(value.clone())).await;
+        let mut put = Put::new(value);
+        let rewritten = self
+            .rewrite(&mut context, |context, _| put.again(context))
+            .await;
         let object = rewritten.map_err(|status| status.warned(&mut context.warnings))?;
         let kind = context.kind.clone();
         Ok(context.reply(Answer::Object(kind, object)))
@@ -179,48 +177,39 @@ impl Door {
     pub(crate) async fn rewrite(
         &self,
         context: &mut Context<'_>,
-        change: impl Fn(&mut Context<'_>, Option<&Arc<Object>>) -> Result<Value, Status>,
+        mut change: impl FnMut(&mut Context<'_>, Option<&Live>) -> Result<Value, Status>,
     ) -> Result<Arc<Object>, Status> {
         let key = Key::new(&context.call.namespace, &context.call.name);
         for _ in 0..RACES_MAX {
             let head = self.inner().store.head(&context.kind.storage, &key);
             let Some(stored) = head else {
-                let value = self.creatable(context, &change)?;
+                let value = self.creatable(context, &mut change)?;
                 context.created = true;
                 match self.create_object(context, value).await {
                     Err(status) if status.is_already_exists() => continue,
                     outcome => return outcome,
                 }
             };
-            let live = self.to_requested(&stored, &context.kind).await?;
+            let object = self.to_requested(&stored, &context.kind).await?;
+            let live = Live::new(&stored, object);
             let value = change(context, Some(&live))?;
             match self.update_once(context, &stored, &live, value).await? {
                 Attempt::Done(object) => return Ok(object),
                 Attempt::Raced => {}
             }
         }
-        Err(Status::modified(
-            &context.call.resource.group_resource(),
-            &context.call.name,
-        ))
+        Err(context.outdated())
     }
 
     /// The object to create where a PUT or an apply names one that does not exist.
     fn creatable(
         &self,
         context: &mut Context<'_>,
-        change: &impl Fn(&mut Context<'_>, Option<&Arc<Object>>) -> Result<Value, Status>,
+        change: &mut impl FnMut(&mut Context<'_>, Option<&Live>) -> Result<Value, Status>,
     ) -> Result<Value, Status> {
-        let applies = matches!(
-            context.call.body,
-            Body::Patch {
-                kind: crate::PatchKind::Apply,
-                ..
-            }
-        );
         let puts =
             context.call.verb == Verb::Update && context.kind.strategy.allow_create_on_update;
-        if !context.call.subresource.is_empty() || !(applies || puts) {
+        if !context.call.subresource.is_empty() || !(context.applies || puts) {
             return Err(context.missing());
         }
         self.authorize_creation(context.call)?;
@@ -241,22 +230,22 @@ impl Door {
         &self,
         context: &mut Context<'_>,
         stored: &Arc<Object>,
-        live: &Arc<Object>,
+        live: &Live,
         mut value: Value,
     ) -> Result<Attempt, Status> {
         let kind = context.kind.clone();
+        let old = &live.tree;
         meta::check_identity(context, &value, stored)?;
-        let old = live.root().to_value();
-        meta::prepare_update(&mut value, live);
-        managed::track_update(context, &old, &mut value);
-        let mut review = self.review_of(context, Operation::Update, value, Some(live));
-        let passed = self.review_update(context, &mut review, &old).await;
+        meta::prepare_update(&mut value, old);
+        managed::track_update(context, old, &mut value);
+        let mut review = self.review_of(context, Operation::Update, value, Some(&live.object));
+        let passed = self.review_update(context, &mut review, old).await;
         if passed.is_err() {
             context.warnings.append(&mut review.warnings);
         }
         let unchanged = passed?;
         let outcome = if unchanged {
-            Ok(Attempt::Done(live.clone()))
+            Ok(Attempt::Done(live.object.clone()))
         } else {
             self.commit_update(context, stored, &review).await
         };
@@ -267,7 +256,7 @@ impl Door {
             if context.call.subresource.is_empty() {
                 context
                     .warnings
-                    .extend(kind.warnings(&review.object, Some(&old)));
+                    .extend(kind.warnings(&review.object, Some(old)));
             }
         }
         outcome
@@ -375,7 +364,7 @@ impl Door {
     }
 
     /// Step 4: the namespace of a new object exists and is not going away.
-    fn check_namespace(&self, context: &Context<'_>) -> Result<(), Status> {
+    fn check_namespace(&self, context: &Context<'_>, object: &str) -> Result<(), Status> {
         if !context.kind.namespaced {
             return Ok(());
         }
@@ -387,12 +376,8 @@ impl Door {
             let why = format!(
                 "unable to create new content in namespace {name} because it is being terminated"
             );
-            let object = match &context.call.body {
-                Body::Object { value, .. } => value.name().to_owned(),
-                _ => context.call.name.to_string(),
-            };
             return Err(
-                Status::forbidden(&context.call.resource.group_resource(), &object, &why).cause(
+                Status::forbidden(&context.call.resource.group_resource(), object, &why).cause(
                     "NamespaceTerminating",
                     format!("namespace {name} is being terminated"),
                     "metadata.namespace",

@@ -4,6 +4,7 @@
 //! counterpart: `sigs.k8s.io/structured-merge-diff` and `apimachinery/pkg/util/managedfields`.
 
 mod compare;
+mod entries;
 mod fieldset;
 mod items;
 mod last_applied;

@@ -144,6 +144,9 @@ impl<'a> Decoder<'a> {
     fn visit(&mut self, value: &mut Value, at: At<'a>, place: Place<'_>) {
         let Place { path, .. } = place;
         match (at.shape(), &mut *value) {
+            // What is stored was decoded before; custom types may have changed since.
+            (Shape::Struct(known), Value::Object(map)) if map.is_stored() && !known.custom => {}
+            (Shape::Map { .. }, Value::Object(map)) if map.is_stored() && !self.custom() => {}
             (Shape::Struct(known), Value::Object(map)) => self.fields(map, known, at, place),
             (Shape::Map { value: inner, .. }, Value::Object(map)) => {
                 for (key, value) in map.iter_mut() {

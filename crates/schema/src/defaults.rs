@@ -76,6 +76,8 @@ fn visit(value: &mut Value, at: At) {
         return;
     }
     match (at.shape(), value) {
+        // What is stored has its defaults; custom types may have got more since.
+        (Shape::Struct(known), Value::Object(map)) if map.is_stored() && !known.custom => {}
         (Shape::Struct(known), Value::Object(map)) => fields(map, known, at),
         (Shape::Map { value: inner, .. }, Value::Object(map)) => {
             let inner = at.to(*inner);

@@ -34,9 +34,11 @@ impl Visitor {
     }
 
     /// Calls `hook` with the position of the type's name and the object, outer objects first,
-    /// for every object of interest in `value`, which is of type `root`.
+    /// for every object of interest in `value`, which is of type `root`. Hooks have seen what is
+    /// stored before: they are not called for parts of a stored object that nobody has changed.
     pub fn visit(&self, value: &mut Value, root: NodeId, hook: &mut impl FnMut(usize, &mut Map)) {
-        if !self.leads[root.0 as usize] {
+        let stored = value.as_object().is_some_and(Map::is_stored);
+        if stored || !self.leads[root.0 as usize] {
             return;
         }
         if let (Some(name), Value::Object(map)) = (self.wanted[root.0 as usize], &mut *value) {

@@ -1,7 +1,8 @@
 //! Server-side apply and update tracking, as scenarios of several managers.
 
-use machinery::{Reason, Status, Value};
+use machinery::{Object, Reason, Status, Value};
 use schema::{FieldSet, Manager, TypeRef, apply, builtin_type, decode, update_managed};
+use std::sync::Arc;
 
 fn json(text: &str) -> Value {
     serde_json::from_str(text).expect(text)
@@ -39,7 +40,8 @@ impl Desk {
     fn store(&mut self, mut value: Value) {
         decode(&mut value, &self.of).expect("a good object");
         value.set_at(&["metadata", "creationTimestamp"], "2026-01-01T00:00:00Z");
-        self.live = Some(value);
+        // As the door finds it: read from the store.
+        self.live = Some(Arc::new(Object::new(&value, 1)).tree());
     }
 
     fn try_apply(&mut self, name: &str, config: &str, force: bool) -> Result<(), Status> {

@@ -71,8 +71,12 @@ impl Subscription {
             return Err(Lagged { oldest });
         }
         let mut reached = state.published.revision;
-        let mut changes = Vec::new();
-        for change in state.window.after(cursor) {
+        let new = state.window.after(cursor);
+        let mut changes = Vec::with_capacity(match self.slot.resource {
+            None => new.len().min(CHANGES_PER_READ),
+            Some(_) => 0,
+        });
+        for change in new {
             if self
                 .slot
                 .resource

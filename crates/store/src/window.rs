@@ -79,7 +79,10 @@ impl Window {
     }
 
     /// All changes after `revision`.
-    pub(crate) fn after(&self, revision: u64) -> impl DoubleEndedIterator<Item = &Arc<Change>> {
+    pub(crate) fn after(
+        &self,
+        revision: u64,
+    ) -> impl DoubleEndedIterator<Item = &Arc<Change>> + ExactSizeIterator {
         let start = self
             .changes
             .partition_point(|(_, change)| change.revision <= revision);

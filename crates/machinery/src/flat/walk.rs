@@ -6,6 +6,8 @@
 use super::{
     ARRAY, FALSE, FLOAT, INT, NULL, OBJECT, Ref, TEXT, TRUE, WORD, dictionary, take, take_varint,
 };
+use crate::{Map, Value};
+use smol_str::SmolStr;
 
 /// How many words the dictionary has, known without looking at it.
 const WORDS: usize = {
@@ -59,12 +61,77 @@ impl RawKey<'_> {
     }
 }
 
+/// Room made for members before they are read: most objects have no more.
+const USUAL_MEMBERS: usize = 8;
+
+/// The name or string that these bytes are; empty where they are damaged.
+fn text(bytes: &[u8]) -> SmolStr {
+    std::str::from_utf8(bytes)
+        .map(SmolStr::new)
+        .unwrap_or_default()
+}
+
+fn word(number: usize) -> SmolStr {
+    SmolStr::new_static(dictionary()[number])
+}
+
+impl<'a> Raw<'a> {
+    /// The tree of this value, its objects made by `object`.
+    pub(crate) fn to_value(self, object: &impl Fn(Walk<'a>) -> Map) -> Value {
+        match self {
+            Raw::Null => Value::Null,
+            Raw::Bool(flag) => Value::Bool(flag),
+            Raw::Int(number) => Value::Int(number),
+            Raw::Float(number) => Value::Float(number),
+            Raw::Text(bytes) => Value::String(text(bytes)),
+            Raw::Word(number) => Value::String(word(number)),
+            Raw::Array(mut walk) => {
+                let items = std::iter::from_fn(|| walk.value());
+                Value::Array(items.map(|item| item.to_value(object)).collect())
+            }
+            Raw::Object(walk) => Value::Object(object(walk)),
+        }
+    }
+}
+
 /// A place inside an array or an object, moving forward. Always inlined into its reader: a value
 /// that goes through memory on its way costs more than reading it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Walk<'a>(&'a [u8]);
 
 impl<'a> Walk<'a> {
+    /// Over the members or items that `bytes` are.
+    pub(crate) fn new(bytes: &'a [u8]) -> Self {
+        Walk(bytes)
+    }
+
+    /// What is still to come.
+    pub(crate) fn bytes(&self) -> &'a [u8] {
+        self.0
+    }
+
+    /// The members of an object, the objects in them made by `object`.
+    pub(crate) fn members(mut self, object: &impl Fn(Walk<'a>) -> Map) -> Vec<(SmolStr, Value)> {
+        if self.0.is_empty() {
+            return Vec::new();
+        }
+        let mut members = Vec::with_capacity(USUAL_MEMBERS);
+        while let Some(key) = self.key() {
+            let key = match key {
+                RawKey::Text(bytes) => text(bytes),
+                RawKey::Word(number) => word(number),
+            };
+            let value = self.value().unwrap_or(Raw::Null);
+            members.push((key, value.to_value(object)));
+        }
+        members
+    }
+
+    /// The object with these members.
+    pub(crate) fn to_map(self) -> Map {
+        Map::from_sorted(self.members(&Walk::to_map))
+    }
+
     /// The next value; `None` at the end, or where bytes are damaged.
     #[inline(always)]
     pub fn value(&mut self) -> Option<Raw<'a>> {

@@ -79,6 +79,17 @@ impl Difference {
         compare(old, new, Some(At::new(of)))
     }
 
+    /// Whether both are the same.
+    pub fn is_empty(&self) -> bool {
+        self.changed.is_empty() && self.removed.is_empty()
+    }
+
+    /// Does the same to both sets.
+    pub fn each(&mut self, change: impl Fn(&mut FieldSet)) {
+        change(&mut self.changed);
+        change(&mut self.removed);
+    }
+
     fn put(&mut self, key: impl Fn() -> SmolStr, inner: Difference) {
         if !inner.changed.is_empty() {
             self.changed.put(key(), inner.changed);

@@ -81,6 +81,14 @@ impl FieldSet {
         !self.own && self.children.is_empty()
     }
 
+    /// Whether all paths are in `other`.
+    pub(super) fn is_subset(&self, other: &FieldSet) -> bool {
+        let holds = |(key, inner): &(SmolStr, FieldSet)| {
+            other.child(key).is_some_and(|other| inner.is_subset(other))
+        };
+        (other.own || !self.own) && self.children.iter().all(holds)
+    }
+
     /// Whether all paths are in the set that `fields` (`fieldsV1`) says, without reading it whole.
     pub(super) fn is_within(&self, fields: &Value) -> bool {
         self.children.iter().all(|(key, inner)| {

@@ -4,18 +4,17 @@
 
 use super::{
     compare::{Difference, field_set},
+    entries::{
+        applies, base, cap_updaters, claim, entry, fields, is_by, managed_of, release, write,
+    },
     fieldset::FieldSet,
     last_applied,
     merge::{merge, prune},
 };
 use crate::{At, TypeRef, canonicalize, normalize};
-use machinery::{Reason, SmolStr, Status, Value, json};
+use machinery::{Reason, Status, Value};
 use std::sync::OnceLock;
 
-/// Most entries of updates kept apart; older ones fold into one.
-const MAX_UPDATERS: usize = 10;
-/// Manager of the folded entries.
-const ANCIENT: &str = "ancient-changes";
 /// Manager of what was there before tracking began.
 const BEFORE_FIRST_APPLY: &str = "before-first-apply";
 
@@ -34,145 +33,14 @@ pub struct Manager<'a> {
     pub reset: Option<&'a FieldSet>,
 }
 
-/// One entry, with its fields read.
-#[derive(Clone, Debug, PartialEq)]
-struct Entry {
-    manager: SmolStr,
-    applies: bool,
-    api_version: SmolStr,
-    subresource: SmolStr,
-    time: SmolStr,
-    fields: FieldSet,
-}
-
-impl Entry {
-    fn new(by: &Manager, applies: bool) -> Self {
-        Entry {
-            manager: if by.name.is_empty() {
-                "unknown"
-            } else {
-                by.name
-            }
-            .into(),
-            applies,
-            api_version: by.api_version.into(),
-            subresource: by.subresource.into(),
-            time: by.now.into(),
-            fields: FieldSet::default(),
+impl<'a> Manager<'a> {
+    /// As entries name it.
+    pub(super) fn manager(&self) -> &'a str {
+        if self.name.is_empty() {
+            "unknown"
+        } else {
+            self.name
         }
-    }
-
-    /// `None` for what no server wrote.
-    fn parse(value: &Value) -> Option<Self> {
-        let text = |key: &str| SmolStr::from(value[key].str());
-        is_entry(value).then(|| Entry {
-            manager: text("manager"),
-            applies: value["operation"].str() == "Apply",
-            api_version: text("apiVersion"),
-            subresource: text("subresource"),
-            time: text("time"),
-            fields: FieldSet::parse(&value["fieldsV1"]),
-        })
-    }
-
-    fn to_value(&self) -> Value {
-        let mut value = json!({
-            "manager": &self.manager, "operation": self.operation(), "apiVersion": &self.api_version,
-            "fieldsType": "FieldsV1", "fieldsV1": self.fields.to_value(),
-        });
-        for (key, text) in [("time", &self.time), ("subresource", &self.subresource)] {
-            if !text.is_empty() {
-                value[key] = text.into();
-            }
-        }
-        value
-    }
-
-    fn operation(&self) -> &'static str {
-        if self.applies { "Apply" } else { "Update" }
-    }
-
-    /// Whether both belong to the same manager. Appliers are the same across API versions.
-    fn same_manager(&self, other: &Entry) -> bool {
-        self.manager == other.manager
-            && self.applies == other.applies
-            && self.subresource == other.subresource
-            && (self.applies || self.api_version == other.api_version)
-    }
-
-    /// As conflicts name it.
-    fn show(&self) -> String {
-        let mut text = format!("{:?}", self.manager.as_str());
-        if !self.subresource.is_empty() {
-            text += &format!(" with subresource {:?}", self.subresource.as_str());
-        }
-        if !self.applies {
-            text += &format!(" using {}", self.api_version);
-        }
-        text
-    }
-
-    fn order(&self) -> [SmolStr; 5] {
-        [
-            SmolStr::new_static(self.operation()),
-            self.time.clone(),
-            self.manager.clone(),
-            self.api_version.clone(),
-            self.subresource.clone(),
-        ]
-    }
-}
-
-/// Whether a server wrote this.
-fn is_entry(value: &Value) -> bool {
-    matches!(value["operation"].str(), "Apply" | "Update")
-        && value["fieldsType"].str() == "FieldsV1"
-}
-
-/// [`Entry::order`] of a written entry.
-fn order_of(entry: &Value) -> [SmolStr; 5] {
-    ["operation", "time", "manager", "apiVersion", "subresource"]
-        .map(|key| SmolStr::new(entry[key].str()))
-}
-
-fn managed_of(object: &Value) -> &Value {
-    object.at(&["metadata", "managedFields"])
-}
-
-/// Reads all entries; equal managers' fields come together.
-fn parse_all(value: &Value) -> Vec<Entry> {
-    let mut entries: Vec<Entry> = Vec::new();
-    for entry in value.items().iter().filter_map(Entry::parse) {
-        put(&mut entries, entry);
-    }
-    entries
-}
-
-/// Adds the fields of `entry` to its manager's, taking its time.
-fn put(entries: &mut Vec<Entry>, entry: Entry) {
-    match entries.iter_mut().find(|other| other.same_manager(&entry)) {
-        Some(known) => {
-            known.fields.union(&entry.fields);
-            known.time = entry.time;
-        }
-        None => entries.push(entry),
-    }
-}
-
-fn write(object: &mut Value, mut entries: Vec<Entry>) {
-    entries.retain(|entry| !entry.fields.is_empty());
-    entries.sort_by_cached_key(Entry::order);
-    set_raw(
-        object,
-        Value::Array(entries.iter().map(Entry::to_value).collect()),
-    );
-}
-
-fn set_raw(object: &mut Value, entries: Value) {
-    if entries.items().is_empty() {
-        object.remove_at(&["metadata", "managedFields"]);
-    } else {
-        object.set_at(&["metadata", "managedFields"], entries);
     }
 }
 
@@ -210,143 +78,28 @@ fn blank(of: &TypeRef) -> Value {
 
 fn difference(old: &Value, new: &Value, of: &TypeRef) -> Difference {
     let mut found = Difference::between(old, new, of);
-    strip(&mut found.changed);
-    strip(&mut found.removed);
+    found.each(strip);
     found
-}
-
-/// The entries an update starts from: the request's own if it brings any, else the live ones.
-/// A single empty entry resets them. Subresources cannot set them.
-fn base(live: Option<&Value>, new: &Value, by: &Manager) -> Value {
-    let of_live = || live.map(managed_of).cloned().unwrap_or_default();
-    let given = managed_of(new);
-    if !by.subresource.is_empty() {
-        return of_live();
-    }
-    let nothing = |entry: &Value| entry.entries().all(|(_, value)| value.is_null());
-    match given.items() {
-        [only] if nothing(only) => Value::Null,
-        items if items.iter().any(is_entry) => given.clone(),
-        _ => of_live(),
-    }
 }
 
 /// Records in `new.metadata.managedFields` what a create (`live` is `None`) or an update
 /// changed, and for whom. `new` is the object as it will be stored.
 pub fn update_managed(live: Option<&Value>, new: &mut Value, of: &TypeRef, by: &Manager) {
-    let start = base(live, new, by);
-    if live.is_some() && start.items().is_empty() {
-        // Tracking begins with a create or an apply.
-        set_raw(new, Value::Null);
-        return;
-    }
-    let mut found = match live {
-        Some(live) => difference(live, new, of),
-        None => difference(&blank(of), new, of),
-    };
-    if let Some(reset) = by.reset {
-        found.changed.subtract_trees(reset);
-        found.removed.subtract_trees(reset);
-    }
-    if found.changed.is_empty() && found.removed.is_empty() {
-        set_raw(new, start);
-        return;
-    }
-    if live.is_some_and(|live| start == *managed_of(live))
-        && let Some(entries) = renewed(&start, &found, by)
-    {
-        set_raw(new, entries);
-        return;
-    }
-    let mut entries = parse_all(&start);
-    release(&mut entries, &found, by.api_version);
-    if !found.changed.is_empty() {
-        put(
-            &mut entries,
-            Entry {
-                fields: found.changed,
-                ..Entry::new(by, false)
-            },
-        );
-    }
-    entries.retain(|entry| !entry.fields.is_empty());
-    cap_updaters(&mut entries);
-    write(new, entries);
-}
-
-/// The entries after an update of nothing but what its manager alone holds already: all that
-/// changes is the time. `None` for any other update.
-fn renewed(entries: &Value, found: &Difference, by: &Manager) -> Option<Value> {
-    let own = Entry::new(by, false);
-    let is_own = |entry: &Value| {
-        entry["operation"].str() == own.operation()
-            && entry["manager"].str() == own.manager
-            && entry["apiVersion"].str() == own.api_version
-            && entry["subresource"].str() == own.subresource
-    };
-    let of_others = |entry: &&Value| !is_own(entry) && entry["apiVersion"].str() == by.api_version;
-    let mut owns = entries.items().iter().filter(|entry| is_own(entry));
-    let (mine, more) = (owns.next()?, owns.next());
-    let contested = entries
-        .items()
-        .iter()
-        .filter(of_others)
-        .any(|entry| found.changed.meets(&entry["fieldsV1"]));
-    if more.is_some()
-        || contested
-        || !found.removed.is_empty()
-        || !found.changed.is_within(&mine["fieldsV1"])
-    {
-        return None;
-    }
-    let mut entries = entries.clone();
-    let items = entries.as_array_mut()?;
-    let mine = items.iter_mut().find(|entry| is_own(entry))?;
-    mine["time"] = by.now.into();
-    items.sort_by_cached_key(order_of);
-    Some(entries)
-}
-
-/// Takes what changed or went from all managers that use the same API version.
-fn release(entries: &mut [Entry], found: &Difference, api_version: &str) {
-    for entry in entries
-        .iter_mut()
-        .filter(|entry| entry.api_version == api_version)
-    {
-        entry.fields.subtract(&found.changed);
-        entry.fields.subtract(&found.removed);
-    }
-}
-
-/// Folds the oldest updates of a version into one entry until few enough are left.
-fn cap_updaters(entries: &mut Vec<Entry>) {
-    let updaters = entries.iter().filter(|entry| !entry.applies).count();
-    let mut surplus = updaters.saturating_sub(MAX_UPDATERS);
-    entries.sort_by_cached_key(Entry::order);
-    let mut at = 0;
-    while surplus > 0 && at < entries.len() {
-        let candidate = &entries[at];
-        let foldable = |entry: &Entry| !entry.applies && entry.api_version == candidate.api_version;
-        if candidate.applies || candidate.manager == ANCIENT {
-            at += 1;
-            continue;
-        }
-        let bucket = entries
-            .iter()
-            .position(|entry| foldable(entry) && entry.manager == ANCIENT);
-        let Some(into) = bucket.or_else(|| (0..at).find(|earlier| foldable(&entries[*earlier])))
-        else {
-            at += 1;
-            continue;
+    let mut entries = base(live, new, by);
+    // Tracking begins with a create or an apply.
+    if live.is_none() || !entries.is_empty() {
+        let mut found = match live {
+            Some(live) => difference(live, new, of),
+            None => difference(&blank(of), new, of),
         };
-        let folded = entries.remove(at);
-        let into = if into > at { into - 1 } else { into };
-        entries[into].fields.union(&folded.fields);
-        entries[into].manager = ANCIENT.into();
-        entries[into].subresource = SmolStr::default();
-        entries[into].time = entries[into].time.clone().max(folded.time);
-        surplus -= 1;
+        if let Some(reset) = by.reset {
+            found.each(|fields| fields.subtract_trees(reset));
+        }
+        release(&mut entries, &found, by.api_version, Some(by));
+        claim(&mut entries, &found.changed, by);
+        cap_updaters(&mut entries);
     }
+    write(new, entries);
 }
 
 /// Server-side apply: sets what `config` says on top of `live` (`None` creates), takes away what
@@ -376,17 +129,36 @@ pub fn apply(
             &blank_live
         }
     };
-    let before = tracked(live, of, by);
-    let mut own = Entry::new(by, true);
-    own.fields = field_set(&config, of);
+    let mut own = field_set(&config, of);
     if let Some(reset) = by.reset {
-        own.fields.subtract_trees(reset);
+        own.subtract_trees(reset);
     }
-    let merged = merged(live, &config, of, &before, &own);
+    let mut others = tracked(live, of, by);
+    let last = others.iter().position(|entry| is_by(entry, by, true));
+    let last = last.map(|at| others.remove(at));
+    let mut merged = merge(live, &config, Some(At::new(of))).unwrap_or_else(|| live.clone());
+    if let Some(last) = &last {
+        abandon(&mut merged, of, last, &others, &own);
+    }
     // Not before: the name it says keeps `metadata` from going with what else was said there.
-    strip(&mut own.fields);
-    let work = Apply { before, own, force };
-    let mut merged = finish(live, merged, of, work)?;
+    strip(&mut own);
+    let found = difference(live, &merged, of);
+    if !force {
+        check_conflicts(live, &found, of, by, &others)?;
+    }
+    release(&mut others, &found, by.api_version, None);
+    let mut entry = entry(by, true, &own);
+    if let Some(last) = last
+        && found.is_empty()
+        && last["fieldsV1"] == entry["fieldsV1"]
+        && last["apiVersion"] == entry["apiVersion"]
+    {
+        entry = last;
+    }
+    if !own.is_empty() {
+        others.push(entry);
+    }
+    write(&mut merged, others);
     if by.name == last_applied::KUBECTL {
         last_applied::refresh(&mut merged, &config);
     }
@@ -394,89 +166,72 @@ pub fn apply(
 }
 
 /// Entries of the live object. Where tracking never began, all that is there has one owner.
-fn tracked(live: &Value, of: &TypeRef, by: &Manager) -> Vec<Entry> {
-    let entries = parse_all(managed_of(live));
+fn tracked(live: &Value, of: &TypeRef, by: &Manager) -> Vec<Value> {
+    let entries = managed_of(live).items();
     let stored = !live.at(&["metadata", "creationTimestamp"]).is_null()
         || !live.at(&["metadata", "uid"]).is_null();
     if !entries.is_empty() || !stored {
-        return entries;
+        return entries.to_vec();
     }
-    let mut first = Entry::new(
-        &Manager {
-            name: BEFORE_FIRST_APPLY,
-            subresource: "",
-            ..*by
-        },
-        false,
-    );
-    first.fields = difference(&blank(of), live, of).changed;
-    vec![first]
+    let first = Manager {
+        name: BEFORE_FIRST_APPLY,
+        subresource: "",
+        ..*by
+    };
+    let all = difference(&blank(of), live, of).changed;
+    vec![entry(&first, false, &all)]
 }
 
-/// The configuration on top of the live object, without what is no longer applied.
-fn merged(live: &Value, config: &Value, of: &TypeRef, before: &[Entry], own: &Entry) -> Value {
-    let mut value = live.clone();
-    merge(&mut value, config, Some(At::new(of)));
-    if let Some(last) = before.iter().find(|entry| entry.same_manager(own)) {
-        let others = before.iter().filter(|entry| !entry.same_manager(own));
-        let owners: Vec<_> = others
-            .map(|entry| &entry.fields)
-            .chain([&own.fields])
-            .collect();
-        prune(&mut value, Some(At::new(of)), &last.fields, &owners);
+/// Takes from `merged` what `last` said, `own` does not say any more and none of `others` holds.
+fn abandon(merged: &mut Value, of: &TypeRef, last: &Value, others: &[Value], own: &FieldSet) {
+    let last = fields(last);
+    if last.is_subset(own) {
+        return;
     }
-    value
+    let others: Vec<_> = others.iter().map(fields).collect();
+    let owners: Vec<_> = others.iter().chain([own]).collect();
+    prune(merged, Some(At::new(of)), &last, &owners);
 }
 
-struct Apply {
-    before: Vec<Entry>,
-    own: Entry,
-    force: bool,
-}
-
-fn finish(live: &Value, mut merged: Value, of: &TypeRef, apply: Apply) -> Result<Value, Status> {
-    let Apply {
-        before,
-        mut own,
-        force,
-    } = apply;
-    let found = difference(live, &merged, of);
-    let (last, mut entries): (Vec<_>, Vec<_>) = before
-        .into_iter()
-        .partition(|entry| entry.same_manager(&own));
+/// Refuses changes of what others hold.
+fn check_conflicts(
+    live: &Value,
+    found: &Difference,
+    of: &TypeRef,
+    by: &Manager,
+    others: &[Value],
+) -> Result<(), Status> {
     let mut contested = found.changed.clone();
-    if own.manager == last_applied::KUBECTL && !force {
+    if by.name == last_applied::KUBECTL {
         contested.subtract(&last_applied::still_applied(live, of));
     }
-    let conflicts: Vec<_> = entries
+    let conflicts: Vec<_> = others
         .iter()
-        .filter(|entry| entry.api_version == own.api_version)
-        .map(|entry| (entry, entry.fields.intersection(&contested)))
-        .filter(|(_, fields)| !fields.is_empty())
+        .filter(|entry| entry["apiVersion"].str() == by.api_version)
+        .filter(|entry| contested.meets(&entry["fieldsV1"]))
+        .map(|entry| (show(entry), fields(entry).intersection(&contested).paths()))
         .collect();
-    if !force && !conflicts.is_empty() {
-        return Err(conflict(&conflicts));
+    if conflicts.is_empty() {
+        return Ok(());
     }
-    release(&mut entries, &found, &own.api_version);
-    let unchanged = found.changed.is_empty() && found.removed.is_empty();
-    if let Some(last) = last.first()
-        && unchanged
-        && last.fields == own.fields
-        && last.api_version == own.api_version
-    {
-        own.time = last.time.clone();
+    Err(conflict(conflicts))
+}
+
+/// A manager as conflicts name it.
+fn show(entry: &Value) -> String {
+    let mut text = format!("{:?}", entry["manager"].str());
+    let subresource = entry["subresource"].str();
+    if !subresource.is_empty() {
+        text += &format!(" with subresource {subresource:?}");
     }
-    entries.push(own);
-    write(&mut merged, entries);
-    Ok(merged)
+    if !applies(entry) {
+        text += &format!(" using {}", entry["apiVersion"].str());
+    }
+    text
 }
 
 /// The 409 of an apply without force.
-fn conflict(conflicts: &[(&Entry, FieldSet)]) -> Status {
-    let mut shown: Vec<(String, Vec<String>)> = conflicts
-        .iter()
-        .map(|(entry, fields)| (entry.show(), fields.paths()))
-        .collect();
+fn conflict(mut shown: Vec<(String, Vec<String>)>) -> Status {
     shown.sort();
     let count: usize = shown.iter().map(|(_, paths)| paths.len()).sum();
     let message = match shown.as_slice() {

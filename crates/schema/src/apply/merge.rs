@@ -7,70 +7,79 @@ use super::{
     items::{Parts, field_key, item_key, keys, member, parts},
 };
 use crate::{At, ListKind, TypeRef};
-use machinery::{SmolStr, Value};
-use std::collections::BTreeMap;
+use machinery::{Map, SmolStr, Value};
+use std::collections::{BTreeMap, BTreeSet};
 
 /// What becomes of `live` when everything that `config` sets is set in it; nobody's ownership
 /// is asked.
 pub fn merge_configuration(live: &Value, config: &Value, of: &TypeRef) -> Value {
-    let mut merged = live.clone();
-    merge(&mut merged, config, Some(At::new(of)));
-    merged
+    merge(live, config, Some(At::new(of))).unwrap_or_else(|| live.clone())
 }
 
-/// Sets in `target` everything that `config` sets.
-pub(super) fn merge(target: &mut Value, config: &Value, at: Option<At>) {
+/// `live` with everything that `config` sets; `None` if it is so already. What does not change
+/// stays shared with `live`.
+pub(super) fn merge(live: &Value, config: &Value, at: Option<At>) -> Option<Value> {
     let how = parts(at, config);
     match (how, config) {
-        (Parts::Struct(_) | Parts::Map(_), Value::Object(map)) => {
-            let target = target.make_object();
-            for (key, value) in map.iter() {
-                match target.get_mut(key) {
-                    Some(existing) => merge(existing, value, member(how, key).0),
-                    None => drop(target.insert(key.clone(), value)),
-                }
-            }
+        (Parts::Struct(_) | Parts::Map(_), Value::Object(config)) => {
+            merge_members(live.as_object(), config, how).map(Value::Object)
         }
         (Parts::List(item_at, kind), Value::Array(items)) => {
-            let live = match std::mem::take(target) {
-                Value::Array(live) => live,
-                _ => Vec::new(),
-            };
-            *target = Value::Array(merge_list(live, items, item_at, kind));
+            let merged = merge_list(live.items(), items, item_at, kind);
+            (live.as_array() != Some(&merged)).then_some(Value::Array(merged))
         }
-        _ => *target = config.clone(),
+        _ => (live != config).then(|| config.clone()),
     }
+}
+
+fn merge_members(live: Option<&Map>, config: &Map, how: Parts) -> Option<Map> {
+    let mut merged = match live {
+        Some(_) => None,
+        None => Some(Map::new()),
+    };
+    for (key, value) in config.iter() {
+        let changed = match live.and_then(|live| live.get(key)) {
+            Some(present) => merge(present, value, member(how, key).0),
+            None => Some(value.clone()),
+        };
+        if let Some(value) = changed {
+            let merged = merged.get_or_insert_with(|| live.cloned().unwrap_or_default());
+            merged.insert(key.clone(), value);
+        }
+    }
+    merged
 }
 
 /// Items of the configuration in its order; live items it does not name stay where they are
 /// between those it does.
-fn merge_list(live: Vec<Value>, config: &[Value], at: At, kind: &ListKind) -> Vec<Value> {
-    let live_keys = keys(&live, at, kind);
+fn merge_list(live: &[Value], config: &[Value], at: At, kind: &ListKind) -> Vec<Value> {
+    let live_keys = keys(live, at, kind);
     let wanted_keys = keys(config, at, kind);
-    let named: BTreeMap<&SmolStr, ()> = wanted_keys.iter().map(|key| (key, ())).collect();
-    let mut live: Vec<Option<Value>> = live.into_iter().map(Some).collect();
+    let named: BTreeSet<&SmolStr> = wanted_keys.iter().collect();
     let places: BTreeMap<&SmolStr, usize> = live_keys.iter().zip(0..).collect();
     let mut wanted = wanted_keys.iter().zip(config);
+    let mut taken = vec![false; live.len()];
     let mut merged = Vec::with_capacity(live.len() + config.len());
-    let take = |live: &mut Vec<Option<Value>>, (key, item): (&SmolStr, &Value)| {
-        let mut value = places
-            .get(key)
-            .and_then(|place| live[*place].take())
-            .unwrap_or_default();
-        merge(&mut value, item, Some(at));
-        value
+    let take = |taken: &mut Vec<bool>, (key, item): (&SmolStr, &Value)| {
+        let place = places.get(key).filter(|place| !taken[**place]);
+        let Some(place) = place.copied() else {
+            return merge(&Value::Null, item, Some(at)).unwrap_or_default();
+        };
+        taken[place] = true;
+        merge(&live[place], item, Some(at)).unwrap_or_else(|| live[place].clone())
     };
     for (place, key) in live_keys.iter().enumerate() {
-        if !named.contains_key(key) {
-            merged.extend(live[place].take());
+        if !named.contains(key) {
+            taken[place] = true;
+            merged.push(live[place].clone());
         }
-        while live[place].is_some() {
+        while !taken[place] {
             let Some(next) = wanted.next() else { break };
-            merged.push(take(&mut live, next));
+            merged.push(take(&mut taken, next));
         }
     }
     for next in wanted {
-        merged.push(take(&mut live, next));
+        merged.push(take(&mut taken, next));
     }
     merged
 }

@@ -50,12 +50,12 @@ fn apply(document: &mut Value, operation: &Value) -> Result<(), String> {
         "move" => {
             let from = pointer(operation, "from")?;
             let moved = remove(document, &from)?;
-            add(document, &path, moved)
+            add(document, &path, moved.detached())
         }
         "copy" => {
             let from = pointer(operation, "from")?;
             let copied = member(document, &from)?.clone();
-            add(document, &path, copied)
+            add(document, &path, copied.detached())
         }
         "test" => test(document, &path, &value()),
         other => Err(format!("Unexpected kind: {other}")),
