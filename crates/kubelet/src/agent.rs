@@ -46,7 +46,8 @@ pub(crate) type Uid = SmolStr;
 /// What an activity reports.
 pub(crate) enum Done {
     Registered(Result<(), Status>),
-    Lease,
+    /// The lease as it is now, if that is known.
+    Lease(Option<Arc<Object>>),
     Reported,
     Watching(Result<Arc<dyn PodWatch>, Status>),
     Changes(Option<Vec<PodChange>>),
@@ -103,6 +104,7 @@ pub struct Agent {
     /// When each worker wants to decide again.
     timers: BTreeSet<(Time, Uid)>,
     due: BTreeMap<Uid, Time>,
+    lease: Option<Arc<Object>>,
     lease_at: Time,
     report_at: Time,
     refresh_at: Time,
@@ -131,6 +133,7 @@ impl Agent {
             dirty: BTreeSet::new(),
             timers: BTreeSet::new(),
             due: BTreeMap::new(),
+            lease: None,
             lease_at: NEVER,
             report_at: NEVER,
             refresh_at: NEVER,
@@ -229,7 +232,9 @@ impl Agent {
                 self.open_watch(Duration::ZERO);
             }
             Done::Registered(Err(_)) => self.register(API_RETRY),
-            Done::Lease => self.lease_at = now + self.context.config.lease_period,
+            Done::Lease(lease) => {
+                (self.lease, self.lease_at) = (lease, now + self.context.config.lease_period);
+            }
             Done::Reported => self.report_at = now + self.context.config.status_period,
             Done::Refreshed => self.refresh_at = now + self.context.config.refresh_period,
             Done::Watching(Ok(watch)) => {
@@ -577,14 +582,14 @@ impl Agent {
     fn heartbeats(&mut self, now: Time) {
         if self.lease_at <= now {
             self.lease_at = NEVER;
-            let context = self.context.clone();
+            let (context, known) = (self.context.clone(), self.lease.take());
             self.spawn(async move {
-                // A failed renewal is followed by the next one.
-                let _ = node::renew_lease(&context).await;
+                // A failed renewal is followed by the next one, which reads the lease first.
+                let lease = node::renew_lease(&context, known).await.unwrap_or_default();
                 if node::is_doubted(&context).await {
                     let _ = node::report(&context).await;
                 }
-                Done::Lease
+                Done::Lease(lease)
             });
         }
         if self.report_at <= now {

@@ -47,6 +47,14 @@ pub trait ApiClient: Send + Sync {
     /// Pods with `spec.nodeName` equal to `node`: the present ones, `Synced`, then changes.
     fn watch_pods<'a>(&'a self, node: &'a str) -> BoxFuture<'a, Result<Arc<dyn PodWatch>, Status>>;
 
+    /// Replaces an object by a changed tree of it, if it still has the `resourceVersion` in there;
+    /// the object as it is then.
+    fn replace<'a>(
+        &'a self,
+        resource: &'a str,
+        object: Value,
+    ) -> BoxFuture<'a, Result<Arc<Object>, Status>>;
+
     /// Carries out one action and returns what a subresource answered (null otherwise). A
     /// token is asked for by `Create` on `serviceaccounts/<namespace>/<name>`, subresource
     /// `token`, with a `TokenRequest`; the answer carries `status.token`.

@@ -11,6 +11,8 @@ use std::sync::Arc;
 const NODES: &str = "nodes";
 const LEASES: &str = "leases.coordination.k8s.io";
 const LEASE_NAMESPACE: &str = "kube-node-lease";
+/// Attempts at one renewal; each but the first finds out what has become of the lease.
+const RENEWALS_MAX: usize = 5;
 /// Images reported in the node's status at most.
 const IMAGES_SHOWN: usize = 50;
 
@@ -238,24 +240,43 @@ pub async fn is_doubted(context: &Context) -> bool {
     conditions.any(|one| one.get("type").str() == "Ready" && one.get("status").str() != "True")
 }
 
-/// Renews the lease, creating it if need be.
-pub async fn renew_lease(context: &Context) -> Result<(), Status> {
-    let (name, now) = (&context.config.node_name, context.world.now());
-    let spec = json!({
-        "holderIdentity": name, "renewTime": format_micro_time(now.0),
-        "leaseDurationSeconds": context.config.lease_duration.as_secs() as i64,
-    });
-    let renewal = Action::Patch {
-        target: Target::new(LEASES, LEASE_NAMESPACE, name),
-        subresource: "",
-        patch: json!({"spec": &spec}),
-        when: Preconditions::default(),
-    };
-    match context.api.perform(renewal).await {
-        Err(status) if status.is_not_found() => {}
-        done => return done.map(drop),
+/// Renews the lease, creating it if need be. `known` is what it was when last written; where it
+/// has changed since, it is read again. The lease as it is then, unless it is new.
+pub async fn renew_lease(
+    context: &Context,
+    mut known: Option<Arc<Object>>,
+) -> Result<Option<Arc<Object>>, Status> {
+    let mut outcome = Ok(None);
+    for _ in 0..RENEWALS_MAX {
+        let lease = match known.take() {
+            Some(lease) => lease,
+            None => match context
+                .api
+                .get(LEASES, LEASE_NAMESPACE, &context.config.node_name)
+                .await
+            {
+                Err(status) if status.is_not_found() => {
+                    return create_lease(context).await.map(|()| None);
+                }
+                found => found?,
+            },
+        };
+        let mut renewed = lease.shown();
+        renewed.set_at(
+            &["spec", "renewTime"],
+            format_micro_time(context.world.now().0),
+        );
+        match context.api.replace(LEASES, renewed).await {
+            Err(status) if status.is_conflict() || status.is_not_found() => outcome = Err(status),
+            written => return written.map(Some),
+        }
     }
-    let node: Option<Arc<Object>> = context.api.get(NODES, "", name).await.ok();
+    outcome
+}
+
+async fn create_lease(context: &Context) -> Result<(), Status> {
+    let name = &context.config.node_name;
+    let node = context.api.get(NODES, "", name).await.ok();
     let owners: Vec<Value> = node
         .iter()
         .map(|node| json!({"apiVersion": "v1", "kind": "Node", "name": name, "uid": node.uid()}))
@@ -263,11 +284,13 @@ pub async fn renew_lease(context: &Context) -> Result<(), Status> {
     let lease = json!({
         "apiVersion": "coordination.k8s.io/v1", "kind": "Lease",
         "metadata": {"name": name, "namespace": LEASE_NAMESPACE, "ownerReferences": owners},
-        "spec": spec,
+        "spec": {
+            "holderIdentity": name, "renewTime": format_micro_time(context.world.now().0),
+            "leaseDurationSeconds": context.config.lease_duration.as_secs() as i64,
+        },
     });
-    let target = Target::new(LEASES, LEASE_NAMESPACE, "");
     let create = Action::Create {
-        target,
+        target: Target::new(LEASES, LEASE_NAMESPACE, ""),
         subresource: "",
         object: lease,
         existing_is_fine: true,

@@ -118,7 +118,20 @@ fn a_node_registers_and_keeps_its_lease() {
     };
     let first = renewed(&node);
     node.pass(10_500);
-    assert!(renewed(&node) > first);
+    let second = renewed(&node);
+    assert!(second > first);
+    // What another says of the lease stays, and costs no renewal.
+    let (leases, namespace) = ("leases.coordination.k8s.io", "kube-node-lease");
+    let mut lease = node.api.read(leases, namespace, "n").unwrap();
+    lease.set_at(&["metadata", "labels", "by"], "another");
+    node.api.put(leases, lease);
+    node.pass(10_500);
+    assert!(renewed(&node) > second);
+    let lease = node.api.read(leases, namespace, "n").unwrap();
+    assert_eq!(lease.at(&["metadata", "labels", "by"]).str(), "another");
+    node.api.remove(leases, namespace, "n");
+    node.pass(10_500);
+    assert!(renewed(&node) > second);
 }
 
 #[test]

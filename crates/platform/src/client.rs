@@ -7,7 +7,7 @@ use env::BoxFuture;
 use futures::FutureExt;
 use kubelet::{ApiClient, PodWatch};
 use machinery::{Object, Status, Value};
-use reconcile::Action;
+use reconcile::{Action, Target};
 use registry::{Answer, Door, Key, Verb};
 use std::sync::Arc;
 
@@ -108,6 +108,28 @@ impl ApiClient for NodeClient {
             let own = vec![("spec.nodeName".into(), node.into())];
             self.check_selected(Verb::Watch, kinds::PODS, ("", ""), own)?;
             Ok(self.pods.watch(node))
+        }
+        .boxed()
+    }
+
+    fn replace<'a>(
+        &'a self,
+        resource: &'a str,
+        object: Value,
+    ) -> BoxFuture<'a, Result<Arc<Object>, Status>> {
+        async move {
+            let target = Target::new(resource, object.namespace(), object.name());
+            let update = Action::Update {
+                target,
+                subresource: "",
+                object,
+            };
+            match self.actor.perform(update).await?.map(|reply| reply.answer) {
+                Some(Answer::Object(_, object)) => Ok(object),
+                _ => Err(Status::internal(
+                    "an update was not answered with an object",
+                )),
+            }
         }
         .boxed()
     }

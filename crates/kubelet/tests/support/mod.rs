@@ -163,6 +163,23 @@ impl ApiClient for Api {
         Box::pin(async { Ok(Arc::new(Watching(AsyncMutex::new(receiver))) as Arc<dyn PodWatch>) })
     }
 
+    fn replace<'a>(
+        &'a self,
+        resource: &'a str,
+        mut object: Value,
+    ) -> BoxFuture<'a, Result<Arc<Object>, Status>> {
+        let (namespace, name) = (object.namespace().to_owned(), object.name().to_owned());
+        Box::pin(async move {
+            let known = self.get(resource, &namespace, &name).await?;
+            let version = object.metadata_mut().remove("resourceVersion");
+            if version != Some(known.revision().to_string().into()) {
+                return Err(Status::modified(&GroupResource::new("", resource), &name));
+            }
+            self.put(resource, object);
+            self.get(resource, &namespace, &name).await
+        })
+    }
+
     fn perform(&self, action: Action) -> BoxFuture<'_, Result<Value, Status>> {
         Box::pin(async { self.act(action) })
     }
