@@ -15,6 +15,7 @@ mod ledger;
 mod limit_ranger;
 mod namespace_lifecycle;
 mod node_restriction;
+mod pod_resize;
 mod pod_resources;
 mod pod_security;
 mod policies;
@@ -66,6 +67,7 @@ pub fn chain(config: AdmissionConfig) -> Vec<Arc<dyn Admission>> {
         Arc::new(certificates::Certificates::SIGNING),
         Arc::new(certificates::CertificateSubjectRestriction),
         Arc::new(default_classes::DefaultClass::INGRESS),
+        Arc::new(pod_resize::PodResizeValidator),
         Arc::new(role_escalation::RoleEscalation),
         Arc::new(quota::ResourceQuota::default()),
         Arc::new(services::ServiceAllocator::new(

@@ -4,6 +4,7 @@
 
 use crate::{
     common::{forbid_all, is},
+    pod_resize::is_resize,
     pod_resources::{Amounts, amounts, of_pod},
 };
 use kinds::{LIMIT_RANGES, PERSISTENT_VOLUME_CLAIMS, PODS};
@@ -31,7 +32,7 @@ impl Admission for LimitRanger {
     }
 
     fn validate(&self, review: &mut Review<'_>) -> Result<(), Status> {
-        let pods = is(review, PODS, Operation::Create);
+        let pods = is(review, PODS, Operation::Create) || is_resize(review);
         let claims = crate::common::writes(review, PERSISTENT_VOLUME_CLAIMS);
         if !pods && !claims
             || !review

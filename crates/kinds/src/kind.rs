@@ -383,7 +383,10 @@ impl Kind {
                 errors.extend(subresource::debuggers_stay(new, old));
                 self.validate_body(new, &mut errors);
             }
-            "resize" => self.validate_body(new, &mut errors),
+            "resize" => {
+                self.validate_body(new, &mut errors);
+                errors.extend(crate::pod::resize::validate(new, old));
+            }
             "approval" => errors.extend(subresource::decisions_stay(new, old)),
             _ => {}
         }

@@ -33,7 +33,7 @@ impl Kind {
     pub fn prepare_part_update(&self, subresource: &str, new: &mut Value, old: &Value) {
         let given = std::mem::replace(new, old.clone());
         if subresource == "resize" {
-            resize(new, &given);
+            crate::pod::resize::prepare(new, &given);
         }
         let paths = WRITABLE.iter().find(|(name, _)| *name == subresource);
         for path in paths.into_iter().flat_map(|(_, paths)| paths.iter()) {
@@ -152,20 +152,4 @@ fn selector_text(selector: Ref<'_>) -> String {
         false => LabelSelector::from_map(selector),
     };
     selector.to_string()
-}
-
-/// Takes resources of containers that are in both.
-fn resize(new: &mut Value, given: &Value) {
-    for list in ["containers", "initContainers"] {
-        let wanted = given.at(&["spec", list]).items();
-        let containers = new.at_mut(&["spec", list]).and_then(Value::as_array_mut);
-        for container in containers.into_iter().flatten() {
-            let found = wanted.iter().find(|one| one["name"] == container["name"]);
-            for field in ["resources", "resizePolicy"] {
-                if let Some(value) = found.and_then(|found| found.get(field)) {
-                    container[field] = value.clone();
-                }
-            }
-        }
-    }
 }

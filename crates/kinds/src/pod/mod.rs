@@ -7,6 +7,7 @@ mod env;
 mod mounts;
 mod print;
 mod probes;
+pub(crate) mod resize;
 mod resources;
 mod scheduling;
 mod security;
