@@ -112,6 +112,12 @@ fn autoscaler(o: &Value) -> Errors {
         let why = "must specify at least one Object or External metric to support scaling to zero replicas";
         errors.push(FieldError::forbidden("spec.metrics", why));
     }
+    // Of old there was one metric, without a place of its own.
+    let target = spec["targetCPUUtilizationPercentage"].as_i64();
+    if let Some(target) = target.filter(|target| *target < 1) {
+        let field = "spec.metrics[0].resource.target.averageUtilization";
+        errors.push(FieldError::invalid(field, target, "must be greater than 0"));
+    }
     for (at, one) in metrics.iter().enumerate() {
         metric(&mut errors, at!("spec.metrics[{at}]"), one);
     }

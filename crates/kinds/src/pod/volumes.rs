@@ -66,6 +66,11 @@ pub(super) fn validate<'a>(
     let volumes = pod.spec["volumes"].items();
     for (at, volume) in volumes.iter().enumerate() {
         let (path, before) = (at!("{path}[{at}]"), errors.len());
+        // Templates may leave it to whoever fills them in.
+        if !pod.is_template && !volume["image"].is_null() {
+            let field = at!("{path}.image.reference");
+            present(errors, field, volume.at(&["image", "reference"]));
+        }
         sources(errors, path, volume);
         let (name, field) = (volume["name"].str(), at!("{path}.name"));
         crate::check::named(errors, field, name, dns1123_label);
@@ -274,7 +279,6 @@ pub(crate) fn driver_name(errors: &mut Errors, path: Place<'_>, name: &str) {
 }
 
 fn image(errors: &mut Errors, path: Place<'_>, source: &Value) {
-    present(errors, at!("{path}.reference"), &source["reference"]);
     let policy = at!("{path}.pullPolicy");
     let known = &["Always", "IfNotPresent", "Never"];
     crate::check::one_of(errors, policy, &source["pullPolicy"], known);
