@@ -190,38 +190,52 @@ fn pod_usage(pod: &Object, name: &str) -> Quantity {
 }
 
 fn in_scope(quota: &Object, pod: &Object) -> bool {
-    let limited = pod.at("spec.activeDeadlineSeconds").as_i64().is_some();
-    let best_effort = pod.at("status.qosClass").str() == "BestEffort";
-    let class = pod.at("spec.priorityClassName").str();
-    let named = quota
-        .at("spec.scopes")
-        .items()
-        .all(|scope| match scope.str() {
-            "Terminating" => limited,
-            "NotTerminating" => !limited,
-            "BestEffort" => best_effort,
-            "NotBestEffort" => !best_effort,
-            "PriorityClass" => !class.is_empty(),
-            _ => false,
-        });
-    named
-        && quota
-            .at("spec.scopeSelector.matchExpressions")
-            .items()
-            .all(|one| {
-                let listed = one.get("values").items().any(|value| value.str() == class);
-                match (one.get("scopeName").str(), one.get("operator").str()) {
-                    ("PriorityClass", "In") => listed,
-                    ("PriorityClass", "NotIn") => !listed,
-                    ("PriorityClass", "Exists") => !class.is_empty(),
-                    ("PriorityClass", "DoesNotExist") => class.is_empty(),
-                    ("Terminating", _) => limited,
-                    ("NotTerminating", _) => !limited,
-                    ("BestEffort", _) => best_effort,
-                    ("NotBestEffort", _) => !best_effort,
-                    _ => false,
-                }
-            })
+    let mut named = quota.at("spec.scopes").items();
+    let mut selected = quota.at("spec.scopeSelector.matchExpressions").items();
+    named.all(|scope| is_of(pod, scope.str(), ("Exists", Ref::MISSING)))
+        && selected.all(|one| {
+            let term = (one.get("operator").str(), one.get("values"));
+            is_of(pod, one.get("scopeName").str(), term)
+        })
+}
+
+/// Whether a pod is of a scope; only classes are compared with values.
+fn is_of(pod: &Object, scope: &str, (operator, values): (&str, Ref<'_>)) -> bool {
+    let limited = || pod.at("spec.activeDeadlineSeconds").as_i64().is_some();
+    let best_effort = || pod.at("status.qosClass").str() == "BestEffort";
+    match scope {
+        "Terminating" => limited(),
+        "NotTerminating" => !limited(),
+        "BestEffort" => best_effort(),
+        "NotBestEffort" => !best_effort(),
+        "CrossNamespacePodAffinity" => looks_elsewhere(pod.at("spec.affinity")),
+        "PriorityClass" => {
+            let class = pod.at("spec.priorityClassName").str();
+            let listed = values.items().any(|value| value.str() == class);
+            match operator {
+                "In" => listed,
+                "NotIn" => !listed,
+                "Exists" => !class.is_empty(),
+                "DoesNotExist" => class.is_empty(),
+                _ => false,
+            }
+        }
+        _ => false,
+    }
+}
+
+/// Whether an affinity to pods looks at other namespaces than the pod's own.
+fn looks_elsewhere(affinity: Ref<'_>) -> bool {
+    let crosses = |term: Ref<'_>| {
+        term.get("namespaces").items().next().is_some() || !term.get("namespaceSelector").is_null()
+    };
+    ["podAffinity", "podAntiAffinity"].iter().any(|kind| {
+        let rules = affinity.get(kind);
+        let hard = rules.get("requiredDuringSchedulingIgnoredDuringExecution");
+        let soft = rules.get("preferredDuringSchedulingIgnoredDuringExecution");
+        let soft = soft.items().map(|term| term.get("podAffinityTerm"));
+        hard.items().chain(soft).any(crosses)
+    })
 }
 
 #[cfg(test)]
@@ -229,6 +243,59 @@ mod tests {
     use super::*;
     use machinery::json;
     use reconcile::Action;
+
+    #[test]
+    fn scopes_choose_pods() {
+        let quota = |spec: Value| Object::new(&json!({"spec": spec}), 1);
+        let selects = |scope: &str, operator: &str, values: Value| {
+            quota(
+                json!({"scopeSelector": {"matchExpressions": [{"scopeName": scope, "operator": operator, "values": values}]}}),
+            )
+        };
+        let pod = |spec: Value| {
+            Object::new(
+                &json!({"spec": spec, "status": {"qosClass": "BestEffort"}}),
+                1,
+            )
+        };
+        let term = json!({"topologyKey": "z", "namespaces": ["n2"]});
+        let near = json!({"podAffinity": {"requiredDuringSchedulingIgnoredDuringExecution": [{"topologyKey": "z"}]}});
+        let far = json!({"podAntiAffinity": {"preferredDuringSchedulingIgnoredDuringExecution": [{"weight": 1, "podAffinityTerm": term}]}});
+        for (quota, spec, wanted) in [
+            (
+                quota(json!({"scopes": ["BestEffort", "Terminating"]})),
+                json!({"activeDeadlineSeconds": 1}),
+                true,
+            ),
+            (
+                quota(json!({"scopes": ["BestEffort", "Terminating"]})),
+                json!({}),
+                false,
+            ),
+            (
+                selects("PriorityClass", "In", json!(["high"])),
+                json!({"priorityClassName": "high"}),
+                true,
+            ),
+            (
+                selects("PriorityClass", "NotIn", json!(["high"])),
+                json!({"priorityClassName": "high"}),
+                false,
+            ),
+            (
+                selects("CrossNamespacePodAffinity", "Exists", Value::Null),
+                json!({"affinity": far}),
+                true,
+            ),
+            (
+                selects("CrossNamespacePodAffinity", "Exists", Value::Null),
+                json!({"affinity": near}),
+                false,
+            ),
+        ] {
+            assert_eq!(in_scope(&quota, &pod(spec.clone())), wanted, "{spec:?}");
+        }
+    }
 
     #[test]
     fn sums_what_pods_ask_for() {
