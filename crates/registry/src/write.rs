@@ -124,7 +124,7 @@ impl Door {
         if context.call.options.dry_run {
             self.roll_back(review);
             return match self.inner().store.head(&context.kind.storage, &key) {
-                Some(_) => Err(self.taken(context, &key)),
+                Some(_) => Err(self.taken(context, &key).await),
                 None => Ok(Arc::new(Object::new(&review.object, 0))),
             };
         }
@@ -133,12 +133,16 @@ impl Door {
             .await?
         {
             Some(object) => self.to_requested(&object, &context.kind).await,
-            None => Err(self.taken(context, &key)),
+            None => Err(self.taken(context, &key).await),
         }
     }
 
-    /// The refusal of a name that another object has.
-    fn taken(&self, context: &Context<'_>, key: &Key) -> Status {
+    /// The refusal of a name that another object has, once everybody can see that object.
+    async fn taken(&self, context: &Context<'_>, key: &Key) -> Status {
+        // A write of nothing is done after all that were accepted before it. If the store has
+        // stopped meanwhile, the refusal is as true as before.
+        let nothing = Transaction::default().relaxed();
+        let _ = self.inner().store.commit(nothing).await;
         let resource = context.call.resource.group_resource();
         let status = Status::already_exists(&resource, &key.name);
         match self.inner().store.head(&context.kind.storage, key) {
