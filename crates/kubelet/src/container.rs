@@ -5,7 +5,7 @@
 use crate::{
     context::Context,
     environment::{self, Downward, expand},
-    limits::{limits, oom_score, security},
+    limits::{container_limits, oom_score, security},
     spec::{ContainerSpec, PodSpec},
     volumes::HOSTS_VOLUME,
     worker::{Ready, StartError, remaining},
@@ -512,7 +512,7 @@ async fn configure(
             pod.pod.at("spec.securityContext"),
             raw.get("securityContext"),
         )?,
-        limits: limits(raw.get("resources")),
+        limits: container_limits(&pod.pod, raw),
         oom_score_adj: oom_score(&pod.pod, raw, &pod.context.config.capacity),
         log_speaks: raw.get("terminationMessagePolicy").str() == "FallbackToLogsOnError",
     })

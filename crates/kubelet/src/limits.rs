@@ -78,6 +78,17 @@ pub fn limits(resources: Ref<'_>) -> CgroupLimits {
     }
 }
 
+/// Kernel limits of a container; where it has none, those of its pod bound it.
+pub fn container_limits(pod: &Object, container: Ref<'_>) -> CgroupLimits {
+    let own = limits(container.get("resources"));
+    let whole = limits(pod.at("spec.resources"));
+    CgroupLimits {
+        memory: own.memory.or(whole.memory),
+        cpu_milli: own.cpu_milli.or(whole.cpu_milli),
+        ..own
+    }
+}
+
 /// Limits of the whole pod: its own where it has them, else the most that its containers can
 /// use at a time, or nothing where any of them is unlimited.
 pub fn pod_limits(pod: &Object) -> CgroupLimits {
@@ -151,7 +162,7 @@ pub fn oom_score(pod: &Object, container: Ref<'_>, capacity: &BTreeMap<String, S
 #[cfg(test)]
 mod tests {
     use super::*;
-    use machinery::json;
+    use machinery::{Value, json};
 
     #[test]
     fn a_pod_is_limited_by_all_its_containers() {
@@ -174,6 +185,13 @@ mod tests {
         assert_eq!(pod(open).cpu_milli, None);
         let mut own = spec;
         own["resources"] = json!({"limits": {"memory": "64Mi"}});
-        assert_eq!(pod(own).memory, Some(64 << 20));
+        assert_eq!(pod(own.clone()).memory, Some(64 << 20));
+        let whole = Object::new(&json!({"spec": own}), 1);
+        let bound = |resources: Value| {
+            let bytes = machinery::flat::encode(&json!({"resources": resources}));
+            container_limits(&whole, Ref::new(&bytes)).memory
+        };
+        assert_eq!(bound(json!({})), Some(64 << 20), "as its pod");
+        assert_eq!(bound(json!({"limits": {"memory": "1Mi"}})), Some(1 << 20));
     }
 }

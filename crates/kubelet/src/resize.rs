@@ -4,7 +4,7 @@
 //! and `computePodResizeAction`.
 
 use crate::{
-    limits::{limits, pod_limits},
+    limits::{container_limits, pod_limits},
     spec::{ContainerSpec, Role},
     worker::{Step, Tracked, Worker},
 };
@@ -272,10 +272,8 @@ impl Worker {
                 continue;
             }
             let raw = container.raw(&pod);
-            let (wanted, resources) = (
-                limits(raw.get("resources")),
-                raw.get("resources").to_value(),
-            );
+            let wanted = container_limits(&pod, raw);
+            let resources = raw.get("resources").to_value();
             let tracked = self.tracked(&container.name);
             if tracked.resources.is_null() && equal(&wanted, &last.limits) {
                 tracked.resources = known(&resources);
@@ -386,9 +384,12 @@ pub fn known(resources: &Value) -> Value {
 
 /// `resources` of a running container: as allocated, with what the kernel holds where that
 /// differs, and the memory request it was last started or changed with.
-pub fn shown(raw: Ref<'_>, held: &CgroupLimits, tracked: Option<&Tracked>) -> Value {
+pub fn shown(
+    raw: Ref<'_>,
+    (held, wanted): (&CgroupLimits, &CgroupLimits),
+    tracked: Option<&Tracked>,
+) -> Value {
     let mut resources = known(&raw.get("resources").to_value());
-    let wanted = limits(raw.get("resources"));
     let milli = |amount: u64| Quantity::from_milli(amount as i64).to_string();
     let mut put = |list: &str, name: &str, amount: Option<String>| {
         if let (Some(list), Some(amount)) = (resources.get_mut(list), amount) {
@@ -503,14 +504,15 @@ mod tests {
         let raw = json!({"resources": {"requests": {"cpu": "2m"}, "limits": {"cpu": "10m", "memory": "35Mi"}}});
         let bytes = machinery::flat::encode(&raw);
         let raw = Ref::new(&bytes);
-        let held = limits(raw.get("resources"));
-        assert_eq!(shown(raw, &held, None), raw.get("resources").to_value());
+        let held = crate::limits::limits(raw.get("resources"));
+        let same = shown(raw, (&held, &held), None);
+        assert_eq!(same, raw.get("resources").to_value());
         let other = CgroupLimits {
             memory: Some(40 << 20),
             cpu_milli: Some(20),
-            ..held
+            ..held.clone()
         };
-        let said = shown(raw, &other, None);
+        let said = shown(raw, (&other, &held), None);
         assert_eq!(
             (
                 said["limits"]["memory"].str(),

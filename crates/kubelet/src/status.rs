@@ -4,6 +4,7 @@
 //! `kubelet_pods.go` and `status/generate.go`.
 
 use crate::{
+    limits::{container_limits, pod_limits},
     resize,
     spec::{ContainerSpec, Restart, Role},
     worker::{Life, Worker},
@@ -57,7 +58,26 @@ pub fn pod_status(worker: &Worker, hosts: &[IpAddr], now: Time) -> Value {
         }
     }
     status.insert("conditions", conditions(worker, phase, now));
+    whole(worker, &mut status);
     Value::Object(status)
+}
+
+/// Resources of a pod that has some of its own: allocated, and with what the kernel holds.
+fn whole(worker: &Worker, status: &mut Map) {
+    let raw = worker.pod.at("spec");
+    if raw.get("resources").is_null() {
+        return;
+    }
+    let requests = crate::admission::requests(&worker.pod);
+    let requests: Map = requests
+        .iter()
+        .map(|(name, amount)| (name.as_str(), amount.to_string()))
+        .collect();
+    status.insert("allocatedResources", requests);
+    let wanted = pod_limits(&worker.pod);
+    let held = worker.observed.sandbox.as_ref();
+    let held = held.map_or(&wanted, |sandbox| &sandbox.limits);
+    status.insert("resources", resize::shown(raw, (held, &wanted), None));
 }
 
 fn addresses(worker: &Worker, hosts: &[IpAddr], status: &mut Map) {
@@ -231,7 +251,8 @@ fn container_status(worker: &Worker, container: &ContainerSpec) -> Value {
         status["containerID"] = format!("xebec://{}", last.id).into();
     }
     if let Some(last) = last.filter(|_| running) {
-        status["resources"] = resize::shown(raw, &last.limits, tracked);
+        let wanted = container_limits(&worker.pod, raw);
+        status["resources"] = resize::shown(raw, (&last.limits, &wanted), tracked);
         let requests = raw.at("resources.requests");
         if !requests.is_null() {
             status["allocatedResources"] = requests.to_value();
