@@ -4,7 +4,7 @@
 
 use crate::common::{annotation, forbid, is, list_at};
 use kinds::{PODS, SERVICE_ACCOUNTS};
-use machinery::{Object, Status, Value, json};
+use machinery::{Object, SmolStr, Status, Value, json};
 use registry::{Admission, Key, Operation, Review};
 
 const MOUNT_PATH: &str = "/var/run/secrets/kubernetes.io/serviceaccount";
@@ -107,7 +107,9 @@ fn mount(container: &mut Value, volume: &str) -> bool {
         .iter()
         .any(|one| one["mountPath"].str() == MOUNT_PATH);
     if wanted {
-        mounts.push(json!({"name": volume, "readOnly": true, "mountPath": MOUNT_PATH}));
+        mounts.push(
+            json!({"name": volume, "readOnly": true, "mountPath": SmolStr::new_static(MOUNT_PATH)}),
+        );
     }
     wanted
 }

@@ -4,7 +4,7 @@
 
 use crate::common::{list_at, writes};
 use kinds::PODS;
-use machinery::{Status, Value, json};
+use machinery::{SmolStr, Status, Value, json};
 use registry::{Admission, Review};
 
 const TAINTS: [&str; 2] = [
@@ -35,7 +35,7 @@ fn tolerate(pod: &mut Value) {
     for key in TAINTS {
         if !tolerations.iter().any(|one| covers(one, key)) {
             tolerations.push(json!({
-                "key": key, "operator": "Exists", "effect": "NoExecute", "tolerationSeconds": STAY_SECONDS
+                "key": SmolStr::new_static(key), "operator": "Exists", "effect": "NoExecute", "tolerationSeconds": STAY_SECONDS
             }));
         }
     }

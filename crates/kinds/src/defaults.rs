@@ -9,7 +9,7 @@ mod pod;
 mod workload;
 
 use crate::Kind;
-use machinery::{Map, Value};
+use machinery::{Map, SmolStr, Value};
 use schema::{TypeRef, Visitor};
 use std::sync::OnceLock;
 
@@ -67,7 +67,7 @@ pub fn apply_builtin(object: &mut Value, of: &TypeRef) {
 /// Sets `key` where absent or null (a nil pointer).
 fn set(map: &mut Map, key: &'static str, value: impl Into<Value>) {
     if map.get(key).is_none_or(Value::is_null) {
-        map.insert(key, value);
+        map.insert(SmolStr::new_static(key), value);
     }
 }
 
@@ -79,7 +79,7 @@ fn fill(map: &mut Map, key: &'static str, value: impl Into<Value>) {
         _ => false,
     };
     if unset {
-        map.insert(key, value);
+        map.insert(SmolStr::new_static(key), value);
     }
 }
 

@@ -303,9 +303,24 @@ impl<'a> Ref<'a> {
 
     /// The member `key` of an object.
     pub fn get(self, key: &str) -> Ref<'a> {
-        self.entries()
-            .find(|(name, _)| *name == key)
-            .map_or(Ref::MISSING, |(_, value)| value)
+        let number = number_of(key).map(usize::from);
+        let mut rest = self.body(OBJECT);
+        while !rest.is_empty() {
+            let mut walk = Walk::new(rest);
+            let same = match walk.key() {
+                Some(RawKey::Word(found)) => number == Some(found),
+                // Bytes of a smaller dictionary spell out what is a word by now.
+                Some(RawKey::Text(text)) => text == key.as_bytes(),
+                None => break,
+            };
+            rest = walk.bytes();
+            match take_value(&mut rest) {
+                Some(value) if same => return value,
+                Some(_) => {}
+                None => break,
+            }
+        }
+        Ref::MISSING
     }
 
     /// Follows object members along a dotted path (for fixed field names without dots).
@@ -569,5 +584,17 @@ mod tests {
         let mut words = dictionary().to_vec();
         words.sort_unstable();
         assert!(words.windows(2).all(|pair| pair[0] != pair[1]));
+    }
+
+    #[test]
+    fn a_word_spelled_out_is_found() {
+        let mut bytes = vec![OBJECT, 11, 0, 8];
+        bytes.extend(b"metadata");
+        bytes.push(TRUE);
+        assert!(Ref::new(&bytes).get("metadata").is_true());
+        assert!(Ref::new(&bytes).get("spec").is_null());
+        let tree = json!({"metadata": true});
+        assert_eq!(Ref::new(&bytes).to_value(), tree);
+        assert!(Ref::new(&encode(&tree)).get("metadata").is_true());
     }
 }

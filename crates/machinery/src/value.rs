@@ -298,10 +298,10 @@ macro_rules! json_array {
 #[macro_export]
 macro_rules! json_members {
     ($map:ident;) => {};
-    ($map:ident; $key:literal : null $(, $($rest:tt)*)?) => { $map.insert($key, $crate::Value::Null); $crate::json_members!($map; $($($rest)*)?); };
-    ($map:ident; $key:literal : [$($inner:tt)*] $(, $($rest:tt)*)?) => { $map.insert($key, $crate::json!([$($inner)*])); $crate::json_members!($map; $($($rest)*)?); };
-    ($map:ident; $key:literal : {$($inner:tt)*} $(, $($rest:tt)*)?) => { $map.insert($key, $crate::json!({$($inner)*})); $crate::json_members!($map; $($($rest)*)?); };
-    ($map:ident; $key:literal : $value:expr $(, $($rest:tt)*)?) => { $map.insert($key, $crate::json!($value)); $crate::json_members!($map; $($($rest)*)?); };
+    ($map:ident; $key:literal : null $(, $($rest:tt)*)?) => { $map.insert($crate::SmolStr::new_static($key), $crate::Value::Null); $crate::json_members!($map; $($($rest)*)?); };
+    ($map:ident; $key:literal : [$($inner:tt)*] $(, $($rest:tt)*)?) => { $map.insert($crate::SmolStr::new_static($key), $crate::json!([$($inner)*])); $crate::json_members!($map; $($($rest)*)?); };
+    ($map:ident; $key:literal : {$($inner:tt)*} $(, $($rest:tt)*)?) => { $map.insert($crate::SmolStr::new_static($key), $crate::json!({$($inner)*})); $crate::json_members!($map; $($($rest)*)?); };
+    ($map:ident; $key:literal : $value:expr $(, $($rest:tt)*)?) => { $map.insert($crate::SmolStr::new_static($key), $crate::json!($value)); $crate::json_members!($map; $($($rest)*)?); };
     ($map:ident; ($key:expr) : null $(, $($rest:tt)*)?) => { $map.insert($key, $crate::Value::Null); $crate::json_members!($map; $($($rest)*)?); };
     ($map:ident; ($key:expr) : [$($inner:tt)*] $(, $($rest:tt)*)?) => { $map.insert($key, $crate::json!([$($inner)*])); $crate::json_members!($map; $($($rest)*)?); };
     ($map:ident; ($key:expr) : {$($inner:tt)*} $(, $($rest:tt)*)?) => { $map.insert($key, $crate::json!({$($inner)*})); $crate::json_members!($map; $($($rest)*)?); };
