@@ -273,10 +273,10 @@ impl Worker {
             }
             let raw = container.raw(&pod);
             let wanted = container_limits(&pod, raw);
-            let resources = raw.get("resources").to_value();
+            let resources = effective(&pod, raw);
             let tracked = self.tracked(&container.name);
             if tracked.resources.is_null() && equal(&wanted, &last.limits) {
-                tracked.resources = known(&resources);
+                tracked.resources = resources.clone();
             }
             if equal(&wanted, &last.limits) && same(&tracked.resources, &resources) {
                 continue;
@@ -358,8 +358,8 @@ impl Worker {
             let pod = self.pod.clone();
             for name in names {
                 let container = self.container(name).cloned();
-                let resources = container.map(|one| one.raw(&pod).get("resources").to_value());
-                self.tracked(name).resources = known(&resources.unwrap_or_default());
+                let resources = container.map(|one| effective(&pod, one.raw(&pod)));
+                self.tracked(name).resources = resources.unwrap_or_default();
             }
             return None;
         };
@@ -374,8 +374,19 @@ impl Worker {
     }
 }
 
+/// Resources of a container, with the limits of its pod where it has none.
+pub fn effective(pod: &Object, raw: Ref<'_>) -> Value {
+    let mut resources = known(&raw.get("resources").to_value());
+    for (name, limit) in pod.at("spec.resources.limits").entries() {
+        if RESIZABLE.contains(&name) && resources["limits"][name].is_null() {
+            resources.set_at(&["limits", name], limit.to_value());
+        }
+    }
+    resources
+}
+
 /// Resources that are known, even if they are none.
-pub fn known(resources: &Value) -> Value {
+fn known(resources: &Value) -> Value {
     match resources {
         Value::Null => Value::object(),
         some => some.clone(),

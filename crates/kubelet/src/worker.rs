@@ -566,7 +566,7 @@ impl Worker {
             .unwrap_or_default();
         let last = self.observed.last(name).cloned();
         let full_name = crate::context::Context::full_name(&self.pod);
-        let resources = resize::known(&container.raw(&self.pod).get("resources").to_value());
+        let resources = resize::effective(&self.pod, container.raw(&self.pod));
         let tracked = self.tracked(name);
         if tracked.busy {
             return;

@@ -181,6 +181,34 @@ fn a_policy_restarts_its_container_alone() {
 }
 
 #[test]
+fn limits_of_the_pod_are_those_of_containers_without() {
+    let node = Node::new();
+    let mut free = container("a", "100m");
+    free["resources"] = json!({});
+    free["resizePolicy"] = json!([{"resourceName": "memory", "restartPolicy": "RestartContainer"}]);
+    let whole = |cpu: &str, memory: &str| json!({"limits": {"cpu": cpu, "memory": memory}, "requests": {"cpu": cpu, "memory": memory}});
+    node.create("p", json!([free]));
+    let resize = |resources: Value| {
+        let mut pod = node.pod("p");
+        pod["spec"]["resources"] = resources;
+        node.api.put("pods", pod);
+        node.pass(100);
+    };
+    resize(whole("200m", "64Mi"));
+    assert!(node.changes().contains(&"pod Some(200)".to_owned()));
+    let restarts = || node.pod("p")["status"]["containerStatuses"][0]["restartCount"].as_i64();
+    let before = restarts();
+    resize(whole("300m", "64Mi"));
+    assert_eq!(node.changes(), ["pod Some(300)", "p-a-1 Some(300)"]);
+    assert_eq!(restarts(), before);
+    resize(whole("300m", "96Mi"));
+    assert_eq!(restarts(), before.map(|count| count + 1));
+    let status = node.pod("p")["status"].clone();
+    assert_eq!(status["resources"]["limits"]["memory"].str(), "96Mi");
+    assert_eq!(status["allocatedResources"]["cpu"].str(), "300m");
+}
+
+#[test]
 fn a_limit_below_use_is_tried_again() {
     let node = Node::new();
     node.create("p", json!([container("a", "100m")]));
