@@ -55,6 +55,24 @@ pub(super) struct Definitions {
     wanted: Vec<(Arc<Schema>, NodeId)>,
 }
 
+/// What upstream states as the default of a built-in type's field: an empty struct where it is no
+/// pointer, and the zero of a scalar that always prints.
+fn printed(schema: &Schema, field: &Field) -> Option<Value> {
+    if field.pointer {
+        return None;
+    }
+    let shape = &schema.node(field.node).shape;
+    let always = !field.omitempty && !field.omitzero;
+    match shape {
+        Shape::Struct(_) => Some(Value::object()),
+        _ if !always => None,
+        Shape::String => Some("".into()),
+        Shape::Int { .. } | Shape::Float => Some(Value::Int(0)),
+        Shape::Bool => Some(false.into()),
+        _ => None,
+    }
+}
+
 impl Definitions {
     pub(super) fn new(dialect: Dialect, shared: &Arc<Schema>) -> Self {
         Self {
@@ -198,7 +216,11 @@ impl Definitions {
     fn object(&mut self, schema: &Arc<Schema>, known: &Struct, name: &str) -> Value {
         let mut properties = Map::new();
         for field in &known.fields {
-            let property = self.property(schema, field, name);
+            let mut property = self.property(schema, field, name);
+            let told = self.dialect == Dialect::V3 && !known.custom;
+            if let Some(zero) = printed(schema, field).filter(|_| told) {
+                property.make_object().entry_or("default", || zero);
+            }
             properties.insert(field.name.clone(), property);
         }
         let required = known.fields.iter().filter(|field| field.required);
@@ -405,6 +427,30 @@ fn counts(checks: &Checks, map: &mut Map) {
             if let Some(count) = count.and_then(|count| i64::try_from(count).ok()) {
                 map.insert(format_smolstr!("{prefix}{what}"), count);
             }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn fields_that_always_print_have_defaults() {
+        let schema = schema::builtin();
+        let id = schema.named("io.k8s.api.core.v1.Container").unwrap();
+        let Shape::Struct(container) = &schema.node(id).shape else {
+            panic!("a container is a struct")
+        };
+        for (name, wanted) in [
+            ("name", Some("".into())),
+            ("resources", Some(json!({}))),
+            ("image", None),
+            ("livenessProbe", None),
+            ("ports", None),
+        ] {
+            let field = container.field(name).unwrap();
+            assert_eq!(printed(schema, field), wanted, "{name}");
         }
     }
 }
