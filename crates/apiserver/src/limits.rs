@@ -11,6 +11,8 @@ use std::{future::Future, time::Duration};
 pub(crate) const HANDSHAKE_MAX: Duration = Duration::from_secs(10);
 /// The head of an HTTP/1 request must be there by then (upstream's number).
 pub(crate) const HEADER_MAX: Duration = Duration::from_secs(32);
+/// Bytes of an HTTP/1 request's head, and of an answer's body that wait to be encrypted.
+pub(crate) const BUFFERED_MAX: usize = 128 * 1024;
 /// A request that is no stream is answered by then (upstream's `--request-timeout`).
 pub(crate) const REQUEST_MAX: Duration = Duration::from_secs(60);
 /// Streams on one HTTP/2 connection (upstream's limit).

@@ -1,4 +1,4 @@
-//! How often the watches of a resource are written to.
+//! How often the watches of one place are written to.
 //!
 //! A change costs a system call, a record of TLS and a wake-up for every watch, so a burst of
 //! changes under many watches would leave no time for the requests behind it. A watch's first
@@ -11,7 +11,7 @@ use machinery::SmolStr;
 use std::{
     collections::BTreeMap,
     sync::{
-        Arc, Mutex,
+        Arc, Mutex, MutexGuard,
         atomic::{AtomicUsize, Ordering::Relaxed},
     },
     time::Duration,
@@ -25,25 +25,38 @@ const REST_EACH: Duration = Duration::from_micros(100);
 /// No watch waits for longer.
 const REST_MAX: Duration = Duration::from_millis(100);
 
-/// How many watches each resource has.
-#[derive(Default)]
-pub(crate) struct Paces(Mutex<BTreeMap<SmolStr, Arc<AtomicUsize>>>);
+/// A resource, and the namespace of it that is watched (empty for all).
+type Place = (SmolStr, SmolStr);
+
+/// How many watches are told of everything in each place. Those that choose by name, labels or
+/// fields are told of little, whatever their number, and keep no pace.
+#[derive(Clone, Default)]
+pub(crate) struct Paces(Arc<Mutex<BTreeMap<Place, Arc<AtomicUsize>>>>);
 
 impl Paces {
-    /// A new watch of a resource.
-    pub(crate) fn join(&self, resource: &SmolStr) -> Pace {
-        let mut known = self.0.lock().expect("counting does not panic");
-        let watches = known.entry(resource.clone()).or_default().clone();
+    /// A new watch of everything in a place.
+    pub(crate) fn join(&self, resource: &SmolStr, namespace: &str) -> Pace {
+        let place = (resource.clone(), namespace.into());
+        let mut known = self.lock();
+        let watches = known.entry(place.clone()).or_default().clone();
         watches.fetch_add(1, Relaxed);
         Pace {
+            paces: self.clone(),
+            place,
             watches,
             written: None,
         }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, BTreeMap<Place, Arc<AtomicUsize>>> {
+        self.0.lock().expect("counting does not panic")
     }
 }
 
 /// One watch's pace.
 pub(crate) struct Pace {
+    paces: Paces,
+    place: Place,
     watches: Arc<AtomicUsize>,
     written: Option<Time>,
 }
@@ -65,7 +78,10 @@ impl Pace {
 
 impl Drop for Pace {
     fn drop(&mut self) {
-        self.watches.fetch_sub(1, Relaxed);
+        let mut known = self.paces.lock();
+        if self.watches.fetch_sub(1, Relaxed) == 1 {
+            known.remove(&self.place);
+        }
     }
 }
 
@@ -93,8 +109,8 @@ mod tests {
     fn only_what_follows_soon_is_gathered() {
         let paces = Paces::default();
         let resource = SmolStr::from("pods");
-        let mut pace = paces.join(&resource);
-        let others: Vec<_> = (0..49).map(|_| paces.join(&resource)).collect();
+        let mut pace = paces.join(&resource, "");
+        let others: Vec<_> = (0..49).map(|_| paces.join(&resource, "")).collect();
         let at = |millis: u64| Time(millis * 1_000);
         assert_eq!(pace.rest(at(1_000)), None);
         pace.wrote(at(1_000), false);
@@ -106,5 +122,9 @@ mod tests {
         pace.wrote(at(1_000), false);
         drop(others);
         assert_eq!(pace.rest(at(1_001)), None);
+        let elsewhere = paces.join(&resource, "there");
+        assert_eq!(paces.lock().len(), 2);
+        drop((pace, elsewhere));
+        assert_eq!(paces.lock().len(), 0);
     }
 }

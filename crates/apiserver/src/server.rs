@@ -144,7 +144,8 @@ impl ApiServer {
         builder
             .http1()
             .timer(TokioTimer::new())
-            .header_read_timeout(limits::HEADER_MAX);
+            .header_read_timeout(limits::HEADER_MAX)
+            .max_buf_size(limits::BUFFERED_MAX);
         builder
             .http2()
             .timer(TokioTimer::new())

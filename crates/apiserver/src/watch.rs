@@ -35,7 +35,8 @@ struct Writer {
     /// Whether a table event with column definitions has been sent.
     headed: bool,
     end: BoxFuture<'static, ()>,
-    pace: Pace,
+    /// Nothing for a watch that chooses what it is told of.
+    pace: Option<Pace>,
     over: bool,
 }
 
@@ -62,7 +63,9 @@ pub fn respond(
         since: server.door.snapshot().revision,
         headed: false,
         end: world.sleep(duration),
-        pace: server.paces.join(&stream.kind.storage),
+        pace: stream
+            .place()
+            .map(|namespace| server.paces.join(&stream.kind.storage, namespace)),
         over: false,
         stream,
     };
@@ -88,11 +91,14 @@ impl Writer {
             event = self.stream.next().fuse() => event?,
             () = (&mut self.end).fuse() => return None,
         };
-        if let Some(rest) = self.pace.rest(self.world.now()) {
+        let rest = |pace: &Pace| pace.rest(self.world.now());
+        if let Some(rest) = self.pace.as_ref().and_then(rest) {
             self.world.sleep(rest).await;
         }
         let chunk = self.gathered(event);
-        self.pace.wrote(self.world.now(), chunk.len() >= CHUNK);
+        if let Some(pace) = &mut self.pace {
+            pace.wrote(self.world.now(), chunk.len() >= CHUNK);
+        }
         Some(chunk)
     }
 

@@ -308,8 +308,13 @@ impl Filter {
         }
     }
 
+    /// The namespace it selects from, if one.
+    pub fn namespace(&self) -> Option<&str> {
+        self.namespace.as_deref()
+    }
+
     /// Whether it selects by place alone.
-    fn is_plain(&self) -> bool {
+    pub fn is_plain(&self) -> bool {
         self.name.is_none() && self.labels.is_everything() && self.fields.is_everything()
     }
 
@@ -347,7 +352,7 @@ impl Filter {
         storage: &str,
         start: Option<&Key>,
     ) -> impl Iterator<Item = &'a Arc<Object>> + use<'a> {
-        let bounds = bounds(self.namespace.as_deref(), start);
+        let bounds = bounds(self.namespace(), start);
         let table = snapshot.tables.get(storage).into_iter();
         let placed = table.flat_map(move |table| table.range(bounds.clone()));
         placed.map(|(_, object)| object)

@@ -277,6 +277,13 @@ impl WatchStream {
         })
     }
 
+    /// The namespace (empty for all) of which everything is told; nothing for a watch that
+    /// chooses by names, labels or fields.
+    pub fn place(&self) -> Option<&str> {
+        let everything = self.filter.is_plain();
+        everything.then(|| self.filter.namespace().unwrap_or_default())
+    }
+
     /// The next event if there is one without waiting.
     pub fn ready(&mut self) -> Option<WatchEvent> {
         self.tell_present();
