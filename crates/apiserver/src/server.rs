@@ -25,8 +25,8 @@ use hyper_util::{
     server::conn::auto,
 };
 use kinds::{Kind, SubKind};
-use machinery::{GroupVersionResource, Object, Status};
-use registry::{Answer, Body, Call, Door, Reply, Verb};
+use machinery::{GroupVersionResource, Object, SmolStr, Status};
+use registry::{Answer, Body, Call, Door, Reply, Table, Verb};
 use std::{convert::Infallible, io, sync::Arc};
 use tokio::net::{TcpListener, TcpStream};
 use tokio_rustls::TlsAcceptor;
@@ -259,16 +259,13 @@ impl ApiServer {
             }
             ["metrics"] => {
                 let snapshot = inner.door.snapshot();
-                let objects = snapshot.tables.iter();
-                let objects: Vec<_> = objects
-                    .map(|(resource, table)| (resource.to_string(), table.len()))
-                    .collect();
+                let size = |(name, of): (&SmolStr, &Table)| (name.to_string(), of.len());
+                let objects: Vec<_> = snapshot.tables.iter().map(size).collect();
                 let text = inner.metrics.text(snapshot.revision, &objects);
                 Ok(whole(200, METRICS_TYPE, text))
             }
             ["metrics", "slis"] => {
-                let failed = inner.door.stopped();
-                let text = health::indicators(failed.as_deref());
+                let text = health::indicators(inner.door.stopped().as_deref());
                 Ok(whole(200, METRICS_TYPE, text))
             }
             [endpoint @ ("healthz" | "livez" | "readyz"), rest @ ..] => {

@@ -53,12 +53,6 @@ pub(super) fn levels() -> Vec<Value> {
 
 /// All flow schemas.
 pub(super) fn schemas() -> Vec<Value> {
-    let everybody = || {
-        vec![
-            group("system:unauthenticated"),
-            group("system:authenticated"),
-        ]
-    };
     let all = |subjects: Vec<Value>| json!([{"subjects": subjects, "resourceRules": [every_resource()], "nonResourceRules": [paths(&["*"], "*")]}]);
     let managers = [
         user("system:kube-controller-manager"),
@@ -123,6 +117,13 @@ pub(super) fn schemas() -> Vec<Value> {
             ("catch-all", 10_000, by_user),
             all(everybody()),
         ),
+    ]
+}
+
+fn everybody() -> Vec<Value> {
+    vec![
+        group("system:unauthenticated"),
+        group("system:authenticated"),
     ]
 }
 
