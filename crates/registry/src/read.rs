@@ -4,7 +4,7 @@ use crate::{Answer, Context, Door, List, Options, Reply, VersionMatch};
 use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
 use machinery::{FieldError, Object, Status, Value, json};
 use std::{ops::Bound, sync::Arc};
-use store::{Key, Snapshot};
+use store::{Key, Snapshot, Table};
 
 /// Pages are at most this long, whatever `limit` asks for.
 const PAGE_MAX: usize = 1_000_000;
@@ -104,7 +104,14 @@ impl Door {
             Some(last) if follows => continue_token(snapshot.revision, last),
             _ => String::new(),
         };
-        let remaining = (follows && filter.is_plain()).then(|| 1 + matching.count());
+        let all = match (&start, snapshot.tables.get(&kind.storage)) {
+            (None, Some(table)) => size_at_sight(table, filter.namespace()),
+            _ => None,
+        };
+        let remaining = (follows && filter.is_plain()).then(|| match all {
+            Some(all) => all - items.len(),
+            None => 1 + matching.count(),
+        });
         Ok(List {
             kind: kind.clone(),
             items,
@@ -359,6 +366,14 @@ impl Filter {
     }
 }
 
+/// How many objects a place has, where that is to be seen without counting: the first and the
+/// last of all are its own.
+fn size_at_sight(table: &Table, namespace: Option<&str>) -> Option<usize> {
+    let own = |key: &Key| namespace.is_none_or(|wanted| key.namespace == wanted);
+    let ((first, _), (last, _)) = (table.get_min()?, table.get_max()?);
+    (own(first) && own(last)).then(|| table.len())
+}
+
 /// The keys of a namespace, or of all, after `start`.
 fn bounds(namespace: Option<&str>, start: Option<&Key>) -> (Bound<Key>, Bound<Key>) {
     let Some(namespace) = namespace else {
@@ -380,7 +395,6 @@ fn bounds(namespace: Option<&str>, start: Option<&Key>) -> (Bound<Key>, Bound<Ke
 #[cfg(test)]
 mod tests {
     use super::*;
-    use store::Table;
 
     #[test]
     fn a_place_ends_where_the_next_begins() {
@@ -414,5 +428,14 @@ mod tests {
                 .collect();
             assert_eq!(found.join(" "), wanted, "{namespace:?} after {start:?}");
         }
+        assert_eq!(size_at_sight(&table, None), Some(names.len()));
+        assert_eq!(size_at_sight(&table, Some("b")), None);
+        let own = bounds(Some("b"), None);
+        let only: Table = table
+            .range(own)
+            .map(|(k, v)| (k.clone(), v.clone()))
+            .collect();
+        assert_eq!(size_at_sight(&only, Some("b")), Some(3));
+        assert_eq!(size_at_sight(&only, Some("a")), None);
     }
 }
