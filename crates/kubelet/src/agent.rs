@@ -20,8 +20,7 @@ use futures::{
     FutureExt, StreamExt, channel::mpsc::UnboundedReceiver, future::Fuse, select_biased,
     stream::FuturesUnordered,
 };
-use machinery::{Object, SmolStr, Status, Value, json};
-use reconcile::{Action, Preconditions, Target};
+use machinery::{Object, SmolStr, Status, Value};
 use std::{
     collections::{BTreeMap, BTreeSet},
     sync::Arc,
@@ -747,22 +746,9 @@ impl Agent {
             return;
         }
         worker.writing = true;
-        // Conditions are replaced whole: those of readiness gates must not be lost in a race.
-        let shared = !worker.spec.readiness_gates.is_empty();
-        let when = if shared {
-            Preconditions::exactly(&worker.pod)
-        } else {
-            Preconditions::uid(uid)
-        };
         let (context, pod, uid) = (self.context.clone(), worker.pod.clone(), uid.clone());
         self.spawn(async move {
-            let action = Action::Patch {
-                target: Target::new("pods", pod.namespace(), pod.name()),
-                subresource: "status",
-                patch: json!({"status": &status}),
-                when,
-            };
-            let result = context.api.perform(action).await;
+            let result = steps::write_status(&context, &pod, &status).await;
             Done::Written(uid, status, result)
         });
     }

@@ -10,7 +10,7 @@ use crate::{
     worker::{Life, Worker},
 };
 use env::{ContainerState, ContainerStatus, Time};
-use machinery::{Map, Quantity, Ref, SmolStr, Value, format_time, json};
+use machinery::{Map, Object, Quantity, Ref, SmolStr, Value, format_time, json};
 use std::net::IpAddr;
 
 /// Conditions the kubelet owns, in upstream's order.
@@ -495,7 +495,7 @@ fn conditions(worker: &Worker, phase: &str, now: Time) -> Vec<Value> {
         .written
         .as_ref()
         .map(|written| written["conditions"].items());
-    let mut shown: Vec<Value> = own
+    let shown: Vec<Value> = own
         .iter()
         .map(|one| {
             let known = match written {
@@ -519,12 +519,24 @@ fn conditions(worker: &Worker, phase: &str, now: Time) -> Vec<Value> {
         };
         show_condition(&one, known.cloned(), generation, now)
     });
-    shown = resizes.chain(shown).collect();
-    let foreign = present
-        .items()
-        .filter(|one| !OWNED.contains(&one.get("type").str()));
-    shown.extend(foreign.map(Ref::to_value));
-    shown
+    resizes.chain(shown).chain(foreign(present)).collect()
+}
+
+/// Those of a pod's conditions that others set.
+fn foreign(conditions: Ref<'_>) -> impl Iterator<Item = Value> {
+    let all = conditions.items();
+    all.filter(|one| !OWNED.contains(&one.get("type").str()))
+        .map(Ref::to_value)
+}
+
+/// `status` with the conditions that others have set on `pod` by now.
+pub fn with_conditions_of(status: &Value, pod: &Object) -> Value {
+    let mut status = status.clone();
+    if let Some(conditions) = status["conditions"].as_array_mut() {
+        conditions.retain(|one| OWNED.contains(&one["type"].str()));
+        conditions.extend(foreign(pod.at("status.conditions")));
+    }
+    status
 }
 
 /// Conditions that are there only while they are true, and the generations they speak of.

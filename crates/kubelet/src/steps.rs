@@ -10,14 +10,18 @@ use crate::{
     environment::Downward,
     resize::{Update, larger},
     spec::Role,
+    status::with_conditions_of,
     volumes::{self, HOSTS_VOLUME},
     worker::{Ready, Step, Worker, remaining},
 };
 use env::{CgroupLimits, HostPort, Protocol, RuntimeError, SandboxConfig};
 use futures::future::join_all;
-use machinery::{Object, Ref, SmolStr};
+use machinery::{GroupResource, Object, Ref, SmolStr, Status, Value, json};
 use reconcile::{Action, Preconditions, Propagation, Target};
 use std::{net::IpAddr, sync::Arc};
+
+/// How often a status is written again at once because the pod changed meanwhile; then later.
+const WRITES_MAX: usize = 5;
 
 /// A pod that has been set up, for activities about it.
 pub fn pod_context(context: &Context, worker: &Worker) -> Option<PodContext> {
@@ -34,6 +38,33 @@ fn bare_context(context: &Context, worker: &Worker) -> PodContext {
         pod: worker.pod.clone(),
         spec: worker.spec.clone(),
         ready: Arc::default(),
+    }
+}
+
+/// Writes what the kubelet says of a pod. Conditions are a list and are replaced whole, so the
+/// write holds for the very pod that was read last, and starts over where another came between.
+pub async fn write_status(
+    context: &Context,
+    pod: &Object,
+    status: &Value,
+) -> Result<Value, Status> {
+    let mut attempt = 1;
+    loop {
+        let live = context.api.get("pods", pod.namespace(), pod.name()).await?;
+        if live.uid() != pod.uid() {
+            let pods = GroupResource::new("", "pods");
+            return Err(Status::not_found(&pods, pod.name()));
+        }
+        let action = Action::Patch {
+            target: Target::new("pods", pod.namespace(), pod.name()),
+            subresource: "status",
+            patch: json!({"status": with_conditions_of(status, &live)}),
+            when: Preconditions::exactly(&live),
+        };
+        match context.api.perform(action).await {
+            Err(status) if status.is_conflict() && attempt < WRITES_MAX => attempt += 1,
+            outcome => return outcome,
+        }
     }
 }
 

@@ -515,6 +515,33 @@ fn a_status_written_by_others_is_put_right() {
 }
 
 #[test]
+fn conditions_set_by_others_meanwhile_stay() {
+    let node = Node::new();
+    node.create("p", json!({"containers": [container("c")]}));
+    node.pass(50);
+    // Two writers come between reading and writing, one after the other.
+    node.api.interposed.lock().unwrap().extend([
+        json!({"type": "x/y", "status": "True"}),
+        json!({"type": "DisruptionTarget", "status": "True", "reason": "EvictionByEvictionAPI"}),
+    ]);
+    node.runtime.end("c", 1);
+    node.pass(50);
+    assert!(node.api.interposed.lock().unwrap().is_empty());
+    let set = |kind: &str| node.condition("p", kind);
+    assert_eq!(
+        (set("DisruptionTarget"), set("x/y")),
+        ("True".into(), "True".into())
+    );
+    assert!(*node.api.conflicts.lock().unwrap() > 0);
+    // What was written is what is true now, too: no second of waiting after a conflict.
+    let restarts = node.status("p")["containerStatuses"][0]["restartCount"].as_i64();
+    assert_eq!((restarts, set("Ready")), (Some(1), "True".into()));
+    let before = *node.api.conflicts.lock().unwrap();
+    node.pass(5_000);
+    assert_eq!(*node.api.conflicts.lock().unwrap(), before);
+}
+
+#[test]
 fn readiness_gates_and_force_deletion() {
     let node = Node::new();
     node.create(

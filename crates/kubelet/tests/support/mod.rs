@@ -21,6 +21,10 @@ pub struct Api {
     pub events: Mutex<Vec<String>>,
     /// Last forms of pods that are gone.
     pub gone: Mutex<Vec<Arc<Object>>>,
+    /// Conditions that another writer sets, one before each next patch of a pod's status.
+    pub interposed: Mutex<Vec<Value>>,
+    /// Patches refused because the object had changed.
+    pub conflicts: Mutex<usize>,
     revision: Mutex<u64>,
 }
 
@@ -88,6 +92,17 @@ impl Api {
             .map(|object| object.to_value())
     }
 
+    /// Lets the other writer set its next condition.
+    fn interpose(&self, namespace: &str, name: &str) {
+        let Some(condition) = self.interposed.lock().unwrap().pop() else {
+            return;
+        };
+        let mut pod = self.read("pods", namespace, name).expect("the pod exists");
+        let conditions = pod.at_mut(&["status", "conditions"]);
+        conditions.unwrap().as_array_mut().unwrap().push(condition);
+        self.put("pods", pod);
+    }
+
     fn act(&self, action: Action) -> Result<Value, Status> {
         let missing = |name: &str| Status::not_found(&GroupResource::new("", "things"), name);
         match action {
@@ -100,9 +115,25 @@ impl Api {
                 self.put(&target.resource, object.clone());
                 Ok(object)
             }
-            Action::Patch { target, patch, .. } => {
+            Action::Patch {
+                target,
+                subresource,
+                patch,
+                when,
+            } => {
+                if (&*target.resource, subresource) == ("pods", "status") {
+                    self.interpose(&target.namespace, &target.name);
+                }
                 let known = self.read(&target.resource, &target.namespace, &target.name);
                 let mut value = known.ok_or_else(|| missing(&target.name))?;
+                let group = GroupResource::new("", "things");
+                let stale = when.revision.is_some_and(|wanted| {
+                    value["metadata"]["resourceVersion"].str() != wanted.to_string()
+                });
+                if stale || when.uid.is_some_and(|uid| value.uid() != uid) {
+                    *self.conflicts.lock().unwrap() += 1;
+                    return Err(Status::modified(&group, &target.name));
+                }
                 merge(&mut value, &patch);
                 self.put(&target.resource, value.clone());
                 Ok(value)
