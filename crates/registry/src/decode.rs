@@ -74,8 +74,6 @@ pub(crate) fn check_type(kind: &Kind, value: &mut Value) -> Result<(), String> {
     ))
 }
 
-/// Why an object of another type is not one of this built-in kind: nobody knows its type, or
-/// it is another.
 /// Checks that the options of a deletion are such, if they say what they are.
 pub(crate) fn check_options(value: &Value) -> Result<(), Status> {
     const OPTIONS: &str = "DeleteOptions";
@@ -104,6 +102,8 @@ fn unregistered(api_version: &str, found: &str) -> String {
     format!("no kind {found:?} is registered for version {api_version:?} in scheme {SCHEME:?}")
 }
 
+/// Why an object of another type is not one of this built-in kind: nobody knows its type, or
+/// it is another.
 fn foreign_type(kind: &Kind, api_version: &str, found: &str) -> String {
     let gv = GroupVersion::parse(api_version);
     let name = type_name(&gv.group, &gv.version, found);

@@ -2,8 +2,13 @@
 //!
 //! `cargo run --release -p rehearse --example day -- [nodes] [hours]`
 
+use mimalloc::MiMalloc;
 use rehearse::{Cluster, ClusterPlan, NodePlan, Observer};
 use std::{env, time::Duration, time::Instant};
+
+/// As the binary.
+#[global_allocator]
+static ALLOCATOR: MiMalloc = MiMalloc;
 
 fn main() {
     let mut arguments = env::args().skip(1);

@@ -4,9 +4,14 @@
 //! `cargo run --release -p rehearse --example requests -- [count] [only this request]`
 
 use machinery::{Value, json};
+use mimalloc::MiMalloc;
 use registry::{Call, PatchKind, Verb};
 use rehearse::{Cluster, ClusterPlan, NodePlan};
 use std::{env, fs, time::Duration};
+
+/// As the binary.
+#[global_allocator]
+static ALLOCATOR: MiMalloc = MiMalloc;
 
 const PODS: &str = "pods";
 const DEPLOYMENTS: &str = "deployments.apps";
