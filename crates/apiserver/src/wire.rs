@@ -12,9 +12,10 @@ use std::{
     pin::{Pin, pin},
     sync::{Arc, Mutex, MutexGuard},
     task::{Context, Poll, ready},
+    time::Duration,
 };
 use tokio::{
-    io::{AsyncRead, AsyncWrite, ReadBuf},
+    io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, ReadBuf},
     net::TcpStream,
 };
 use tokio_rustls::{rustls::ServerConnection, server::TlsStream};
@@ -22,6 +23,10 @@ use tokio_rustls::{rustls::ServerConnection, server::TlsStream};
 /// Encrypted bytes that wait for the socket at most; a reader that does not take them is not
 /// written for. Also what one system call sends at most: larger ones save nothing more.
 const UNSENT_MAX: usize = 128 * 1024;
+/// A client may go on sending for so long after its answer (upstream's number).
+const LINGER_MAX: Duration = Duration::from_millis(500);
+/// Bytes thrown away by one system call meanwhile.
+const DISCARDED_AT_ONCE: usize = 64 * 1024;
 
 /// A connection after its handshake, shared by who writes it and who sends it.
 pub(crate) struct Wire(Arc<Mutex<Line>>);
@@ -50,20 +55,31 @@ impl Wire {
     pub(crate) async fn serve<F: Future>(self, serve: impl FnOnce(Self) -> F) {
         let line = self.0.clone();
         lock(&line).alone = false;
-        let mut service = pin!(serve(self));
-        std::future::poll_fn(|context| {
-            let served = service.as_mut().poll(context).is_ready();
-            let mut line = lock(&line);
-            // Whoever has taken the connection over meanwhile sends by itself from now on.
-            line.alone |= served;
-            match line.send(context) {
-                Poll::Ready(Err(_)) => Poll::Ready(()),
-                _ if served => Poll::Ready(()),
-                _ => Poll::Pending,
-            }
-        })
-        .await;
+        turns(&line, serve(self)).await;
+        if let Some(line) = Arc::into_inner(line) {
+            line.into_inner()
+                .expect("reading and writing do not panic")
+                .linger()
+                .await;
+        }
     }
+}
+
+/// Polls `service` to its end and sends after each turn.
+async fn turns(line: &Mutex<Line>, service: impl Future) {
+    let mut service = pin!(service);
+    std::future::poll_fn(|context| {
+        let served = service.as_mut().poll(context).is_ready();
+        let mut line = lock(line);
+        // Whoever has taken the connection over meanwhile sends by itself from now on.
+        line.alone |= served;
+        match line.send(context) {
+            Poll::Ready(Err(_)) => Poll::Ready(()),
+            _ if served => Poll::Ready(()),
+            _ => Poll::Pending,
+        }
+    })
+    .await;
 }
 
 fn lock(line: &Mutex<Line>) -> MutexGuard<'_, Line> {
@@ -83,6 +99,19 @@ impl Line {
             }
         }
         Poll::Ready(Ok(()))
+    }
+
+    /// Closes so that a client which is still sending can read its answer: a socket closed with
+    /// bytes unread is reset, and what was sent last is lost with it.
+    async fn linger(mut self) {
+        let rest = async {
+            self.socket.shutdown().await?;
+            let mut unread = vec![0; DISCARDED_AT_ONCE];
+            while self.socket.read(&mut unread).await? > 0 {}
+            Ok::<_, io::Error>(())
+        };
+        // Who has not finished by then is cut off; there is nobody to tell.
+        let _ = tokio::time::timeout(LINGER_MAX, rest).await;
     }
 
     fn write(
@@ -223,14 +252,8 @@ mod tests {
     use super::*;
     use crate::{LiveTls, new_authority, new_server, stream::trusting};
     use env::Time;
-    use std::{
-        sync::atomic::{AtomicUsize, Ordering::SeqCst},
-        time::Duration,
-    };
-    use tokio::{
-        io::{AsyncReadExt, AsyncWriteExt},
-        net::TcpListener,
-    };
+    use std::sync::atomic::{AtomicUsize, Ordering::SeqCst};
+    use tokio::net::TcpListener;
     use tokio_rustls::{TlsAcceptor, client};
 
     /// Both ends of a connection.
@@ -313,5 +336,22 @@ mod tests {
         let mut all = [0; 13];
         client.read_exact(&mut all).await.unwrap();
         assert_eq!(&all, b"switched over");
+    }
+
+    #[tokio::test]
+    async fn who_is_still_sending_reads_the_answer() {
+        let (wire, mut client) = pair().await;
+        let serving = tokio::spawn(wire.serve(async |mut wire: Wire| {
+            let mut first = [0; 4];
+            wire.read_exact(&mut first).await.unwrap();
+            wire.write_all(b"too much").await.unwrap();
+            wire.shutdown().await.unwrap();
+        }));
+        client.write_all(&vec![7; 8 << 20]).await.unwrap();
+        let mut answer = Vec::new();
+        client.read_to_end(&mut answer).await.unwrap();
+        assert_eq!(answer, b"too much");
+        drop(client);
+        serving.await.unwrap();
     }
 }
