@@ -5,6 +5,7 @@
 use env::Time;
 use machinery::{Object, Ref, Value, format_time, json, parse_time};
 use reconcile::{Action, Event, Preconditions, Propagation, Target, reference};
+use std::sync::Arc;
 
 /// Most actions of one kind in one plan: keeps a plan, and what its failure throws away, small.
 pub const ACTIONS_PER_PLAN: usize = 500;
@@ -45,11 +46,11 @@ pub fn patch(resource: &str, object: &Object, patch: Value) -> Action {
 }
 
 /// Replaces the status of exactly this revision, unless it is so already.
-pub fn write_status(resource: &str, object: &Object, status: Value) -> Option<Action> {
+pub fn write_status(resource: &str, object: &Arc<Object>, status: Value) -> Option<Action> {
     if object.at("status").to_value() == status {
         return None;
     }
-    let mut changed = object.to_value();
+    let mut changed = object.shown();
     changed["status"] = status;
     Some(Action::Update {
         target: target(resource, object),

@@ -12,6 +12,7 @@ use crate::{
 use env::Time;
 use machinery::{Object, Value, format_smolstr};
 use reconcile::{Change, Controller, Plan, Target, View, Watch};
+use std::sync::Arc;
 
 const FINALIZER: &str = "customresourcecleanup.apiextensions.k8s.io";
 const NAME_FIELDS: [(&str, &str); 4] = [
@@ -76,7 +77,7 @@ fn wake_group(view: &View, change: &Change, wake: &mut Vec<Target>) {
 
 /// The last instance of a definition that is going must wake it.
 fn wake_definition(view: &View, change: &Change, wake: &mut Vec<Target>) {
-    let going = |crd: &&std::sync::Arc<Object>| crd.is_deleting();
+    let going = |crd: &&Arc<Object>| crd.is_deleting();
     if change.new.is_none()
         && view
             .get(CRDS, "", &change.resource)
@@ -87,7 +88,7 @@ fn wake_definition(view: &View, change: &Change, wake: &mut Vec<Target>) {
     }
 }
 
-fn empty(view: &View, crd: &Object, now: Time, plan: &mut Plan) {
+fn empty(view: &View, crd: &Arc<Object>, now: Time, plan: &mut Plan) {
     let resource = format_smolstr!(
         "{}.{}",
         crd.at("spec.names.plural").str(),

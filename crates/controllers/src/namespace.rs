@@ -133,7 +133,7 @@ const SETTLED: [(&str, &str, &str); 3] = [
     ),
 ];
 
-fn report(namespace: &Object, content: &Content<'_>, now: Time) -> Option<Action> {
+fn report(namespace: &Arc<Object>, content: &Content<'_>, now: Time) -> Option<Action> {
     let mut resources: BTreeMap<String, usize> = BTreeMap::new();
     let mut finalizers: BTreeMap<&str, usize> = BTreeMap::new();
     for (resource, object) in content {

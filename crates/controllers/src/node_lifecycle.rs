@@ -12,7 +12,7 @@ use crate::{
 use env::Time;
 use machinery::{Object, Ref, Value, json};
 use reconcile::{Action, Controller, Index, Plan, Target, View, Watch, itself};
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
 /// Silence after which a node is no longer believed.
 const GRACE: Duration = Duration::from_secs(50);
@@ -113,7 +113,7 @@ fn deadline(view: &View, node: &Object) -> Time {
     }
 }
 
-fn declare_unknown(node: &Object, now: Time) -> Option<Action> {
+fn declare_unknown(node: &Arc<Object>, now: Time) -> Option<Action> {
     let mut status = node.at("status").to_value();
     for kind in ["Ready", "MemoryPressure", "DiskPressure", "PIDPressure"] {
         let known = condition(node, kind);

@@ -14,7 +14,7 @@ use machinery::Object;
 use reconcile::{
     Action, Change, Controller, Index, Plan, Preconditions, Propagation, Target, View, Watch,
 };
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
 /// Ended pods kept in the cluster.
 const TERMINATED_THRESHOLD: usize = 12_500;
@@ -84,7 +84,7 @@ impl Controller for PodGc {
 
 fn wake_pod(view: &View, change: &Change, wake: &mut Vec<Target>) {
     reconcile::itself(view, change, wake);
-    let ended = |state: &Option<std::sync::Arc<Object>>| {
+    let ended = |state: &Option<Arc<Object>>| {
         state.as_ref().is_some_and(|pod| pods::is_finished(pod))
     };
     if ended(&change.new) && !ended(&change.old) {
@@ -119,7 +119,7 @@ fn settled(pod: &Object) -> Time {
         .max(created(pod))
 }
 
-fn remove(pod: &Object, why: Option<&str>, now: Time, plan: &mut Plan) {
+fn remove(pod: &Arc<Object>, why: Option<&str>, now: Time, plan: &mut Plan) {
     if !pods::is_finished(pod) {
         let mut status = pod.at("status").to_value();
         status["phase"] = "Failed".into();

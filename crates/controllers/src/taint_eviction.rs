@@ -11,7 +11,7 @@ use crate::{
 use env::Time;
 use machinery::{Object, Ref};
 use reconcile::{Change, Controller, Index, Plan, Target, View, Watch, itself};
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
 /// The eviction of pods by taints.
 pub struct TaintEviction;
@@ -59,7 +59,7 @@ impl Controller for TaintEviction {
 }
 
 fn wake_pods(view: &View, change: &Change, wake: &mut Vec<Target>) {
-    let taints = |state: &Option<std::sync::Arc<Object>>| {
+    let taints = |state: &Option<Arc<Object>>| {
         state
             .as_ref()
             .map(|node| node.at("spec.taints").to_value())
@@ -116,7 +116,7 @@ pub fn tolerates(toleration: Ref<'_>, taint: Ref<'_>) -> bool {
     }
 }
 
-fn evict(pod: &Object, now: Time, plan: &mut Plan) {
+fn evict(pod: &Arc<Object>, now: Time, plan: &mut Plan) {
     let mut status = pod.at("status").to_value();
     let condition = Condition {
         kind: "DisruptionTarget",

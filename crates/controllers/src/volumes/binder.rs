@@ -96,7 +96,7 @@ fn wake_unbound(view: &View, class: Option<&str>, wake: &mut Vec<Target>) {
     wake.extend(waiting.map(|claim| crate::common::target(PVCS, claim)));
 }
 
-fn volume_phase(view: &View, volume: &Object, plan: &mut Plan) {
+fn volume_phase(view: &View, volume: &Arc<Object>, plan: &mut Plan) {
     let reference = volume.at("spec.claimRef");
     let uid = reference.get("uid").str();
     let phase = if reference.is_null() || uid.is_empty() {
@@ -158,7 +158,7 @@ fn bound(view: &View, claim: &Arc<Object>, name: &str, plan: &mut Plan) {
     plan.actions.extend(write_status(PVCS, claim, status));
 }
 
-fn pending_or_lost(claim: &Object, lost: bool, (reason, why): (&str, &str), plan: &mut Plan) {
+fn pending_or_lost(claim: &Arc<Object>, lost: bool, (reason, why): (&str, &str), plan: &mut Plan) {
     let mut status = claim.at("status").to_value();
     status["phase"] = if lost { "Lost" } else { "Pending" }.into();
     let change = write_status(PVCS, claim, status);
