@@ -7,7 +7,8 @@ use base64::{Engine, engine::general_purpose::STANDARD};
 use env::{CalloutRequest, Time};
 use machinery::{Object, SmolStr, Status, Value, json};
 use registry::{
-    Answer, Call, DeleteOptions, Door, DoorConfig, EventType, PatchKind, Reply, Verb, WatchEvent,
+    Answer, Call, CallEnd, DeleteOptions, Door, DoorConfig, EventType, PatchKind, Reply, Step,
+    Verb, Waited, WatchEvent,
 };
 use sim_env::{DiskImage, DiskSpeed, Scripted, Sim, SimCallout, SimDisk};
 use std::{sync::Arc, time::Duration};
@@ -482,6 +483,62 @@ fn validating_webhooks_run_side_by_side() {
     let waited = cluster.sim.now().0 - before.0;
     let five = (Time::default() + SECOND * 5).0;
     assert!((five..five * 3 / 2).contains(&waited), "{waited}");
+}
+
+#[test]
+fn calls_and_waiting_are_counted() {
+    let cluster = Cluster::start();
+    let slowly = |request: &Value| allow(request).after(SECOND * 5);
+    for name in ["a", "b"] {
+        cluster.hook(VALIDATING, name, json!({}), slowly);
+    }
+    cluster.hook(MUTATING, "m", json!({}), |request| {
+        allow(request).after(SECOND)
+    });
+    let ignored = json!({"failurePolicy": "Ignore"});
+    cluster.hook(VALIDATING, "fails", ignored, |_| {
+        Scripted::status(500, "oops")
+    });
+    let mut call = cluster.call(Verb::Create, MAPS, map("x"));
+    call.options.waited = Waited::kept();
+    let waited = call.options.waited.clone();
+    cluster.run(call).unwrap();
+    // The slowest of those asked at once, after the one before them.
+    assert!((6_000_000..6_500_000).contains(&waited.micros()));
+    cluster.hook(VALIDATING, "denies", json!({}), |request| {
+        answer(request, json!({"allowed": false, "status": {"code": 403}}))
+    });
+    cluster.refused(MAPS, map("y"));
+    let shown = cluster.door.measures().calls(|calls| {
+        let shown = calls.iter().map(|(call, series)| {
+            let count = series.durations.count();
+            (
+                call.name.to_string(),
+                call.rejected,
+                count,
+                series.ends.clone(),
+            )
+        });
+        shown.collect::<Vec<_>>()
+    });
+    let wanted = [
+        ("m.hooks.test", false, 2, CallEnd::Passed),
+        ("a.hooks.test", false, 2, CallEnd::Passed),
+        ("b.hooks.test", false, 2, CallEnd::Passed),
+        ("denies.hooks.test", true, 1, CallEnd::Refused(403)),
+        ("fails.hooks.test", false, 2, CallEnd::Failed(500)),
+    ];
+    let mut wanted = wanted.map(|(name, rejected, count, end)| {
+        (name.to_owned(), rejected, count, [(end, count)].into())
+    });
+    wanted.sort_by(|one, other| one.0.cmp(&other.0));
+    assert_eq!(shown, wanted);
+    let refused = |(operation, step, rejected, found): (_, Step, bool, &registry::Histogram<6>)| {
+        (rejected, step) == (true, Step::Validate)
+            && operation == registry::Operation::Create
+            && found.count() == 1
+    };
+    assert!(cluster.door.measures().steps().any(refused));
 }
 
 #[test]

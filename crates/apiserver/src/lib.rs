@@ -10,6 +10,7 @@ mod discovery;
 mod health;
 mod identity;
 mod limits;
+mod measured;
 mod metrics;
 mod nodes;
 mod options;

@@ -5,7 +5,7 @@
 //! `endpoints/metrics/metrics.go`.
 
 use kinds::Kind;
-use registry::Verb;
+use registry::{Histogram, Verb, Waited};
 use std::{
     collections::BTreeMap,
     fmt::Write,
@@ -20,6 +20,11 @@ use std::{
 const DURATIONS: [u64; 23] = [
     5, 25, 50, 100, 200, 400, 600, 800, 1_000, 1_250, 1_500, 2_000, 3_000, 4_000, 5_000, 6_000,
     8_000, 10_000, 15_000, 20_000, 30_000, 45_000, 60_000,
+];
+/// Upper bounds of request durations without webhooks, milliseconds (upstream's).
+const OWN_DURATIONS: [u64; 21] = [
+    50, 100, 200, 400, 600, 800, 1_000, 1_250, 1_500, 2_000, 3_000, 4_000, 5_000, 6_000, 8_000,
+    10_000, 15_000, 20_000, 30_000, 45_000, 60_000,
 ];
 /// Upper bounds of response sizes, bytes (upstream's).
 const SIZES: [u64; 7] = [
@@ -49,59 +54,40 @@ const USERS: [&str; 7] = [
     "other",
 ];
 
-/// Counts of values up to each bound, not yet summed up.
-struct Histogram<const N: usize> {
-    bounds: &'static [u64; N],
-    counts: [AtomicU64; N],
-    beyond: AtomicU64,
-    sum: AtomicU64,
-}
-
-impl<const N: usize> Histogram<N> {
-    fn new(bounds: &'static [u64; N]) -> Self {
-        Self {
-            bounds,
-            counts: [const { AtomicU64::new(0) }; N],
-            beyond: AtomicU64::new(0),
-            sum: AtomicU64::new(0),
-        }
-    }
-
-    /// Counts `value` in the bucket of `bound`, which may be the same in another unit.
-    fn add(&self, bound: u64, value: u64) {
-        let at = self.bounds.partition_point(|known| *known < bound);
-        self.counts
-            .get(at)
-            .unwrap_or(&self.beyond)
-            .fetch_add(1, Relaxed);
-        self.sum.fetch_add(value, Relaxed);
-    }
-
-    fn count(&self) -> u64 {
-        let within: u64 = self.counts.iter().map(|count| count.load(Relaxed)).sum();
-        within + self.beyond.load(Relaxed)
-    }
-
-    /// Appends the series `name{labels}`; bounds and sum are divided by these to be shown.
-    fn show(&self, out: &mut String, name: &str, labels: &str, (bound, sum): (f64, f64)) {
-        let mut total = 0;
-        for (limit, count) in self.bounds.iter().zip(&self.counts) {
-            total += count.load(Relaxed);
-            let limit = *limit as f64 / bound;
-            line(
-                out,
-                format_args!("{name}_bucket{{{labels},le=\"{limit}\"}} {total}"),
-            );
-        }
-        total += self.beyond.load(Relaxed);
+/// Appends the series `name{labels}` of a histogram; bounds and sum are divided by these to be shown.
+pub(crate) fn show_histogram<const N: usize>(
+    of: &Histogram<N>,
+    out: &mut String,
+    name: &str,
+    labels: &str,
+    (bound, sum): (f64, f64),
+) {
+    for (limit, total) in of.totals() {
+        let limit = limit as f64 / bound;
         line(
             out,
-            format_args!("{name}_bucket{{{labels},le=\"+Inf\"}} {total}"),
+            format_args!("{name}_bucket{{{labels},le=\"{limit}\"}} {total}"),
         );
-        let sum = self.sum.load(Relaxed) as f64 / sum;
-        line(out, format_args!("{name}_sum{{{labels}}} {sum}"));
-        line(out, format_args!("{name}_count{{{labels}}} {total}"));
     }
+    show_end(of, out, name, labels, sum);
+}
+
+/// What stands behind the buckets of a histogram.
+pub(crate) fn show_end<const N: usize>(
+    of: &Histogram<N>,
+    out: &mut String,
+    name: &str,
+    labels: &str,
+    unit: f64,
+) {
+    let total = of.count();
+    line(
+        out,
+        format_args!("{name}_bucket{{{labels},le=\"+Inf\"}} {total}"),
+    );
+    let sum = of.sum() as f64 / unit;
+    line(out, format_args!("{name}_sum{{{labels}}} {sum}"));
+    line(out, format_args!("{name}_count{{{labels}}} {total}"));
 }
 
 /// What tells one series of requests from another.
@@ -144,6 +130,8 @@ impl Labels {
 struct Series {
     codes: [AtomicU64; CODES.len()],
     durations: Histogram<{ DURATIONS.len() }>,
+    /// Without the time that webhooks took.
+    own: Histogram<{ OWN_DURATIONS.len() }>,
     sizes: Histogram<{ SIZES.len() }>,
     running: AtomicI64,
 }
@@ -153,6 +141,7 @@ impl Series {
         Self {
             codes: [const { AtomicU64::new(0) }; CODES.len()],
             durations: Histogram::new(&DURATIONS),
+            own: Histogram::new(&OWN_DURATIONS),
             sizes: Histogram::new(&SIZES),
             running: AtomicI64::new(0),
         }
@@ -266,11 +255,17 @@ pub struct Served {
     /// Index among the requests in flight; `None` for one that runs long.
     inflight: Option<usize>,
     sized: bool,
+    waited: Waited,
     code: u16,
     bytes: u64,
 }
 
 impl Served {
+    /// Time that is not the server's own, as the request's steps tell it.
+    pub fn waiting(&self) -> Waited {
+        self.waited.clone()
+    }
+
     /// The answer's code.
     pub fn answered(&mut self, code: u16) {
         self.code = code;
@@ -288,6 +283,8 @@ impl Drop for Served {
         self.series.codes[known.unwrap_or(CODES.len() - 1)].fetch_add(1, Relaxed);
         let took = self.since.elapsed().as_micros() as u64;
         self.series.durations.add(took.div_ceil(1_000), took);
+        let own = took.saturating_sub(self.waited.micros());
+        self.series.own.add(own.div_ceil(1_000), own);
         if self.sized {
             self.series.sizes.add(self.bytes, self.bytes);
         }
@@ -305,7 +302,11 @@ impl Metrics {
         let sized = matches!(asked.verb, Verb::Get | Verb::List);
         let mutating = !sized;
         let inflight = (!long).then_some(usize::from(mutating));
-        self.start(asked.labels(), inflight, sized)
+        let mut served = self.start(asked.labels(), inflight, sized);
+        if mutating && asked.verb != Verb::Watch {
+            served.waited = Waited::kept();
+        }
+        served
     }
 
     /// A request to an endpoint beside the API begins.
@@ -334,6 +335,7 @@ impl Metrics {
             since: Instant::now(),
             inflight,
             sized,
+            waited: Waited::default(),
             // What a client that goes away before its answer counts as: upstream's choice, too.
             code: 504,
             bytes: 0,
@@ -430,14 +432,15 @@ impl Metrics {
         for (labels, text, series) in &all {
             if series.durations.count() > 0 {
                 let text = format!("dry_run=\"{}\",{text}", labels.dry_run());
-                series.durations.show(out, name, &text, (1e3, 1e6));
+                show_histogram(&series.durations, out, name, &text, (1e3, 1e6));
             }
         }
+        show_own(out, &all);
         let name = "apiserver_response_sizes";
         head(out, name, "histogram", "Bytes of the answers to reads.");
         for (_, text, series) in &all {
             if series.sizes.count() > 0 {
-                series.sizes.show(out, name, text, (1.0, 1.0));
+                show_histogram(&series.sizes, out, name, text, (1.0, 1.0));
             }
         }
         let name = "apiserver_longrunning_requests";
@@ -473,7 +476,7 @@ impl Metrics {
             "Bytes of the events sent to watches.",
         );
         for (key, series) in known.iter() {
-            series.sizes.show(out, name, &text(key), (1.0, 1.0));
+            show_histogram(&series.sizes, out, name, &text(key), (1.0, 1.0));
         }
     }
 
@@ -515,6 +518,30 @@ impl Metrics {
             out,
             format_args!("{name} {}", self.handshake_errors.load(Relaxed)),
         );
+    }
+}
+
+/// A series of requests with its labels as text.
+type Shown<'a> = (&'a Labels, String, &'a Arc<Series>);
+
+/// Durations without the time that webhooks took.
+fn show_own(out: &mut String, all: &[Shown<'_>]) {
+    let name = "apiserver_request_sli_duration_seconds";
+    head(
+        out,
+        name,
+        "histogram",
+        "Seconds from a request to the end of its answer, without those that webhooks took.",
+    );
+    // Dry runs are told apart elsewhere only.
+    let mut own = BTreeMap::new();
+    for (_, text, series) in all.iter().filter(|(.., series)| series.own.count() > 0) {
+        let sum = own.entry(text.as_str());
+        let sum = sum.or_insert_with(|| Histogram::new(&OWN_DURATIONS));
+        sum.absorb(&series.own);
+    }
+    for (text, own) in &own {
+        show_histogram(own, out, name, text, (1e3, 1e6));
     }
 }
 
@@ -615,12 +642,12 @@ const TICKS: f64 = 100.0;
 /// Bytes of a page on the architectures this runs on.
 const PAGE: f64 = 4096.0;
 
-fn head(out: &mut String, name: &str, kind: &str, help: &str) {
+pub(crate) fn head(out: &mut String, name: &str, kind: &str, help: &str) {
     line(out, format_args!("# HELP {name} {help}"));
     line(out, format_args!("# TYPE {name} {kind}"));
 }
 
-fn line(out: &mut String, text: std::fmt::Arguments<'_>) {
+pub(crate) fn line(out: &mut String, text: std::fmt::Arguments<'_>) {
     // A String takes any text.
     let _ = writeln!(out, "{text}");
 }

@@ -61,6 +61,7 @@ impl Query {
     pub fn options(&self, user_agent: &str) -> Result<Options, Status> {
         let manager = self.get("fieldManager");
         Ok(Options {
+            waited: registry::Waited::default(),
             dry_run: self.dry_run()?,
             field_manager: if manager.is_empty() {
                 derived_manager(user_agent)

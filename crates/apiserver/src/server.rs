@@ -8,6 +8,7 @@ use crate::{
     health,
     identity::{self, Presented, StaticTokens},
     limits::{self, ACCEPT_REST, HANDSHAKE_MAX},
+    measured,
     metrics::{Asked, Metrics, Served},
     options::Query,
     pace::Paces,
@@ -26,7 +27,7 @@ use hyper_util::{
 };
 use kinds::{Kind, SubKind};
 use machinery::{GroupVersionResource, Object, SmolStr, Status};
-use registry::{Answer, Body, Call, Door, Reply, Table, Verb};
+use registry::{Answer, Body, Call, Door, Reply, Table, Verb, Waited};
 use std::{convert::Infallible, io, sync::Arc};
 use tokio::net::{TcpListener, TcpStream};
 use tokio_rustls::TlsAcceptor;
@@ -73,6 +74,8 @@ pub(crate) struct Parts {
     pub headers: HeaderMap,
     pub query: Query,
     pub place: ResourcePath,
+    /// Where its steps tell how long webhooks took.
+    pub waited: Waited,
 }
 
 impl Parts {
@@ -210,6 +213,7 @@ impl ApiServer {
             headers: request.headers().clone(),
             query,
             place,
+            waited: Waited::default(),
         };
         self.resource(parts, request).await
     }
@@ -261,7 +265,8 @@ impl ApiServer {
                 let snapshot = inner.door.snapshot();
                 let size = |(name, of): (&SmolStr, &Table)| (name.to_string(), of.len());
                 let objects: Vec<_> = snapshot.tables.iter().map(size).collect();
-                let text = inner.metrics.text(snapshot.revision, &objects);
+                let mut text = inner.metrics.text(snapshot.revision, &objects);
+                measured::show(inner.door.measures(), inner.door.now(), &mut text);
                 Ok(whole(200, METRICS_TYPE, text))
             }
             ["metrics", "slis"] => {
@@ -287,7 +292,7 @@ impl ApiServer {
 
     async fn resource(
         &self,
-        parts: Parts,
+        mut parts: Parts,
         request: Request<Incoming>,
     ) -> Result<HttpResponse, Status> {
         let place = &parts.place;
@@ -300,6 +305,7 @@ impl ApiServer {
             .subresource(&place.subresource)
             .is_some_and(|sub| sub.kind == SubKind::Connect);
         let served = self.begin(&parts, &kind, streams)?;
+        parts.waited = served.waiting();
         let answered = if streams {
             stream::respond(&self.0, parts, request).await
         } else {
@@ -408,6 +414,7 @@ impl ApiServer {
         )
         .on(&place.subresource);
         call.options = parts.query.options(parts.header(header::USER_AGENT))?;
+        call.options.waited = parts.waited.clone();
         if matches!(verb, Verb::List | Verb::DeleteCollection) {
             parts.query.timeout_seconds()?;
         }

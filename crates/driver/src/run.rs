@@ -82,6 +82,8 @@ fn slot(door: &Door, brain: Box<dyn Brain>, recorder: &Arc<Recorder>) -> Slot {
 impl Driver {
     /// Shows every brain the initial state, as creations.
     fn present(&mut self) {
+        let now = self.door.now();
+        self.slots.iter_mut().for_each(|slot| slot.brain.clock(now));
         for (resource, table) in &self.view.snapshot().tables {
             for (key, object) in table {
                 let change = Change {
@@ -125,6 +127,8 @@ impl Driver {
     }
 
     fn take_in(&mut self, changes: &[Arc<Change>]) {
+        let now = self.door.now();
+        self.slots.iter_mut().for_each(|slot| slot.brain.clock(now));
         for change in changes {
             self.view.advance(change);
             for slot in self
@@ -185,7 +189,6 @@ impl Driver {
     }
 
     fn decide(&mut self) {
-        let now = self.door.now();
         for (at, slot) in self
             .slots
             .iter_mut()
@@ -193,7 +196,9 @@ impl Driver {
             .filter(|(_, slot)| slot.dirty)
         {
             slot.dirty = false;
+            let now = self.door.now();
             let decision = slot.brain.decide(&self.view, now);
+            slot.brain.clock(self.door.now());
             slot.again_at = decision.again_at;
             for Work { id, actions } in decision.work {
                 let (hands, sender) = (slot.hands.clone(), self.sender.clone());

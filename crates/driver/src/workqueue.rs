@@ -8,8 +8,10 @@ use machinery::{SmolStr, Status};
 use reconcile::{
     Action, Brain, Change, Controller, Decision, Index, Plan, Target, View, Watch, Work, backoff,
 };
+use registry::QueueCounts;
 use std::{
     collections::{BTreeMap, BTreeSet},
+    sync::Arc,
     time::Duration,
 };
 
@@ -27,10 +29,12 @@ pub struct Workqueue {
     controller: Box<dyn Controller>,
     watches: Vec<Watch>,
     /// Keys to look at, in order of arrival.
-    order: BTreeMap<u64, Target>,
+    order: BTreeMap<u64, (Target, Time)>,
     queued: BTreeMap<Target, u64>,
-    /// Keys whose plan is under way, by work id.
-    working: BTreeMap<u64, Target>,
+    /// Keys whose plan is under way, by work id, and since when.
+    working: BTreeMap<u64, (Target, Time)>,
+    /// The sum of those beginnings, microseconds; may wrap.
+    begun: i64,
     busy: BTreeSet<Target>,
     /// Keys to look at later.
     timers: BTreeSet<(Time, Target)>,
@@ -40,6 +44,11 @@ pub struct Workqueue {
     needed: BTreeMap<Target, u64>,
     next: u64,
     woken: Vec<Target>,
+    /// What was last said of the time, the last decision, and of how many keys, of which so many
+    /// needed nothing.
+    now: Time,
+    decided: Option<(Time, u32, u64)>,
+    counts: Arc<QueueCounts>,
 }
 
 impl Workqueue {
@@ -51,6 +60,7 @@ impl Workqueue {
             order: BTreeMap::new(),
             queued: BTreeMap::new(),
             working: BTreeMap::new(),
+            begun: 0,
             busy: BTreeSet::new(),
             timers: BTreeSet::new(),
             due: BTreeMap::new(),
@@ -58,14 +68,29 @@ impl Workqueue {
             needed: BTreeMap::new(),
             next: 0,
             woken: Vec::new(),
+            now: Time::default(),
+            decided: None,
+            counts: Arc::default(),
         }
+    }
+
+    /// What the queue counts of itself.
+    pub fn counts(&self) -> &Arc<QueueCounts> {
+        &self.counts
+    }
+
+    fn count_running(&self) {
+        let first = self.working.values().next().map(|(_, since)| *since);
+        self.counts
+            .running(self.working.len(), self.begun, first.unwrap_or_default());
     }
 
     fn enqueue(&mut self, key: Target) {
         if !self.queued.contains_key(&key) {
             self.next += 1;
             self.queued.insert(key.clone(), self.next);
-            self.order.insert(self.next, key);
+            self.order.insert(self.next, (key, self.now));
+            self.counts.added(self.order.len());
         }
     }
 
@@ -81,6 +106,7 @@ impl Workqueue {
     }
 
     fn retry(&mut self, key: Target, now: Time) {
+        self.counts.retried();
         let failures = self.failures.entry(key.clone()).or_default();
         *failures += 1;
         let delay = backoff(*failures, BACKOFF_BASE, BACKOFF_LIMIT);
@@ -109,8 +135,9 @@ impl Workqueue {
                     .get(key)
                     .is_none_or(|needed| *needed <= view.revision())
         };
-        let (&place, _) = self.order.iter().find(|(_, key)| ready(key))?;
-        let key = self.order.remove(&place)?;
+        let (&place, _) = self.order.iter().find(|(_, (key, _))| ready(key))?;
+        let (key, since) = self.order.remove(&place)?;
+        self.counts.taken(self.now.since(since), self.order.len());
         self.queued.remove(&key);
         self.needed.remove(&key);
         Some(key)
@@ -126,6 +153,10 @@ impl Workqueue {
         if let Some(time) = again_at {
             self.enqueue_at(key.clone(), time.max(now + Duration::from_millis(1)));
         }
+        if let Some((_, all, idle)) = &mut self.decided {
+            *all += 1;
+            *idle += u64::from(actions.is_empty());
+        }
         if actions.is_empty() {
             match failed {
                 Some(_) => self.retry(key, now),
@@ -135,7 +166,8 @@ impl Workqueue {
         }
         self.next += 1;
         self.busy.insert(key.clone());
-        self.working.insert(self.next, key);
+        self.working.insert(self.next, (key, now));
+        self.begun = self.begun.wrapping_add(now.0 as i64);
         Some(Work {
             id: self.next,
             actions,
@@ -163,6 +195,13 @@ impl Brain for Workqueue {
         self.needed.keys().any(|key| self.queued.contains_key(key))
     }
 
+    fn clock(&mut self, now: Time) {
+        self.now = now;
+        if let Some((begun, all, idle)) = self.decided.take() {
+            self.counts.looked(idle, now.since(begun) / all.max(1));
+        }
+    }
+
     fn observe(&mut self, view: &View, change: &Change) {
         let mut woken = std::mem::take(&mut self.woken);
         for watch in &self.watches {
@@ -175,6 +214,8 @@ impl Brain for Workqueue {
     }
 
     fn decide(&mut self, view: &View, now: Time) -> Decision {
+        self.now = now;
+        self.decided = Some((now, 0, 0));
         self.take_due(now);
         self.needed.retain(|_, needed| *needed > view.revision());
         let mut work = Vec::new();
@@ -185,6 +226,7 @@ impl Brain for Workqueue {
             let Some(key) = self.pop(view) else { break };
             work.extend(self.look(view, key, now));
         }
+        self.count_running();
         Decision {
             work,
             again_at: self.timers.first().map(|(time, _)| *time),
@@ -193,15 +235,19 @@ impl Brain for Workqueue {
 
     fn report(&self, view: &View, id: u64, failure: (&Action, &Status), now: Time) -> Vec<Action> {
         match self.working.get(&id) {
-            Some(key) => self.controller.failed(view, key, failure, now).actions,
+            Some((key, _)) => self.controller.failed(view, key, failure, now).actions,
             None => Vec::new(),
         }
     }
 
     fn finished(&mut self, id: u64, result: Result<u64, Status>, now: Time) {
-        let Some(key) = self.working.remove(&id) else {
+        let Some((key, since)) = self.working.remove(&id) else {
             return;
         };
+        self.now = now;
+        self.begun = self.begun.wrapping_sub(since.0 as i64);
+        self.counts.worked(now.since(since));
+        self.count_running();
         self.busy.remove(&key);
         match result {
             Ok(revision) => {

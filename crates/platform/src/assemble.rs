@@ -116,7 +116,12 @@ pub async fn assemble(
     };
     let mut brains: Vec<Box<dyn Brain>> = controllers::all(controllers)
         .into_iter()
-        .map(|controller| Box::new(Workqueue::new(controller)) as Box<dyn Brain>)
+        .map(|controller| {
+            let queue = Workqueue::new(controller);
+            let counts = queue.counts().clone();
+            door.measures().queue(queue.name(), counts);
+            Box::new(queue) as Box<dyn Brain>
+        })
         .collect();
     brains.push(Box::new(scheduler::Scheduler::default()));
     drive(&door, brains).map_err(AssembleError::Start)?;

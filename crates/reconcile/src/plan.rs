@@ -245,6 +245,8 @@ pub trait Brain: Send {
     fn awaits_revision(&self) -> bool {
         false
     }
+    /// What time it is: told before changes and after a decision, for what is measured.
+    fn clock(&mut self, _now: Time) {}
     /// Takes in one change, in log order; the first ones present the initial state as creations.
     fn observe(&mut self, view: &View, change: &Change);
     /// Decides. Called after changes, after finished work, and when due.

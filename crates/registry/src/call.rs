@@ -1,6 +1,6 @@
 //! A request to the door and its answer, as values.
 
-use crate::WatchStream;
+use crate::{Waited, WatchStream};
 use auth::User;
 use kinds::Kind;
 use machinery::{FieldSelector, GroupVersionResource, LabelSelector, Object, SmolStr, Value};
@@ -167,6 +167,8 @@ pub struct Options {
     pub initial_events: Option<bool>,
     /// `DeleteOptions`.
     pub delete: DeleteOptions,
+    /// Time spent waiting for webhooks.
+    pub waited: Waited,
 }
 
 /// A request.

@@ -1,7 +1,7 @@
 //! The door itself: what it holds, and the one way in.
 
 use crate::{
-    Admission, Answer, Body, Call, Complaints, PatchKind, Reply, Verb, Webhooks,
+    Admission, Answer, Body, Call, Complaints, Measures, PatchKind, Reply, Verb, Webhooks,
     authorize::RbacCache,
 };
 use auth::{TokenKey, User};
@@ -24,6 +24,7 @@ pub(crate) struct Inner {
     pub webhooks: Option<Arc<dyn Webhooks>>,
     pub tokens: Arc<TokenKey>,
     pub rbac: Mutex<RbacCache>,
+    pub measures: Measures,
 }
 
 /// What a door is made of.
@@ -111,6 +112,7 @@ impl Door {
             webhooks: config.webhooks,
             tokens: config.tokens,
             rbac: Mutex::default(),
+            measures: Measures::default(),
         }))
     }
 
@@ -121,6 +123,11 @@ impl Door {
     /// Time and chance.
     pub fn world(&self) -> &World {
         &self.0.world
+    }
+
+    /// What is counted.
+    pub fn measures(&self) -> &Measures {
+        &self.0.measures
     }
 
     /// The current time.

@@ -14,10 +14,11 @@
 //! | 11 dry run ends here; commit, retried where another write came between | here |
 
 use crate::{
-    Answer, Context, Door, Live, Operation, Pass, Put, Reply, Review, Rounds, Verb, decode,
+    Answer, Context, Door, Live, Operation, Pass, Put, Reply, Review, Rounds, Step, Verb, decode,
     managed,
     meta::{self, SUFFIX_LENGTH},
 };
+use env::Time;
 use kinds::Kind;
 use machinery::{Object, Status, Value, flat};
 use std::sync::Arc;
@@ -421,6 +422,19 @@ impl Door {
     /// Mutating plug-ins, then whoever is asked outside; what was changed there is seen by both
     /// once more (upstream's reinvocation).
     pub(crate) async fn mutate(&self, review: &mut Review<'_>) -> Result<(), Status> {
+        let since = self.now();
+        let outcome = self.mutate_all(review).await;
+        self.measure(review, Step::Admit, &outcome, since);
+        outcome
+    }
+
+    fn measure(&self, review: &Review<'_>, step: Step, outcome: &Result<(), Status>, since: Time) {
+        let took = self.now().since(since);
+        self.measures()
+            .step(review.operation, step, outcome.is_err(), took);
+    }
+
+    async fn mutate_all(&self, review: &mut Review<'_>) -> Result<(), Status> {
         self.mutate_inside(review)?;
         let Some(webhooks) = &self.inner().webhooks else {
             return Ok(());
@@ -442,6 +456,13 @@ impl Door {
     /// Validating plug-ins, then webhooks, then what is counted; what was reserved is released on
     /// a refusal.
     pub(crate) async fn admit(&self, review: &mut Review<'_>) -> Result<(), Status> {
+        let since = self.now();
+        let outcome = self.admit_all(review).await;
+        self.measure(review, Step::Validate, &outcome, since);
+        outcome
+    }
+
+    async fn admit_all(&self, review: &mut Review<'_>) -> Result<(), Status> {
         let inside = self
             .inner()
             .admission

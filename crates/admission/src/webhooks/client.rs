@@ -15,6 +15,8 @@ use std::{sync::Arc, time::Duration};
 const HTTPS: u16 = 443;
 /// Longer answers are refused, bytes: a list of the largest objects converted at once fits.
 const ANSWER_MAX: usize = 64 * 1024 * 1024;
+/// Code of a program that cannot be reached or understood.
+pub(super) const UNAVAILABLE: u16 = 503;
 /// Of an answer that is an error, at most this much is shown, bytes (upstream's number).
 const SHOWN_MAX: usize = 2048;
 
@@ -101,22 +103,25 @@ impl Outside {
     /// Posts a review and reads the answer.
     ///
     /// # Errors
-    /// Why there is none that can be read.
+    /// Why there is none that can be read, and upstream's code for that.
     pub async fn ask(
         &self,
         door: &Door,
         client: &Client,
         timeout: Duration,
         review: &Value,
-    ) -> Result<Value, String> {
+    ) -> Result<Value, (String, u16)> {
         let url = format!("{}?timeout={}s", client.url, timeout.as_secs());
         let late = door.world().sleep(timeout);
         let answer = select_biased! {
             answer = self.post(door, client, &url, review).fuse() => answer,
             () = late.fuse() => Err("context deadline exceeded".to_owned()),
         };
-        let answer = answer.map_err(|why| format!("Post {url:?}: {why}"))?;
-        read(&answer)
+        let answer = answer.map_err(|why| (format!("Post {url:?}: {why}"), UNAVAILABLE))?;
+        // A refusal has a code of its own.
+        let refused = !(200..=206).contains(&answer.status);
+        let code = if refused { answer.status } else { UNAVAILABLE };
+        read(&answer).map_err(|why| (why, code))
     }
 
     async fn post(

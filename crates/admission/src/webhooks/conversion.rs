@@ -44,7 +44,7 @@ impl Webhooks {
         let answer = self.outside.ask(conversion.door, &client, TIMEOUT, &review);
         let answer = answer
             .await
-            .map_err(|why| failed(format!("failed: {why}")))?;
+            .map_err(|(why, _)| failed(format!("failed: {why}")))?;
         let converted = converted(&answer, api_version, &uid);
         let converted = converted.map_err(|why| failed(format!("failed: {why}")))?;
         let (found, wanted) = (converted.len(), conversion.objects.len());

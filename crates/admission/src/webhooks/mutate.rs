@@ -5,33 +5,66 @@
 use super::{
     Webhooks,
     choose::{choose, is_exempt},
+    client::UNAVAILABLE,
     hooks::{Hook, ReviewVersion},
     request::{self, Shown},
     response::{self, Verdict},
 };
 use machinery::{Status, Value};
-use registry::{Door, Pass, Review};
+use registry::{CallEnd, Called, Door, Operation, Pass, Review, Step};
+use std::time::Duration;
+
+/// Code of a webhook that cannot be asked as it is configured.
+const BAD: u16 = 400;
 
 /// Why a webhook did not let a write pass.
 pub(super) enum Failure {
-    /// It could not be asked or believed; its `failurePolicy` decides.
-    Calling(String),
+    /// It could not be asked or believed; its `failurePolicy` decides. With upstream's code.
+    Calling(String, u16),
     /// It (or a rule about it) refuses the write.
     Refused(Status),
+    /// What it wants cannot be done.
+    Broken(Status),
 }
 
 impl Failure {
+    /// The end it is counted as.
+    pub fn end(&self) -> CallEnd {
+        match self {
+            Self::Calling(_, code) => CallEnd::Failed(*code),
+            Self::Refused(status) => CallEnd::Refused(status.code()),
+            Self::Broken(_) => CallEnd::Broken,
+        }
+    }
+
     /// What the failure means for the write: nothing, where the webhook's policy ignores it.
     pub fn settle(self, hook: &Hook) -> Result<(), Status> {
         match self {
-            Self::Calling(_) if hook.ignores_failures => Ok(()),
-            Self::Calling(why) => Err(Status::internal(format!(
+            Self::Calling(..) if hook.ignores_failures => Ok(()),
+            Self::Calling(why, _) => Err(Status::internal(format!(
                 "failed calling webhook {:?}: {why}",
                 hook.name
             ))),
-            Self::Refused(status) => Err(status),
+            Self::Refused(status) | Self::Broken(status) => Err(status),
         }
     }
+}
+
+/// Counts a call of a webhook.
+pub(super) fn count(
+    door: &Door,
+    (hook, step, operation): (&Hook, Step, Operation),
+    end: CallEnd,
+    took: Duration,
+) {
+    let ignored = hook.ignores_failures && matches!(end, CallEnd::Failed(_));
+    let call = Called {
+        name: hook.name.as_str().into(),
+        step,
+        operation: operation.name(),
+        rejected: end != CallEnd::Passed && !ignored,
+    };
+    door.measures().called(call, end, took);
 }
 
 /// A review ready to be sent.
@@ -79,11 +112,23 @@ impl Webhooks {
         if !self.conditions_match(hook, review, &request)? {
             return Ok(false);
         }
+        let since = review.door.now();
         let asked = ready(hook, review, uid, request);
         let outcome = match asked {
             Ok(asked) => self.mutate_by(hook, review, &shown, asked).await,
             Err(failure) => Err(failure),
         };
+        let took = review.door.now().since(since);
+        review.options.waited.add(took);
+        let end = outcome
+            .as_ref()
+            .map_or_else(Failure::end, |_| CallEnd::Passed);
+        count(
+            review.door,
+            (hook, Step::Admit, review.operation),
+            end,
+            took,
+        );
         let changed = *outcome.as_ref().unwrap_or(&false);
         if changed {
             review.rounds.changed();
@@ -116,20 +161,20 @@ impl Webhooks {
             return Ok(false);
         };
         if review.object.is_null() {
-            return Err(Failure::Refused(Status::internal(format!(
+            return Err(Failure::Broken(Status::internal(format!(
                 "admission webhook {:?} attempted to modify the object, which is not supported for this operation",
                 hook.name
             ))));
         }
         if verdict.patch_type != "JSONPatch" {
             let why = format!("unsupported patch type {:?}", verdict.patch_type);
-            return Err(Failure::Calling(why));
+            return Err(Failure::Calling(why, UNAVAILABLE));
         }
         let made = schema::json_patch(&shown.object, &patch).map_err(does_not_apply)?;
         let before = review.object.clone();
         request::take_in(review, shown, made)
             .await
-            .map_err(Failure::Refused)?;
+            .map_err(Failure::Broken)?;
         Ok(review.object != before)
     }
 
@@ -142,14 +187,19 @@ impl Webhooks {
         mutating: bool,
     ) -> Result<Verdict, Failure> {
         let client = hook.client.as_ref();
-        let client =
-            client.map_err(|why| Failure::Calling(format!("could not get REST client: {why}")))?;
+        let client = client
+            .map_err(|why| Failure::Calling(format!("could not get REST client: {why}"), BAD))?;
         let body = request::review_of(asked.request, asked.version);
         let answer = self.outside.ask(door, client, hook.timeout, &body).await;
-        let answer =
-            answer.map_err(|why| Failure::Calling(format!("failed to call webhook: {why}")))?;
-        response::verify(&answer, asked.version, &asked.uid, mutating)
-            .map_err(|why| Failure::Calling(format!("received invalid webhook response: {why}")))
+        let answer = answer.map_err(|(why, code)| {
+            Failure::Calling(format!("failed to call webhook: {why}"), code)
+        })?;
+        response::verify(&answer, asked.version, &asked.uid, mutating).map_err(|why| {
+            Failure::Calling(
+                format!("received invalid webhook response: {why}"),
+                UNAVAILABLE,
+            )
+        })
     }
 }
 
@@ -161,7 +211,7 @@ pub(super) fn ready(
     request: Value,
 ) -> Result<Asked, Failure> {
     if review.options.dry_run && !hook.dry_runs {
-        return Err(Failure::Refused(Status::bad_request(format!(
+        return Err(Failure::Broken(Status::bad_request(format!(
             "admission webhook {:?} does not support dry run",
             hook.name
         ))));
@@ -169,7 +219,7 @@ pub(super) fn ready(
     let unknown = "could not create admission objects: webhook does not accept known AdmissionReview versions (v1, v1beta1)";
     let version = hook
         .version
-        .ok_or_else(|| Failure::Calling(unknown.to_owned()))?;
+        .ok_or_else(|| Failure::Calling(unknown.to_owned(), BAD))?;
     Ok(Asked {
         uid,
         version,
@@ -183,9 +233,8 @@ fn patch(verdict: &Verdict) -> Result<Option<Value>, Failure> {
         return Ok(None);
     }
     let bad = |why: &dyn std::fmt::Display| {
-        Failure::Calling(format!(
-            "received undecodable patch in webhook response: {why}"
-        ))
+        let why = format!("received undecodable patch in webhook response: {why}");
+        Failure::Calling(why, UNAVAILABLE)
     };
     let patch: Value = serde_json::from_slice(&verdict.patch).map_err(|why| bad(&why))?;
     match &patch {
@@ -201,5 +250,5 @@ fn patch(verdict: &Verdict) -> Result<Option<Value>, Failure> {
 fn does_not_apply(status: Status) -> Failure {
     let why = status.causes().first();
     let why = why.map_or_else(|| status.message(), |cause| cause.message.as_str());
-    Failure::Refused(Status::internal(why))
+    Failure::Broken(Status::internal(why))
 }

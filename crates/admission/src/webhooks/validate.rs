@@ -6,14 +6,14 @@ use super::{
     Webhooks,
     choose::{choose, is_exempt},
     hooks::Hook,
-    mutate::{Asked, Failure, ready},
+    mutate::{Asked, Failure, count, ready},
     request::{self, Shown},
     response,
 };
 use futures::{StreamExt, stream::FuturesUnordered};
 use kinds::Kind;
 use machinery::Status;
-use registry::{Door, Review};
+use registry::{CallEnd, Door, Operation, Review, Step};
 use std::sync::Arc;
 
 /// What one webhook said.
@@ -46,10 +46,17 @@ impl Webhooks {
             }
         }
         let door = review.door;
+        let (operation, since) = (review.operation, door.now());
+        let any = !all.is_empty();
         let asked = all.into_iter().enumerate();
-        let asked = asked.map(|(at, (hook, asked))| self.validate_by(at, hook, door, asked));
+        let asked =
+            asked.map(|(at, (hook, asked))| self.validate_by(at, hook, (door, operation), asked));
         // In the order of their arrival: the first refusal is the one that counts.
         let mut said: Vec<Said> = asked.collect::<FuturesUnordered<_>>().collect().await;
+        if any {
+            // They are asked at once: what the slowest took.
+            review.options.waited.add(door.now().since(since));
+        }
         let refusal = said
             .iter_mut()
             .find(|one| one.outcome.is_err())
@@ -65,27 +72,32 @@ impl Webhooks {
         &self,
         at: usize,
         hook: &Hook,
-        door: &Door,
+        (door, operation): (&Door, Operation),
         asked: Result<Asked, Failure>,
     ) -> Said {
+        let since = door.now();
         let verdict = match asked {
             Ok(asked) => self.ask(hook, door, asked, false).await,
             Err(failure) => Err(failure),
         };
-        match verdict {
-            Ok(verdict) => Said {
-                at,
-                outcome: match verdict.allowed {
-                    true => Ok(()),
-                    false => Err(response::refusal(&hook.name, &verdict.result)),
-                },
-                warnings: verdict.warnings,
-            },
-            Err(failure) => Said {
-                at,
-                outcome: failure.settle(hook),
-                warnings: Vec::new(),
-            },
+        let (warnings, outcome) = match verdict {
+            Ok(verdict) if verdict.allowed => (verdict.warnings, Ok(())),
+            Ok(verdict) => {
+                let refusal = response::refusal(&hook.name, &verdict.result);
+                (verdict.warnings, Err(Failure::Refused(refusal)))
+            }
+            Err(failure) => (Vec::new(), Err(failure)),
+        };
+        let end = match &outcome {
+            Ok(()) => CallEnd::Passed,
+            Err(failure) => failure.end(),
+        };
+        let took = door.now().since(since);
+        count(door, (hook, Step::Validate, operation), end, took);
+        Said {
+            at,
+            outcome: outcome.or_else(|failure| failure.settle(hook)),
+            warnings,
         }
     }
 }

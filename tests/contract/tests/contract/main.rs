@@ -148,6 +148,7 @@ const CASES: &[Case] = &[
         "metrics::requests_are_counted",
         metrics::requests_are_counted,
     ),
+    ("metrics::queues_are_counted", metrics::queues_are_counted),
     (
         "metrics::long_lists_are_compressed",
         metrics::long_lists_are_compressed,

@@ -5,6 +5,10 @@ use crate::{map, place};
 use contract_tests::Api;
 use e2e_tests::Cluster;
 use serde_json::json;
+use std::time::Duration;
+
+/// How long a controller may take.
+const PATIENCE: Duration = Duration::from_secs(20);
 
 /// The value of a series, zero where it is not there.
 fn value(text: &str, series: &str) -> f64 {
@@ -58,6 +62,17 @@ pub fn requests_are_counted(cluster: &mut Cluster) {
     let timed =
         format!(r#"apiserver_request_duration_seconds_bucket{{dry_run="",{posts},le="+Inf"}}"#);
     assert_eq!(grown(&timed), 2.0);
+    let own = format!(r#"apiserver_request_sli_duration_seconds_bucket{{{posts},le="60"}}"#);
+    assert_eq!(grown(&own), 2.0);
+    for (step, least) in [("admit", 3.0), ("validate", 3.0)] {
+        let name = "apiserver_admission_step_admission_duration_seconds_count";
+        let [create, update] = ["CREATE", "UPDATE"].map(|operation| {
+            grown(&format!(
+                r#"{name}{{operation="{operation}",rejected="false",type="{step}"}}"#
+            ))
+        });
+        assert!(create >= least - 1.0 && update >= 1.0, "{step}");
+    }
     let lists = labels("namespace", "LIST");
     assert!(grown(&format!("apiserver_response_sizes_count{{{lists}}}")) >= 1.0);
     let open = format!(
@@ -72,6 +87,9 @@ pub fn requests_are_counted(cluster: &mut Cluster) {
     for known in [
         r#"apiserver_current_inflight_requests{request_kind="mutating"}"#,
         r#"apiserver_storage_objects{resource="configmaps"}"#,
+        r#"workqueue_depth{name="deployment-controller"}"#,
+        r#"workqueue_unfinished_work_seconds{name="job-controller"}"#,
+        "# TYPE workqueue_queue_duration_seconds histogram",
         "kubernetes_build_info{",
         "process_cpu_seconds_total ",
         "# TYPE apiserver_request_duration_seconds histogram",
@@ -93,6 +111,29 @@ pub fn requests_are_counted(cluster: &mut Cluster) {
         names.windows(2).all(|pair| pair[0] != pair[1]),
         "each series stands once"
     );
+}
+
+/// A queue's keys are counted as they come, wait and are worked on; waiting starts with the server.
+pub fn queues_are_counted(cluster: &mut Cluster) {
+    let (api, _) = place(cluster, "metrics-queues");
+    let accounts = "/api/v1/namespaces/metrics-queues/serviceaccounts";
+    cluster.until("an account", PATIENCE, |_| {
+        api.get(&format!("{accounts}/default")).code == 200
+    });
+    let text = read(&api);
+    let of = |name: &str, more: &str| {
+        let series = format!(r#"workqueue_{name}{{name="service-account-controller"{more}}}"#);
+        value(&text, &series)
+    };
+    let adds = of("adds_total", "");
+    assert!(adds >= 2.0, "{text}");
+    for name in ["queue_duration_seconds", "work_duration_seconds"] {
+        let count = of(&format!("{name}_count"), "");
+        assert!(count >= 1.0 && count <= adds, "{name}: {count} of {adds}");
+        let quick = of(&format!("{name}_bucket"), r#",le="10""#);
+        assert_eq!(quick, count, "{name}: seconds since the server's start");
+        assert!(of(&format!("{name}_sum"), "") < 10.0 * count);
+    }
 }
 
 /// A large list is compressed for those who ask, and reads the same.
