@@ -22,6 +22,7 @@ mod job;
 mod names;
 mod namespace;
 mod node_lifecycle;
+mod node_ttl;
 mod ownership;
 mod podgc;
 mod pods;
@@ -73,6 +74,7 @@ pub fn all(config: ControllersConfig) -> Vec<Box<dyn Controller>> {
         Box::new(flow_schema::FlowSchema),
         Box::new(crd::CustomResourceDefinition),
         Box::new(node_lifecycle::NodeLifecycle),
+        Box::new(node_ttl::NodeTtl),
         Box::new(taint_eviction::TaintEviction),
         Box::new(podgc::PodGc),
         Box::new(volumes::Binder),

@@ -84,9 +84,8 @@ impl Controller for PodGc {
 
 fn wake_pod(view: &View, change: &Change, wake: &mut Vec<Target>) {
     reconcile::itself(view, change, wake);
-    let ended = |state: &Option<Arc<Object>>| {
-        state.as_ref().is_some_and(|pod| pods::is_finished(pod))
-    };
+    let ended =
+        |state: &Option<Arc<Object>>| state.as_ref().is_some_and(|pod| pods::is_finished(pod));
     if ended(&change.new) && !ended(&change.old) {
         wake.push(Target::new(PODS, "", ""));
     }

@@ -54,6 +54,7 @@ pub(crate) const PARTS: &[Part] = &[
         strategy: Strategy {
             name_check: path_segment,
             has_status: true,
+            unowned_spec: true,
             validate: certificates::validate,
             is_checked: true,
             prepare_update: |new, old| new["spec"] = old["spec"].clone(),

@@ -27,6 +27,8 @@ pub struct Strategy {
     pub name_check: fn(&str) -> Vec<String>,
     /// Whether `status` belongs to the status subresource alone.
     pub has_status: bool,
+    /// Whether its spec is said once and belongs to nobody: no field manager is told to own it.
+    pub unowned_spec: bool,
     /// What `metadata.generation` counts.
     pub generation: Generation,
     /// Whether a PUT to a missing name creates it.
@@ -82,6 +84,7 @@ impl Strategy {
     pub const PLAIN: Strategy = Strategy {
         name_check: dns1123_subdomain,
         has_status: false,
+        unowned_spec: false,
         generation: Generation::None,
         allow_create_on_update: false,
         allow_unconditional_update: true,

@@ -8,17 +8,22 @@ use machinery::{Object, Ref, Status, Value, format_time};
 use schema::{FieldSet, Manager};
 use std::sync::LazyLock;
 
-/// Fields that the main way in to a kind with a status does not set, and those its status does
-/// not.
-static RESET: LazyLock<[FieldSet; 2]> =
-    LazyLock::new(|| ["status", "spec"].map(|field| FieldSet::of_fields(&[field])));
+/// Fields that the main way in to a kind with a status does not set, those its status does not,
+/// and both, for the main way in to a kind whose spec nobody owns.
+static RESET: LazyLock<[FieldSet; 3]> = LazyLock::new(|| {
+    let fields: [&[&str]; 3] = [&["status"], &["spec"], &["spec", "status"]];
+    fields.map(FieldSet::of_fields)
+});
 
 /// Runs `use_manager` with the manager of this call.
 fn as_manager<T>(context: &Context<'_>, use_manager: impl FnOnce(&Manager<'_>) -> T) -> T {
     let subresource = context.call.subresource.as_str();
+    let strategy = &context.kind.strategy;
     let reset = match subresource {
         "status" => Some(&RESET[1]),
-        "" if context.kind.strategy.has_status => Some(&RESET[0]),
+        "" if strategy.unowned_spec => Some(&RESET[2]),
+        _ if strategy.unowned_spec => Some(&RESET[1]),
+        "" if strategy.has_status => Some(&RESET[0]),
         _ => None,
     };
     let api_version = context.kind.api_version();

@@ -216,6 +216,50 @@ fn by_certificate(cluster: &Cluster, certificate: &str, key: &str) -> Api {
     Api::configured(&config.to_string())
 }
 
+/// The spec of a request for a certificate is said once and belongs to nobody.
+pub fn requests_for_certificates_stay(cluster: &mut Cluster) {
+    let api = Api::of(cluster);
+    let path = "/apis/certificates.k8s.io/v1/certificatesigningrequests";
+    let (request, _) = asked("ann", "dev");
+    let body = json!({"apiVersion": "certificates.k8s.io/v1", "kind": "CertificateSigningRequest",
+        "metadata": {"name": "stays", "labels": {"a": "b"}},
+        "spec": {"request": request, "signerName": "example.com/none", "usages": ["client auth"]}});
+    let mut object = api
+        .create(&format!("{path}?fieldManager=first"), &body)
+        .ok();
+    let owned = |object: &Value, at: usize| {
+        let entry = &object["metadata"]["managedFields"][at];
+        let fields = entry["fieldsV1"].as_object().expect("fields");
+        let fields: Vec<_> = fields.keys().cloned().collect();
+        (entry["manager"].as_str().unwrap().to_owned(), fields)
+    };
+    let says = |name: &str, fields: &[&str]| {
+        (
+            name.to_owned(),
+            fields.iter().map(|field| (*field).to_owned()).collect(),
+        )
+    };
+    assert_eq!(owned(&object, 0), says("first", &["f:metadata"]));
+    object["spec"]["usages"] = json!(["server auth"]);
+    object["metadata"]["labels"]["c"] = "d".into();
+    let put = |place: &str, object: &Value| {
+        let bytes = object.to_string().into_bytes();
+        let headers = [("Content-Type", "application/json")];
+        api.call("PUT", &format!("{path}/stays{place}"), &headers, &bytes)
+            .ok()
+    };
+    let mut object = put("?fieldManager=second", &object);
+    assert_eq!(object["spec"]["usages"], json!(["client auth"]));
+    assert_eq!(owned(&object, 1), says("second", &["f:metadata"]));
+    object["status"] =
+        json!({"conditions": [{"type": "Approved", "status": "True", "reason": "r"}]});
+    object["spec"]["usages"] = json!(["server auth"]);
+    let object = put("/approval?fieldManager=third", &object);
+    assert_eq!(object["spec"]["usages"], json!(["client auth"]));
+    assert_eq!(owned(&object, 2), says("third", &["f:status"]));
+    api.delete(&format!("{path}/stays")).ok();
+}
+
 fn eventually(what: &str, mut found: impl FnMut() -> Option<Value>) -> Value {
     let end = Instant::now() + PATIENCE;
     loop {

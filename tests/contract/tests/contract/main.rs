@@ -145,6 +145,10 @@ const CASES: &[Case] = &[
     ("forms::malformed_bodies", forms::malformed_bodies),
     ("forms::documents", forms::documents),
     (
+        "access::requests_for_certificates_stay",
+        access::requests_for_certificates_stay,
+    ),
+    (
         "metrics::requests_are_counted",
         metrics::requests_are_counted,
     ),
