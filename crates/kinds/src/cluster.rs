@@ -58,6 +58,8 @@ pub(crate) const PARTS: &[Part] = &[
             validate: certificates::validate,
             is_checked: true,
             prepare_update: |new, old| new["spec"] = old["spec"].clone(),
+            prepare_status_update: certificates::keep_decisions,
+            validate_status_update: certificates::validate_status,
             ..Strategy::PLAIN
         },
         heads: &[

@@ -377,6 +377,11 @@ impl Kind {
         new: &Value,
         old: &Value,
     ) -> Vec<FieldError> {
+        if subresource == "approval" {
+            let mut errors = meta::validate_update(new, old, self);
+            errors.extend(crate::certificates::validate_approval(new, old));
+            return errors;
+        }
         let mut errors = self.validate_status_update(new, old);
         match subresource {
             "ephemeralcontainers" => {
@@ -387,7 +392,6 @@ impl Kind {
                 self.validate_body(new, &mut errors);
                 errors.extend(crate::pod::resize::validate(new, old));
             }
-            "approval" => errors.extend(subresource::decisions_stay(new, old)),
             _ => {}
         }
         errors

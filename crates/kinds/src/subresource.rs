@@ -124,22 +124,6 @@ pub(crate) fn debuggers_stay(new: &Value, old: &Value) -> Vec<FieldError> {
     old.iter().filter_map(complaint).collect()
 }
 
-/// What was decided of a certificate request stays decided.
-pub(crate) fn decisions_stay(new: &Value, old: &Value) -> Vec<FieldError> {
-    let holds = |request: &Value, kind: &str| {
-        let conditions = request.at(&["status", "conditions"]).items();
-        conditions.iter().any(|one| one["type"].str() == kind)
-    };
-    ["Approved", "Denied", "Failed"]
-        .into_iter()
-        .filter(|kind| holds(old, kind) && !holds(new, kind))
-        .map(|kind| {
-            let why = format!("updates may not remove a condition of type {kind:?}");
-            FieldError::forbidden("status.conditions", why)
-        })
-        .collect()
-}
-
 /// A label selector, a plain map, or text that is one already.
 fn selector_text(selector: Ref<'_>) -> String {
     if let Some(text) = selector.as_str() {
