@@ -2,79 +2,37 @@
 
 mod support;
 
-use env::Time;
-use kubelet::{Kubelet, KubeletConfig};
+use kubelet::KubeletConfig;
 use machinery::{Value, json};
-use sim_env::Sim;
-use std::{sync::Arc, time::Duration};
-use support::{Api, Runtime, State};
+use support::{Node, config};
 
-struct Node {
-    sim: Sim,
-    api: Arc<Api>,
-    runtime: Arc<Runtime>,
-    kubelet: Arc<Kubelet>,
-}
-
-fn config() -> KubeletConfig {
-    KubeletConfig {
-        node_name: "n".into(),
-        hostname: "n".into(),
-        internal_ips: vec!["10.0.0.1".parse().unwrap()],
+fn node() -> Node {
+    Node::start(KubeletConfig {
         zone: "z".into(),
         cluster_dns: vec!["10.96.0.10".parse().unwrap()],
-        capacity: [("cpu", "4"), ("memory", "8Gi"), ("pods", "10")]
-            .map(|(name, amount)| (name.to_owned(), amount.to_owned()))
-            .into(),
-        ..KubeletConfig::default()
-    }
+        ..config("4", "8Gi")
+    })
 }
 
-impl Node {
-    fn new() -> Self {
-        let sim = Sim::new(7, Time::from_unix_seconds(1_700_000_000));
-        let api = Arc::new(Api::default());
-        let runtime = Arc::new(Runtime {
-            world: sim.world(),
-            state: State::default().into(),
-        });
-        let kubelet = Kubelet::start(sim.world(), config(), api.clone(), runtime.clone());
-        let node = Self {
-            sim,
-            api,
-            runtime,
-            kubelet,
-        };
-        node.pass(100);
-        node
-    }
+/// What these tests do with a node.
+trait Living {
+    fn create(&self, name: &str, spec: Value);
+    fn status(&self, name: &str) -> Value;
+    fn said(&self, name: &str, kind: &str) -> String;
+    fn delete(&self, name: &str, grace: i64);
+}
 
-    fn pass(&self, millis: u64) {
-        let world = self.sim.world();
-        self.sim
-            .block_on(async move { world.sleep(Duration::from_millis(millis)).await });
-    }
-
+impl Living for Node {
     fn create(&self, name: &str, spec: Value) {
-        self.api.put("pods", json!({
-            "apiVersion": "v1", "kind": "Pod",
-            "metadata": {"name": name, "namespace": "d", "uid": name, "generation": 1, "labels": {"app": name}},
-            "spec": spec, "status": {"phase": "Pending"},
-        }));
+        self.put(name, spec);
     }
 
     fn status(&self, name: &str) -> Value {
-        self.api.read("pods", "d", name).expect("the pod exists")["status"].clone()
+        self.pod(name)["status"].clone()
     }
 
-    fn condition(&self, name: &str, kind: &str) -> String {
-        let status = self.status(name);
-        let found = status["conditions"]
-            .items()
-            .iter()
-            .find(|one| one["type"].str() == kind)
-            .cloned();
-        found.unwrap_or_default()["status"].str().to_owned()
+    fn said(&self, name: &str, kind: &str) -> String {
+        self.condition(name, kind)["status"].str().to_owned()
     }
 
     fn delete(&self, name: &str, grace: i64) {
@@ -85,15 +43,6 @@ impl Node {
         pod.set_at(&["metadata", "generation"], 2);
         self.api.put("pods", pod);
     }
-
-    fn saw(&self, event: &str) -> bool {
-        self.api
-            .events
-            .lock()
-            .unwrap()
-            .iter()
-            .any(|seen| seen.starts_with(event))
-    }
 }
 
 fn container(name: &str) -> Value {
@@ -102,7 +51,7 @@ fn container(name: &str) -> Value {
 
 #[test]
 fn a_node_registers_and_keeps_its_lease() {
-    let node = Node::new();
+    let node = node();
     let object = node.api.read("nodes", "", "n").unwrap();
     assert_eq!(
         object["metadata"]["labels"]["topology.kubernetes.io/zone"].str(),
@@ -136,7 +85,7 @@ fn a_node_registers_and_keeps_its_lease() {
 
 #[test]
 fn a_pod_runs_is_ready_and_goes() {
-    let node = Node::new();
+    let node = node();
     node.create("p", json!({"containers": [container("c")]}));
     node.pass(50);
     let status = node.status("p");
@@ -144,7 +93,7 @@ fn a_pod_runs_is_ready_and_goes() {
         (status["phase"].str(), status["podIP"].str()),
         ("Running", "10.1.0.9")
     );
-    assert_eq!(node.condition("p", "Ready"), "True");
+    assert_eq!(node.said("p", "Ready"), "True");
     assert_eq!(
         status["containerStatuses"][0]["containerID"].str(),
         "xebec://p-c-0"
@@ -176,7 +125,7 @@ fn a_pod_runs_is_ready_and_goes() {
 
 #[test]
 fn init_containers_come_first_and_a_job_succeeds() {
-    let node = Node::new();
+    let node = node();
     node.create("p", json!({"restartPolicy": "Never",
         "initContainers": [container("i"), {"name": "s", "image": "s:1", "restartPolicy": "Always"}],
         "containers": [container("c")]}));
@@ -212,7 +161,7 @@ fn init_containers_come_first_and_a_job_succeeds() {
 
 #[test]
 fn a_crash_loop_backs_off() {
-    let node = Node::new();
+    let node = node();
     node.create("p", json!({"containers": [container("c")]}));
     node.pass(50);
     node.runtime.end("c", 1);
@@ -250,7 +199,7 @@ fn a_crash_loop_backs_off() {
 
 #[test]
 fn images_that_fail_are_tried_again() {
-    let node = Node::new();
+    let node = node();
     node.runtime
         .state
         .lock()
@@ -276,17 +225,17 @@ fn images_that_fail_are_tried_again() {
 
 #[test]
 fn probes_hold_back_and_restart() {
-    let node = Node::new();
+    let node = node();
     let probe = |failures: i64| json!({"tcpSocket": {"port": 80}, "periodSeconds": 1, "failureThreshold": failures});
     let mut spec = container("c");
     spec["readinessProbe"] = probe(1);
     spec["livenessProbe"] = probe(3);
     node.create("p", json!({"containers": [spec]}));
     node.pass(50);
-    assert_eq!(node.condition("p", "Ready"), "True");
+    assert_eq!(node.said("p", "Ready"), "True");
     node.runtime.state.lock().unwrap().failing_probes = true;
     node.pass(1_100);
-    assert_eq!(node.condition("p", "Ready"), "False");
+    assert_eq!(node.said("p", "Ready"), "False");
     node.pass(2_100);
     assert!(node.saw("Unhealthy: Liveness probe failed: refused"));
     assert!(node.saw("Killing: Container c failed liveness probe, will be restarted"));
@@ -301,7 +250,7 @@ fn probes_hold_back_and_restart() {
 
 #[test]
 fn environment_and_volumes() {
-    let node = Node::new();
+    let node = node();
     node.api.put("configmaps", json!({"kind": "ConfigMap", "metadata": {"name": "m", "namespace": "d"}, "data": {"k": "v"}}));
     node.api.put(
         "services",
@@ -341,7 +290,7 @@ fn environment_and_volumes() {
 
 #[test]
 fn images_are_volumes_once_they_are_here() {
-    let node = Node::new();
+    let node = node();
     let fail = |image: &str| {
         node.runtime
             .state
@@ -394,7 +343,7 @@ fn images_are_volumes_once_they_are_here() {
 
 #[test]
 fn missing_configuration_is_waited_for() {
-    let node = Node::new();
+    let node = node();
     let mut spec = container("c");
     spec["envFrom"] = json!([{"secretRef": {"name": "later"}}]);
     node.create("p", json!({"containers": [spec]}));
@@ -411,7 +360,7 @@ fn missing_configuration_is_waited_for() {
 
 #[test]
 fn too_big_pods_are_refused_and_deadlines_hold() {
-    let node = Node::new();
+    let node = node();
     let mut spec = container("c");
     spec["resources"] = json!({"requests": {"cpu": "5"}});
     node.create("big", json!({"containers": [spec]}));
@@ -435,26 +384,19 @@ fn too_big_pods_are_refused_and_deadlines_hold() {
 
 #[test]
 fn a_new_agent_takes_over_what_runs() {
-    let node = Node::new();
+    let mut node = node();
     node.create("p", json!({"containers": [container("c")]}));
     node.create("q", json!({"containers": [container("c")]}));
     node.pass(50);
-    node.kubelet.stop();
-    node.pass(50);
+    node.stop();
     node.api.remove("pods", "d", "q");
-    let _second = Kubelet::start(
-        node.sim.world(),
-        config(),
-        node.api.clone(),
-        node.runtime.clone(),
-    );
-    node.pass(500);
+    node.start_again();
     let status = node.status("p");
     assert_eq!(
         status["containerStatuses"][0]["restartCount"].as_i64(),
         Some(0)
     );
-    assert_eq!(node.condition("p", "Ready"), "True");
+    assert_eq!(node.said("p", "Ready"), "True");
     let state = node.runtime.state.lock().unwrap();
     let left: Vec<_> = state
         .sandboxes
@@ -466,7 +408,7 @@ fn a_new_agent_takes_over_what_runs() {
 
 #[test]
 fn a_dead_sandbox_is_replaced_and_initialized_anew() {
-    let node = Node::new();
+    let node = node();
     node.create(
         "p",
         json!({"initContainers": [container("i")], "containers": [container("c")]}),
@@ -490,12 +432,12 @@ fn a_dead_sandbox_is_replaced_and_initialized_anew() {
         status["containerStatuses"][0]["restartCount"].as_i64(),
         Some(1)
     );
-    assert_eq!(node.condition("p", "Ready"), "True");
+    assert_eq!(node.said("p", "Ready"), "True");
 }
 
 #[test]
 fn a_status_written_by_others_is_put_right() {
-    let node = Node::new();
+    let node = node();
     node.create("p", json!({"containers": [container("c")]}));
     node.pass(50);
     let mut pod = node.api.read("pods", "d", "p").unwrap();
@@ -511,12 +453,12 @@ fn a_status_written_by_others_is_put_right() {
     }
     node.api.put("pods", pod);
     node.pass(50);
-    assert_eq!(node.condition("p", "Ready"), "True");
+    assert_eq!(node.said("p", "Ready"), "True");
 }
 
 #[test]
 fn conditions_set_by_others_meanwhile_stay() {
-    let node = Node::new();
+    let node = node();
     node.create("p", json!({"containers": [container("c")]}));
     node.pass(50);
     // Two writers come between reading and writing, one after the other.
@@ -527,7 +469,7 @@ fn conditions_set_by_others_meanwhile_stay() {
     node.runtime.end("c", 1);
     node.pass(50);
     assert!(node.api.interposed.lock().unwrap().is_empty());
-    let set = |kind: &str| node.condition("p", kind);
+    let set = |kind: &str| node.said("p", kind);
     assert_eq!(
         (set("DisruptionTarget"), set("x/y")),
         ("True".into(), "True".into())
@@ -543,17 +485,14 @@ fn conditions_set_by_others_meanwhile_stay() {
 
 #[test]
 fn readiness_gates_and_force_deletion() {
-    let node = Node::new();
+    let node = node();
     node.create(
         "p",
         json!({"readinessGates": [{"conditionType": "x/y"}], "containers": [container("c")]}),
     );
     node.pass(50);
     assert_eq!(
-        (
-            node.condition("p", "ContainersReady"),
-            node.condition("p", "Ready")
-        ),
+        (node.said("p", "ContainersReady"), node.said("p", "Ready")),
         ("True".into(), "False".into())
     );
     let mut pod = node.api.read("pods", "d", "p").unwrap();
@@ -566,7 +505,7 @@ fn readiness_gates_and_force_deletion() {
     node.api.put("pods", pod);
     node.pass(50);
     assert_eq!(
-        (node.condition("p", "x/y"), node.condition("p", "Ready")),
+        (node.said("p", "x/y"), node.said("p", "Ready")),
         ("True".into(), "True".into())
     );
     node.api.remove("pods", "d", "p");

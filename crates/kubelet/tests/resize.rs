@@ -2,68 +2,32 @@
 
 mod support;
 
-use env::Time;
-use kubelet::{Kubelet, KubeletConfig};
 use machinery::{Value, json};
-use sim_env::Sim;
-use std::{sync::Arc, time::Duration};
-use support::{Api, Runtime, State};
-
-struct Node {
-    sim: Sim,
-    api: Arc<Api>,
-    runtime: Arc<Runtime>,
-    _kubelet: Arc<Kubelet>,
-}
-
-fn config() -> KubeletConfig {
-    KubeletConfig {
-        node_name: "n".into(),
-        hostname: "n".into(),
-        internal_ips: vec!["10.0.0.1".parse().unwrap()],
-        capacity: [("cpu", "1"), ("memory", "1Gi"), ("pods", "10")]
-            .map(|(name, amount)| (name.to_owned(), amount.to_owned()))
-            .into(),
-        ..KubeletConfig::default()
-    }
-}
+use support::{Node, config};
 
 fn container(name: &str, cpu: &str) -> Value {
     json!({"name": name, "image": format!("{name}:1"), "resources": {
         "requests": {"cpu": cpu, "memory": "32Mi"}, "limits": {"cpu": cpu, "memory": "32Mi"}}})
 }
 
-impl Node {
-    fn new() -> Self {
-        let sim = Sim::new(7, Time::from_unix_seconds(1_700_000_000));
-        let api = Arc::new(Api::default());
-        let runtime = Arc::new(Runtime {
-            world: sim.world(),
-            state: State::default().into(),
-        });
-        let kubelet = Kubelet::start(sim.world(), config(), api.clone(), runtime.clone());
-        let node = Self {
-            sim,
-            api,
-            runtime,
-            _kubelet: kubelet,
-        };
-        node.pass(100);
-        node
-    }
+fn node() -> Node {
+    Node::start(config("1", "1Gi"))
+}
 
-    fn pass(&self, millis: u64) {
-        let world = self.sim.world();
-        self.sim
-            .block_on(async move { world.sleep(Duration::from_millis(millis)).await });
-    }
+/// What these tests do with a node.
+trait Resizing {
+    fn create(&self, name: &str, containers: Value);
+    fn resize(&self, name: &str, containers: Value);
+    fn shown(&self, name: &str) -> (String, String, i64);
+    fn changes(&self) -> Vec<String>;
+}
 
+impl Resizing for Node {
     fn create(&self, name: &str, containers: Value) {
-        self.api.put("pods", json!({
-            "apiVersion": "v1", "kind": "Pod",
-            "metadata": {"name": name, "namespace": "d", "uid": name, "generation": 1},
-            "spec": {"containers": containers, "restartPolicy": "OnFailure"}, "status": {"phase": "Pending"},
-        }));
+        self.put(
+            name,
+            json!({"containers": containers, "restartPolicy": "OnFailure"}),
+        );
         self.pass(50);
     }
 
@@ -75,18 +39,6 @@ impl Node {
         pod["spec"]["containers"] = containers;
         self.api.put("pods", pod);
         self.pass(50);
-    }
-
-    fn pod(&self, name: &str) -> Value {
-        self.api.read("pods", "d", name).expect("the pod exists")
-    }
-
-    fn condition(&self, name: &str, kind: &str) -> Value {
-        let status = self.pod(name)["status"].clone();
-        let mut all = status["conditions"].items().iter();
-        all.find(|one| one["type"].str() == kind)
-            .cloned()
-            .unwrap_or_default()
     }
 
     /// What the status of the first container says: allocated CPU, its limit, restarts.
@@ -102,16 +54,11 @@ impl Node {
     fn changes(&self) -> Vec<String> {
         std::mem::take(&mut self.runtime.state.lock().unwrap().resizes)
     }
-
-    fn saw(&self, event: &str) -> bool {
-        let events = self.api.events.lock().unwrap();
-        events.iter().any(|seen| seen.starts_with(event))
-    }
 }
 
 #[test]
 fn limits_change_in_place_and_the_pod_has_room_first() {
-    let node = Node::new();
+    let node = node();
     node.create("p", json!([container("a", "100m"), container("b", "200m")]));
     assert_eq!(node.changes(), Vec::<String>::new());
     node.resize("p", json!([container("a", "300m"), container("b", "200m")]));
@@ -130,7 +77,7 @@ fn limits_change_in_place_and_the_pod_has_room_first() {
 
 #[test]
 fn what_does_not_fit_waits_or_never_will() {
-    let node = Node::new();
+    let node = node();
     node.create("p", json!([container("a", "400m")]));
     node.create("q", json!([container("b", "400m")]));
     node.resize("p", json!([container("a", "700m")]));
@@ -160,7 +107,7 @@ fn what_does_not_fit_waits_or_never_will() {
 
 #[test]
 fn a_policy_restarts_its_container_alone() {
-    let node = Node::new();
+    let node = node();
     let mut first = container("a", "100m");
     first["resizePolicy"] = json!([{"resourceName": "cpu", "restartPolicy": "RestartContainer"}]);
     node.create("p", json!([first.clone(), container("b", "100m")]));
@@ -182,7 +129,7 @@ fn a_policy_restarts_its_container_alone() {
 
 #[test]
 fn limits_of_the_pod_are_those_of_containers_without() {
-    let node = Node::new();
+    let node = node();
     let mut free = container("a", "100m");
     free["resources"] = json!({});
     free["resizePolicy"] = json!([{"resourceName": "memory", "restartPolicy": "RestartContainer"}]);
@@ -210,7 +157,7 @@ fn limits_of_the_pod_are_those_of_containers_without() {
 
 #[test]
 fn a_limit_below_use_is_tried_again() {
-    let node = Node::new();
+    let node = node();
     node.create("p", json!([container("a", "100m")]));
     node.runtime.state.lock().unwrap().memory_used = 30 << 20;
     let mut less = container("a", "100m");
@@ -236,19 +183,12 @@ fn a_limit_below_use_is_tried_again() {
 
 #[test]
 fn a_new_agent_goes_on_where_the_last_one_stopped() {
-    let node = Node::new();
+    let mut node = node();
     node.create("p", json!([container("a", "400m")]));
     node.create("q", json!([container("b", "400m")]));
     node.resize("p", json!([container("a", "700m")]));
-    node._kubelet.stop();
-    node.pass(50);
-    let _second = Kubelet::start(
-        node.sim.world(),
-        config(),
-        node.api.clone(),
-        node.runtime.clone(),
-    );
-    node.pass(500);
+    node.stop();
+    node.start_again();
     assert_eq!(
         node.condition("p", "PodResizePending")["reason"].str(),
         "Deferred"

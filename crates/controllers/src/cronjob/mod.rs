@@ -282,16 +282,17 @@ mod tests {
     use super::*;
     use reconcile::Action;
 
+    fn plan_of(cron: &Value, now: Time) -> Plan {
+        let view = View::of([(CRON_JOBS, cron.clone())], &[BY_OWNER]);
+        CronJob.reconcile(&view, &Target::new(CRON_JOBS, "n", "c"), now)
+    }
+
     #[test]
     fn starts_the_last_due_job_once_and_looks_again() {
         let mut cron = json!({"apiVersion": "batch/v1", "kind": "CronJob", "metadata": {"name": "c", "namespace": "n", "uid": "c", "creationTimestamp": "2026-01-01T00:00:30Z"},
             "spec": {"schedule": "*/5 * * * *", "jobTemplate": {"spec": {"template": {}}}}});
         let now = Time(machinery::parse_time("2026-01-01T00:11:00Z").unwrap());
-        let run = |cron: &Value| {
-            let view = View::of([(CRON_JOBS, cron.clone())], &[BY_OWNER]);
-            CronJob.reconcile(&view, &Target::new(CRON_JOBS, "n", "c"), now)
-        };
-        let plan = run(&cron);
+        let plan = plan_of(&cron, now);
         let Action::Create { object, .. } = &plan.actions[0] else {
             panic!()
         };
@@ -310,7 +311,7 @@ mod tests {
             Some("2026-01-01T00:15:00Z")
         );
         cron.set_at(&["status", "lastScheduleTime"], "2026-01-01T00:10:00Z");
-        assert!(run(&cron).actions.is_empty());
+        assert!(plan_of(&cron, now).actions.is_empty());
     }
 
     #[test]
@@ -318,11 +319,7 @@ mod tests {
         let mut cron = json!({"apiVersion": "batch/v1", "kind": "CronJob", "metadata": {"name": "c", "namespace": "n", "uid": "c", "creationTimestamp": "2026-07-01T00:00:30Z"},
             "spec": {"schedule": "30 5 * * *", "timeZone": "Europe/Paris", "jobTemplate": {"spec": {"template": {}}}}});
         let now = Time(machinery::parse_time("2026-07-01T03:31:00Z").unwrap());
-        let run = |cron: &Value| {
-            let view = View::of([(CRON_JOBS, cron.clone())], &[BY_OWNER]);
-            CronJob.reconcile(&view, &Target::new(CRON_JOBS, "n", "c"), now)
-        };
-        let plan = run(&cron);
+        let plan = plan_of(&cron, now);
         let Action::Create { object, .. } = &plan.actions[0] else {
             panic!()
         };
@@ -330,7 +327,7 @@ mod tests {
         let annotation = object.at(&["metadata", "annotations", stamp]);
         assert_eq!(annotation.str(), "2026-07-01T05:30:00+02:00");
         cron["spec"]["timeZone"] = "Mars/Olympus".into();
-        let plan = run(&cron);
+        let plan = plan_of(&cron, now);
         assert!(plan.again_at.is_none(), "{:?}", plan.actions);
     }
 }

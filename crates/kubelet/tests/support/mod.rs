@@ -1,5 +1,9 @@
 //! A scripted API server and a scripted runtime for one kubelet.
 
+mod node;
+
+pub use node::{Node, config};
+
 use env::*;
 use futures::{StreamExt, channel::mpsc, lock::Mutex as AsyncMutex};
 use kubelet::{ApiClient, PodChange, PodWatch};
