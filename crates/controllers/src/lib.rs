@@ -39,13 +39,13 @@ mod volumes;
 pub use ownership::{BY_UID, ORPHANS};
 use reconcile::Controller;
 use std::sync::Arc;
-pub use trust::{Asked, Trust};
+pub use trust::{Asked, RootBundle, Trust};
 
 /// What controllers must be told about the cluster.
 #[derive(Clone, Default)]
 pub struct ControllersConfig {
-    /// PEM text of the CA that signs the server's certificate, for `kube-root-ca.crt`.
-    pub root_ca: String,
+    /// Whom clients believe, for `kube-root-ca.crt`.
+    pub root_ca: RootBundle,
     /// Directory under which each node keeps the volumes of provisioner `xebec.io/directory`.
     pub volume_directory: String,
     /// The cluster's keys; without them nobody signs certificates or tokens.
@@ -94,7 +94,7 @@ pub fn all(config: ControllersConfig) -> Vec<Box<dyn Controller>> {
 }
 
 /// The controllers that have something signed.
-fn of_keys(trust: &Arc<dyn Trust>, root_ca: &str) -> [Box<dyn Controller>; 4] {
+fn of_keys(trust: &Arc<dyn Trust>, root_ca: &RootBundle) -> [Box<dyn Controller>; 4] {
     [
         Box::new(certificates::Approver {
             trust: trust.clone(),
@@ -107,7 +107,7 @@ fn of_keys(trust: &Arc<dyn Trust>, root_ca: &str) -> [Box<dyn Controller>; 4] {
         }),
         Box::new(tokens::Tokens {
             trust: trust.clone(),
-            root_ca: root_ca.into(),
+            root_ca: root_ca.clone(),
         }),
     ]
 }

@@ -3,7 +3,8 @@
 //! Upstream counterpart: `pkg/controller/serviceaccount`, `pkg/controller/certificates/rootcacertpublisher`.
 
 use crate::{
-    common::create,
+    RootBundle,
+    common::{create, target},
     names::{CONFIG_MAPS, NAMESPACES, SERVICE_ACCOUNTS},
 };
 use env::Time;
@@ -12,6 +13,9 @@ use reconcile::{Change, Controller, Plan, Target, View, Watch, itself};
 
 const ACCOUNT: &str = "default";
 const CA_MAP: &str = "kube-root-ca.crt";
+/// Where the server says whom it believes.
+const ROOTS_MAP: &str = "extension-apiserver-authentication";
+const SYSTEM: &str = "kube-system";
 const NOTE: &str = "kubernetes.io/description";
 const DESCRIPTION: &str = "Contains a CA bundle that can be used to verify the kube-apiserver when using internal endpoints such as the internal service IP or kubernetes.default.svc. No other usage is guaranteed across distributions of Kubernetes clusters.";
 
@@ -20,8 +24,8 @@ pub struct ServiceAccount;
 
 /// Publishes the CA in each namespace.
 pub struct RootCa {
-    /// PEM text of the CA bundle; empty publishes nothing.
-    pub bundle: String,
+    /// Whom clients believe.
+    pub bundle: RootBundle,
 }
 
 impl Controller for ServiceAccount {
@@ -65,17 +69,18 @@ impl Controller for RootCa {
             },
             Watch {
                 resource: CONFIG_MAPS,
-                wakes: |_, change, wake| wake_namespace(change, CA_MAP, wake),
+                wakes: wake_published,
             },
         ]
     }
 
     fn reconcile(&self, view: &View, key: &Target, _: Time) -> Plan {
         let mut plan = Plan::nothing();
-        if self.bundle.is_empty() || !is_active(view, &key.name) {
+        let bundle = self.bundle.get();
+        if bundle.is_empty() || !is_active(view, &key.name) {
             return plan;
         }
-        let data = json!({"ca.crt": &self.bundle});
+        let data = json!({"ca.crt": &*bundle});
         match view.get(CONFIG_MAPS, &key.name, CA_MAP) {
             None => {
                 let map = json!({
@@ -89,7 +94,7 @@ impl Controller for RootCa {
                 changed["data"] = data;
                 changed.set_at(&["metadata", "annotations", NOTE], DESCRIPTION);
                 plan.push(reconcile::Action::Update {
-                    target: crate::common::target(CONFIG_MAPS, map),
+                    target: target(CONFIG_MAPS, map),
                     subresource: "",
                     object: changed,
                 });
@@ -104,6 +109,19 @@ fn wake_namespace(change: &Change, name: &str, wake: &mut Vec<Target>) {
     if change.key.name == name {
         wake.push(Target::new(NAMESPACES, "", &change.key.namespace));
     }
+}
+
+fn wake_published(view: &View, change: &Change, wake: &mut Vec<Target>) {
+    wake_namespace(change, CA_MAP, wake);
+    if tells_of_roots(change) {
+        let all = view.list(NAMESPACES, None);
+        wake.extend(all.map(|namespace| target(NAMESPACES, namespace)));
+    }
+}
+
+/// Whether a changed config map is the one that says whom to believe.
+pub(crate) fn tells_of_roots(change: &Change) -> bool {
+    change.key.name == ROOTS_MAP && change.key.namespace == SYSTEM
 }
 
 fn is_active(view: &View, namespace: &str) -> bool {

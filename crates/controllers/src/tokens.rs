@@ -4,9 +4,10 @@
 //! `pkg/controller/serviceaccount/tokens_controller.go`.
 
 use crate::{
-    Trust,
+    RootBundle, Trust,
     common::{delete, target},
-    names::{SECRETS, SERVICE_ACCOUNTS},
+    names::{CONFIG_MAPS, SECRETS, SERVICE_ACCOUNTS},
+    serviceaccount::tells_of_roots,
 };
 use base64::{Engine, engine::general_purpose::STANDARD};
 use env::Time;
@@ -22,8 +23,8 @@ const ACCOUNT_UID: &str = "kubernetes.io/service-account.uid";
 pub struct Tokens {
     /// Signs.
     pub trust: Arc<dyn Trust>,
-    /// PEM text of the CA that clients check the server with; empty writes none.
-    pub root_ca: String,
+    /// Whom clients believe.
+    pub root_ca: RootBundle,
 }
 
 impl Controller for Tokens {
@@ -40,6 +41,10 @@ impl Controller for Tokens {
             Watch {
                 resource: SERVICE_ACCOUNTS,
                 wakes: wake_tokens_of_account,
+            },
+            Watch {
+                resource: CONFIG_MAPS,
+                wakes: wake_all_tokens,
             },
         ]
     }
@@ -65,8 +70,8 @@ impl Tokens {
     fn fill(&self, account: &Object, secret: &Object) -> Option<Action> {
         let held = secret.at("data");
         let lacks = |key: &str| held.get(key).str().is_empty();
-        let bundle = STANDARD.encode(&self.root_ca);
-        let lacks_bundle = !self.root_ca.is_empty() && held.get("ca.crt").str() != bundle;
+        let bundle = STANDARD.encode(&*self.root_ca.get());
+        let lacks_bundle = !bundle.is_empty() && held.get("ca.crt").str() != bundle;
         if !lacks_bundle && !lacks("namespace") && !lacks("token") {
             return None;
         }
@@ -147,6 +152,13 @@ fn wake_tokens_of_account(view: &View, change: &Change, wake: &mut Vec<Target>) 
     wake.extend(tokens.map(|secret| target(SECRETS, secret)));
 }
 
+fn wake_all_tokens(view: &View, change: &Change, wake: &mut Vec<Target>) {
+    if tells_of_roots(change) {
+        let tokens = view.list(SECRETS, None).filter(|secret| is_token(secret));
+        wake.extend(tokens.map(|secret| target(SECRETS, secret)));
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -187,7 +199,7 @@ mod tests {
     fn plan(objects: impl IntoIterator<Item = (&'static str, Value)>) -> Vec<Action> {
         let tokens = Tokens {
             trust: Arc::new(Key),
-            root_ca: "CA".into(),
+            root_ca: RootBundle::new("CA"),
         };
         let view = View::of(objects, &[]);
         let key = Target::new(SECRETS, "n", "t");

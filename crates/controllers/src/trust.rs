@@ -6,6 +6,31 @@
 
 use env::Time;
 use machinery::{Object, Value};
+use std::sync::{Arc, RwLock};
+
+/// PEM text of the authorities that clients check the server with; empty publishes none.
+///
+/// It changes while controllers run. Who changes it then writes it into
+/// `kube-system/extension-apiserver-authentication`, which wakes those that show it.
+#[derive(Clone, Debug, Default)]
+pub struct RootBundle(Arc<RwLock<Arc<str>>>);
+
+impl RootBundle {
+    /// A bundle that begins with this text.
+    pub fn new(text: &str) -> Self {
+        Self(Arc::new(RwLock::new(text.into())))
+    }
+
+    /// The text, now.
+    pub fn get(&self) -> Arc<str> {
+        self.0.read().expect("no holder panics").clone()
+    }
+
+    /// From now on, this text.
+    pub fn set(&self, text: &str) {
+        *self.0.write().expect("no holder panics") = text.into();
+    }
+}
 
 /// What a certificate request asks for.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]

@@ -31,7 +31,7 @@ fn merge(into: &mut Value, patch: &Value) {
 impl World {
     fn new() -> Self {
         let controllers = all(ControllersConfig {
-            root_ca: "PEM".into(),
+            root_ca: controllers::RootBundle::new("PEM"),
             volume_directory: "/v".into(),
             ..ControllersConfig::default()
         });

@@ -1,10 +1,14 @@
 //! Puts the control plane together.
 
 use crate::{
-    CertificateSigner, custom, pods::PodRouter, policies, services::ServiceNet, trust::Keys,
+    CertificateSigner, custom,
+    pods::PodRouter,
+    policies,
+    services::ServiceNet,
+    trust::{Keys, Roots},
 };
 use auth::{TokenKey, User};
-use controllers::ControllersConfig;
+use controllers::{ControllersConfig, RootBundle};
 use driver::{Recorder, Workqueue, drive};
 use env::{Callout, Disk, World};
 use kinds::Catalogue;
@@ -20,7 +24,7 @@ pub struct PlatformConfig {
     pub tokens: Arc<TokenKey>,
     /// Signs certificates.
     pub certificates: Arc<dyn CertificateSigner>,
-    /// PEM text of the CA that clients check the server with.
+    /// PEM text of the authorities that clients check the server with, and it them.
     pub root_ca: String,
     /// Domain of the cluster's names.
     pub cluster_domain: String,
@@ -47,6 +51,8 @@ pub struct Platform {
     /// The store, for its end.
     pub store: Arc<Store>,
     pub(crate) pods: Arc<PodRouter>,
+    /// Whom clients and server believe.
+    pub roots: Roots,
 }
 
 /// Why a control plane could not be put together.
@@ -105,8 +111,14 @@ pub async fn assemble(
     let services =
         ServiceNet::start(&door, &config.cluster_domain).map_err(AssembleError::Start)?;
     let pods = PodRouter::start(&door).map_err(AssembleError::Start)?;
+    let roots = Roots {
+        door: door.clone(),
+        bundle: RootBundle::default(),
+    };
+    let published = roots.believe(&config.root_ca).await;
+    published.map_err(AssembleError::Start)?;
     let controllers = ControllersConfig {
-        root_ca: config.root_ca,
+        root_ca: roots.bundle.clone(),
         volume_directory: config.volume_directory,
         trust: Some(Arc::new(Keys {
             signer: config.certificates,
@@ -131,6 +143,7 @@ pub async fn assemble(
         recorder: Arc::default(),
         store,
         pods,
+        roots,
     })
 }
 

@@ -17,4 +17,4 @@ mod trust;
 pub use assemble::*;
 pub use node::*;
 pub use services::ServiceNet;
-pub use trust::CertificateSigner;
+pub use trust::{CertificateSigner, Roots};

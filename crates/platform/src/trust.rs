@@ -5,10 +5,11 @@
 
 use auth::{Attributes, Bound, TokenKey, TokenRequest, User};
 use base64::{Engine, engine::general_purpose::STANDARD};
-use controllers::{Asked, Trust};
+use controllers::{Asked, RootBundle, Trust};
 use env::Time;
-use machinery::{Object, Value};
-use registry::Door;
+use kinds::CONFIG_MAPS;
+use machinery::{Object, Status, Value, json};
+use registry::{Door, PatchKind, Verb};
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 /// Signs certificates for the cluster's authority: an effect of the world, whose keys are real or not.
@@ -25,6 +26,48 @@ pub trait CertificateSigner: Send + Sync {
 
     /// When a PEM certificate ends; nothing if it cannot be read.
     fn end(&self, certificate: &str) -> Option<Time>;
+}
+
+/// Who says whom the server believes.
+const COMPONENT: &str = "system:apiserver";
+const MANAGER: &str = "kube-apiserver";
+const SYSTEM: &str = "kube-system";
+const ROOTS_MAP: &str = "extension-apiserver-authentication";
+
+/// Whom clients and server believe, as all parts of the platform know it. Cheap to share.
+#[derive(Clone)]
+pub struct Roots {
+    pub(crate) door: Door,
+    pub(crate) bundle: RootBundle,
+}
+
+impl Roots {
+    /// From now on these authorities (PEM): all that says so to clients follows.
+    pub async fn believe(&self, roots: &str) -> Result<(), Status> {
+        self.bundle.set(roots);
+        publish(&self.door, roots).await
+    }
+}
+
+/// Says whom the server believes where extensions and controllers look.
+async fn publish(door: &Door, roots: &str) -> Result<(), Status> {
+    let user = Arc::new(User::component(COMPONENT));
+    let body = json!({
+        "apiVersion": "v1", "kind": "ConfigMap",
+        "metadata": {"name": ROOTS_MAP, "namespace": SYSTEM},
+        "data": {"client-ca-file": roots},
+    });
+    let call = door.component_call(&user, Verb::Patch, CONFIG_MAPS, SYSTEM, ROOTS_MAP)?;
+    let mut call = call.with_patch(PatchKind::Merge, body.clone());
+    call.options.field_manager = MANAGER.into();
+    match door.call(call).await {
+        Err(status) if status.is_not_found() => {}
+        done => return done.map(drop),
+    }
+    let call = door.component_call(&user, Verb::Create, CONFIG_MAPS, SYSTEM, "")?;
+    let mut call = call.with_object(body);
+    call.options.field_manager = MANAGER.into();
+    door.call(call).await.map(drop)
 }
 
 /// All keys together.

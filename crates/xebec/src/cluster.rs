@@ -1,6 +1,7 @@
 //! A running cluster in this process: up, ready, drained.
 
 use crate::{
+    certificates::Keeper,
     cli::UpArgs,
     cluster_file::ClusterPlan,
     home::Home,
@@ -24,8 +25,6 @@ type Result<T> = std::result::Result<T, Box<dyn Error>>;
 
 /// Nodes must be Ready within this time.
 const READY_MAX: Duration = Duration::from_secs(60);
-/// Certificates are looked at this often; they are renewed months before their end.
-const CERTIFICATES_CHECK: Duration = Duration::from_secs(3600);
 /// Name of a cluster that is given none.
 const DEFAULT_NAME: &str = "xebec";
 
@@ -152,7 +151,7 @@ impl Cluster {
         kubeconfig::merge(&start.kubeconfig, &start.home, &server.url, &server.pki)?;
         let record = Home::record_of(&server.url, nodes.len(), start.simulated, &start.kubeconfig);
         start.home.write_record(&record)?;
-        keep_certificates(&start, &server, world);
+        tokio::spawn(Keeper::new(&server, &start.home, &start.kubeconfig).keep(world.clone()));
         wait_ready(&server, &nodes).await?;
         Ok(Self {
             home: start.home,
@@ -183,31 +182,6 @@ impl Cluster {
         self.home.remove_record();
         Ok(removed?)
     }
-}
-
-/// Renews certificates before they end: the server shows the new one from the next connection
-/// on, the kubeconfig gets the administrator's.
-fn keep_certificates(start: &Start, server: &Server, world: &World) {
-    let (home, kubeconfig) = (start.home.clone(), start.kubeconfig.clone());
-    let (mut pki, tls, url) = (server.pki.clone(), server.tls.clone(), server.url.clone());
-    let clock = world.clone();
-    tokio::spawn(async move {
-        loop {
-            clock.sleep(CERTIFICATES_CHECK).await;
-            let renewed = pki.renewed(&home, clock.now()).and_then(|renewed| {
-                let Some(renewed) = renewed else {
-                    return Ok(());
-                };
-                tls.replace(&renewed.trust, &renewed.server)?;
-                kubeconfig::merge(&kubeconfig, &home, &url, &renewed)?;
-                pki = renewed;
-                Ok(())
-            });
-            if let Err(why) = renewed {
-                eprintln!("xebec: certificates could not be renewed, it is tried again: {why}");
-            }
-        }
-    });
 }
 
 /// Waits until every node says that it is Ready.

@@ -19,6 +19,17 @@ pub struct Home {
 impl Home {
     /// The directory of the cluster called `name`: `$XEBEC_HOME/NAME`, else `~/.xebec/NAME`.
     pub fn of(name: &str) -> io::Result<Self> {
+        let base = match env::var_os("XEBEC_HOME") {
+            Some(path) => PathBuf::from(path),
+            None => {
+                PathBuf::from(env::var_os("HOME").unwrap_or_else(|| "/root".into())).join(".xebec")
+            }
+        };
+        Self::below(&base, name)
+    }
+
+    /// The directory of the cluster called `name` below a directory of clusters.
+    pub fn below(base: &Path, name: &str) -> io::Result<Self> {
         let errors = machinery::dns1123_label(name);
         if !errors.is_empty() || name.len() > NAME_MAX {
             let why = format!(
@@ -26,12 +37,6 @@ impl Home {
             );
             return Err(io::Error::new(io::ErrorKind::InvalidInput, why));
         }
-        let base = match env::var_os("XEBEC_HOME") {
-            Some(path) => PathBuf::from(path),
-            None => {
-                PathBuf::from(env::var_os("HOME").unwrap_or_else(|| "/root".into())).join(".xebec")
-            }
-        };
         let base = std::path::absolute(base)?;
         Ok(Self {
             name: name.into(),

@@ -36,7 +36,7 @@ pub fn merge(file: &Path, home: &Home, server: &str, pki: &Pki) -> io::Result<()
         "clusters",
         &name,
         "cluster",
-        json!({"server": server, "certificate-authority-data": encoded(&pki.trust)}),
+        json!({"server": server, "certificate-authority-data": encoded(&pki.trust())}),
     );
     put(
         &mut config,

@@ -4,6 +4,7 @@
 //! manage it, and, inside its own container image, the demo application.
 
 mod applied;
+mod certificates;
 mod cli;
 mod cluster;
 mod cluster_file;

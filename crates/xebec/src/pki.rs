@@ -2,7 +2,7 @@
 //! afterwards, renewed before they end.
 
 use crate::home::Home;
-use apiserver::{Credential, Validity};
+use apiserver::{Authority, Credential, Validity};
 use auth::{MASTERS, TokenKey};
 use env::Time;
 use std::{
@@ -17,17 +17,19 @@ use std::{
 /// Who issues the cluster's tokens, by default name of the API server inside the cluster.
 const ISSUER: &str = "https://kubernetes.default.svc.cluster.local";
 
-/// The certificate of the authority before this one.
-const PREDECESSOR: &str = "ca-before.crt";
+/// What authorities of this cluster are called.
+const AUTHORITY: &str = "kubernetes";
+/// Certificates of the authorities before this one.
+const BEFORE: &str = "ca-before.crt";
+/// This one's key, vouched for by those.
+const CROSS: &str = "ca-cross.crt";
 
 /// Everything secret of a cluster.
 #[derive(Clone)]
 pub struct Pki {
     /// The authority that signs.
-    pub authority: Credential,
-    /// Certificates of all authorities that are believed: the one that signs, and its predecessor.
-    pub trust: String,
-    /// The server's certificate.
+    pub authority: Authority,
+    /// The server's certificate, and what leads from there to authorities before this one.
     pub server: Credential,
     /// The administrator's certificate.
     pub admin: Credential,
@@ -44,57 +46,72 @@ impl Pki {
     ) -> Result<Self, Box<dyn Error>> {
         let directory = home.pki();
         fs::create_dir_all(&directory)?;
-        let (authority, trust) = authority(&directory, now)?;
+        let authority = authority(&directory, now)?;
         let (server, admin) = leaves(&directory, &authority, now)?;
         Ok(Self {
             tokens: Arc::new(tokens(&directory, entropy)?),
             authority,
-            trust,
             server,
             admin,
         })
     }
 
-    /// Renews what the authority issued, where it is time; nothing if it is not.
+    /// Renews the authority and what it issued, where it is time; nothing if it is not.
     pub fn renewed(&self, home: &Home, now: Time) -> Result<Option<Self>, Box<dyn Error>> {
-        let (server, admin) = leaves(&home.pki(), &self.authority, now)?;
-        if server == self.server && admin == self.admin {
-            return Ok(None);
-        }
-        Ok(Some(Self {
+        let directory = home.pki();
+        let authority = advanced(&directory, self.authority.clone(), now)?;
+        let (server, admin) = leaves(&directory, &authority, now)?;
+        let same = authority == self.authority && server == self.server && admin == self.admin;
+        Ok((!same).then(|| Self {
+            authority,
             server,
             admin,
-            ..self.clone()
+            tokens: self.tokens.clone(),
         }))
+    }
+
+    /// Certificates of all authorities that are believed.
+    pub fn trust(&self) -> String {
+        self.authority.trust()
     }
 }
 
-/// The authority, renewed at a start that finds it near its end; whoever it vouched for is still believed.
-fn authority(directory: &Path, now: Time) -> Result<(Credential, String), Box<dyn Error>> {
-    let make = || apiserver::new_authority("kubernetes", now);
-    let known = read(directory, "ca")?;
-    let due = |known: &Credential| {
-        Validity::of(&known.certificate).is_ok_and(|holds| holds.authority_is_due(now))
+/// The authority that is there, or the first one.
+fn authority(directory: &Path, now: Time) -> Result<Authority, Box<dyn Error>> {
+    let Some(signing) = read(directory, "ca")? else {
+        let first = Authority::first(AUTHORITY, now)?;
+        write(directory, "ca", first.signing.clone())?;
+        return Ok(first);
     };
-    let current = match known {
-        Some(known) if !due(&known) => known,
-        Some(known) => {
-            fs::write(directory.join(PREDECESSOR), &known.certificate)?;
-            write(directory, "ca", make()?)?
-        }
-        None => write(directory, "ca", make()?)?,
+    let text = |name| match fs::read_to_string(directory.join(name)) {
+        Err(why) if why.kind() == io::ErrorKind::NotFound => Ok(String::new()),
+        found => found,
     };
-    let mut trust = current.certificate.clone();
-    if let Ok(before) = fs::read_to_string(directory.join(PREDECESSOR)) {
-        trust.push_str(&before);
+    let known = Authority {
+        before: text(BEFORE)?,
+        cross: text(CROSS)?,
+        signing,
+    };
+    advanced(directory, known, now)
+}
+
+/// The authority by now: what believes its predecessors is on disk before it signs.
+fn advanced(directory: &Path, known: Authority, now: Time) -> Result<Authority, Box<dyn Error>> {
+    let Some(next) = known.advanced(AUTHORITY, now)? else {
+        return Ok(known);
+    };
+    replace(&directory.join(BEFORE), &next.before)?;
+    replace(&directory.join(CROSS), &next.cross)?;
+    if next.signing != known.signing {
+        write(directory, "ca", next.signing.clone())?;
     }
-    Ok((current, trust))
+    Ok(next)
 }
 
 /// The server's and the administrator's certificates.
 fn leaves(
     directory: &Path,
-    authority: &Credential,
+    authority: &Authority,
     now: Time,
 ) -> Result<(Credential, Credential), Box<dyn Error>> {
     let names = [
@@ -110,13 +127,14 @@ fn leaves(
         Ipv4Addr::new(10, 100, 0, 1).into(),
         node_linux::net::API_SERVER_ADDRESS.into(),
     ];
-    let server = leaf(directory, "apiserver", (authority, now), || {
-        apiserver::new_server(authority, &names, &addresses, now)
+    let signing = &authority.signing;
+    let server = leaf(directory, "apiserver", (signing, now), || {
+        apiserver::new_server(signing, &names, &addresses, now)
     })?;
-    let admin = leaf(directory, "admin", (authority, now), || {
-        apiserver::new_client(authority, "kubernetes-admin", &[MASTERS], now)
+    let admin = leaf(directory, "admin", (signing, now), || {
+        apiserver::new_client(signing, "kubernetes-admin", &[MASTERS], now)
     })?;
-    Ok((server, admin))
+    Ok((authority.shown(&server), admin))
 }
 
 /// What is there, unless it is due or another authority's.
@@ -137,6 +155,7 @@ fn leaf<E: Error + 'static>(
 }
 
 fn read(directory: &Path, name: &str) -> io::Result<Option<Credential>> {
+    finish(directory, name)?;
     let (certificate, key) = paths(directory, name);
     if !certificate.exists() || !key.exists() {
         return Ok(None);
@@ -147,11 +166,37 @@ fn read(directory: &Path, name: &str) -> io::Result<Option<Credential>> {
     }))
 }
 
+/// Replaces a pair as one: it counts from the moment its new certificate lies beside the old one.
 fn write(directory: &Path, name: &str, made: Credential) -> io::Result<Credential> {
     let (certificate, key) = paths(directory, name);
-    write_secret(&key, &made.key)?;
-    fs::write(certificate, &made.certificate)?;
+    write_secret(&fresh(&key), &made.key)?;
+    replace(&fresh(&certificate), &made.certificate)?;
+    finish(directory, name)?;
     Ok(made)
+}
+
+/// Finishes a replacement, also one that an earlier process did not live to finish.
+fn finish(directory: &Path, name: &str) -> io::Result<()> {
+    let (certificate, key) = paths(directory, name);
+    if !fresh(&certificate).exists() {
+        return Ok(());
+    }
+    if fresh(&key).exists() {
+        fs::rename(fresh(&key), key)?;
+    }
+    fs::rename(fresh(&certificate), certificate)
+}
+
+/// Where a file's successor lies until it takes its place.
+fn fresh(path: &Path) -> PathBuf {
+    path.with_added_extension("new")
+}
+
+/// Writes a file that is never seen half written.
+fn replace(path: &Path, text: &str) -> io::Result<()> {
+    let part = path.with_added_extension("part");
+    fs::write(&part, text)?;
+    fs::rename(part, path)
 }
 
 fn paths(directory: &Path, name: &str) -> (PathBuf, PathBuf) {

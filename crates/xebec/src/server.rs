@@ -2,14 +2,14 @@
 
 use crate::{home::Home, nodes::CLUSTER_DOMAIN, pki::Pki, streams::Kubelets};
 use apiserver::{ApiServer, ApiServerConfig, Credential, LiveTls, Validity, listen};
-use env::{Time, World};
+use env::{Callout, Time, World};
 use platform::{CertificateSigner, Platform, PlatformConfig, assemble};
 use real_env::{RealCallout, RealDisk};
 use std::{
     error::Error,
     fs, io,
     net::{Ipv4Addr, SocketAddr, SocketAddrV4},
-    sync::Arc,
+    sync::{Arc, RwLock},
 };
 use tokio::net::TcpListener;
 
@@ -25,6 +25,8 @@ pub struct Server {
     pub url: String,
     /// Certificates.
     pub pki: Pki,
+    /// Signs certificates that were asked for.
+    pub issuer: Arc<Issuer>,
     /// What the front shows and believes; may be replaced while it serves.
     pub tls: Arc<LiveTls>,
 }
@@ -36,27 +38,11 @@ impl Server {
         let listener = bind(home, port).await?;
         let pki = Pki::open(home, world.entropy.as_ref(), world.now())?;
         let disk = RealDisk::open(&home.store())?;
-        let tls = LiveTls::new(&pki.trust, &pki.server)?;
+        let tls = LiveTls::new(&pki.trust(), &pki.server)?;
+        let issuer = Arc::new(Issuer::new(&pki));
         let kubelets = Arc::new(Kubelets::default());
-        let config = PlatformConfig {
-            tokens: pki.tokens.clone(),
-            certificates: Arc::new(Issuer(pki.authority.clone())),
-            root_ca: pki.trust.clone(),
-            cluster_domain: CLUSTER_DOMAIN.into(),
-            volume_directory: home.volumes().display().to_string(),
-            admission: Default::default(),
-            bootstrap: admission::bootstrap::Config {
-                services: Default::default(),
-                api_server: SocketAddrV4::new(
-                    node_linux::net::API_SERVER_ADDRESS,
-                    node_linux::net::API_SERVER_PORT,
-                ),
-                client_ca: pki.trust.clone(),
-                front_proxy_ca: String::new(),
-            },
-            store: Default::default(),
-            callout: RealCallout::new(kubelets.clone()),
-        };
+        let callout = RealCallout::new(kubelets.clone());
+        let config = configured(home, &pki, issuer.clone(), callout);
         let platform = assemble(world, disk, config).await?;
         if let Some(torn) = platform.store.torn_tail() {
             eprintln!(
@@ -78,13 +64,54 @@ impl Server {
             kubelets,
             url,
             pki,
+            issuer,
             tls,
         })
     }
 }
 
-/// The cluster's authority, issuing what was approved.
-struct Issuer(Credential);
+/// What the control plane of a cluster is told about itself.
+pub fn configured(
+    home: &Home,
+    pki: &Pki,
+    issuer: Arc<Issuer>,
+    callout: Arc<dyn Callout>,
+) -> PlatformConfig {
+    PlatformConfig {
+        tokens: pki.tokens.clone(),
+        certificates: issuer,
+        root_ca: pki.trust(),
+        cluster_domain: CLUSTER_DOMAIN.into(),
+        volume_directory: home.volumes().display().to_string(),
+        admission: Default::default(),
+        bootstrap: admission::bootstrap::Config {
+            services: Default::default(),
+            api_server: SocketAddrV4::new(
+                node_linux::net::API_SERVER_ADDRESS,
+                node_linux::net::API_SERVER_PORT,
+            ),
+            client_ca: pki.trust(),
+            front_proxy_ca: String::new(),
+        },
+        store: Default::default(),
+        callout,
+    }
+}
+
+/// The cluster's authority, issuing what was approved. It may be succeeded while it serves.
+pub struct Issuer(RwLock<Credential>);
+
+impl Issuer {
+    /// Signs with the authority of today.
+    pub fn new(pki: &Pki) -> Self {
+        Self(RwLock::new(pki.authority.signing.clone()))
+    }
+
+    /// From now on signs with this one's.
+    pub fn replace(&self, pki: &Pki) {
+        *self.0.write().expect("no holder panics") = pki.authority.signing.clone();
+    }
+}
 
 impl CertificateSigner for Issuer {
     fn sign(
@@ -94,7 +121,8 @@ impl CertificateSigner for Issuer {
         seconds: Option<u64>,
         now: Time,
     ) -> Result<String, String> {
-        apiserver::sign_request(&self.0, request, usages, seconds, now)
+        let authority = self.0.read().expect("no holder panics").clone();
+        apiserver::sign_request(&authority, request, usages, seconds, now)
             .map_err(|why| why.to_string())
     }
 

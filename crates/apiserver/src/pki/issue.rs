@@ -17,6 +17,7 @@ use x509_cert::{
             UtcTime, Utf8StringRef,
         },
         flagset::FlagSet,
+        oid::AssociatedOid,
         pem::LineEnding,
     },
     ext::{
@@ -246,18 +247,40 @@ fn alternatives_of(request: &CertReq) -> Result<Option<Extension>, PkiError> {
     Ok(None)
 }
 
+/// A certificate of `authority` for another authority: the same name, key and limits.
+pub(super) fn vouch(authority: &Credential, other: &str) -> Result<String, PkiError> {
+    let issuer = Certificate::from_pem(&authority.certificate).map_err(error)?;
+    let end = Validity::of(&authority.certificate)?.to;
+    let holds = Validity::of(other)?;
+    let mut signed = Certificate::from_pem(other).map_err(error)?.tbs_certificate;
+    signed.serial_number = serial()?;
+    signed.issuer = issuer.tbs_certificate.subject.clone();
+    signed.validity = Period {
+        not_before: written(holds.from)?,
+        not_after: written(holds.to.min(end))?,
+    };
+    let mut extensions = signed.extensions.take().unwrap_or_default();
+    extensions.retain(|one| one.extn_id != AuthorityKeyIdentifier::OID);
+    extensions.extend(reference(&issuer)?);
+    signed.extensions = Some(extensions);
+    signed.signature = algorithm();
+    seal(authority, signed)
+}
+
+fn algorithm() -> AlgorithmIdentifierOwned {
+    AlgorithmIdentifierOwned {
+        oid: ECDSA_WITH_SHA256,
+        parameters: None,
+    }
+}
+
 fn sign(authority: &Credential, content: Content, validity: Validity) -> Result<String, PkiError> {
     let issuer = Certificate::from_pem(&authority.certificate).map_err(error)?;
     let end = Validity::of(&authority.certificate)?.to;
-    let key = KeyPair::from_pem(&authority.key).map_err(error)?;
-    let algorithm = AlgorithmIdentifierOwned {
-        oid: ECDSA_WITH_SHA256,
-        parameters: None,
-    };
     let signed = TbsCertificate {
         version: Version::V3,
-        serial_number: serial(&content.key)?,
-        signature: algorithm.clone(),
+        serial_number: serial()?,
+        signature: algorithm(),
         issuer: issuer.tbs_certificate.subject.clone(),
         // Nothing outlives who vouches for it.
         validity: Period {
@@ -270,14 +293,26 @@ fn sign(authority: &Credential, content: Content, validity: Validity) -> Result<
         issuer_unique_id: None,
         subject_unique_id: None,
     };
+    seal(authority, signed)
+}
+
+/// The finished certificate, signed by the authority's key.
+fn seal(authority: &Credential, signed: TbsCertificate) -> Result<String, PkiError> {
+    let key = KeyPair::from_pem(&authority.key).map_err(error)?;
     let bytes = signed.to_der().map_err(error)?;
     let signature = key.sign(&bytes).map_err(error)?;
     let certificate = Certificate {
+        signature_algorithm: signed.signature.clone(),
         tbs_certificate: signed,
-        signature_algorithm: algorithm,
         signature: BitString::from_bytes(&signature).map_err(error)?,
     };
     certificate.to_pem(LineEnding::LF).map_err(error)
+}
+
+/// A certificate's bytes as PEM.
+pub(super) fn armoured(der: &[u8]) -> String {
+    let text = x509_cert::der::pem::encode_string("CERTIFICATE", LineEnding::LF, der);
+    text.expect("certificates are short")
 }
 
 /// A moment as a certificate writes it: short until 2049, long from then on (RFC 5280, 4.1.2.5).
@@ -310,20 +345,26 @@ fn extensions(issuer: &Certificate, content: &Content) -> Result<Vec<Extension>,
         path_len_constraint: None,
     };
     all.push(extension(&leaf, true)?);
-    let known = issuer.tbs_certificate.get::<SubjectKeyIdentifier>();
-    if let Some((_, identifier)) = known.map_err(error)? {
-        let reference = AuthorityKeyIdentifier {
-            key_identifier: Some(identifier.0),
-            ..AuthorityKeyIdentifier::default()
-        };
-        all.push(extension(&reference, false)?);
-    }
+    all.extend(reference(issuer)?);
     all.extend(content.alternatives.clone());
     Ok(all)
 }
 
+/// Which key of its issuer signed a certificate.
+fn reference(issuer: &Certificate) -> Result<Option<Extension>, PkiError> {
+    let known = issuer.tbs_certificate.get::<SubjectKeyIdentifier>();
+    let Some((_, identifier)) = known.map_err(error)? else {
+        return Ok(None);
+    };
+    let reference = AuthorityKeyIdentifier {
+        key_identifier: Some(identifier.0),
+        ..AuthorityKeyIdentifier::default()
+    };
+    extension(&reference, false).map(Some)
+}
+
 /// A number nobody can foresee: part of a fresh key that is thrown away.
-fn serial(_: &SubjectPublicKeyInfoOwned) -> Result<SerialNumber, PkiError> {
+fn serial() -> Result<SerialNumber, PkiError> {
     let fresh = KeyPair::generate().map_err(error)?;
     let point = fresh.public_key_raw();
     let mut bytes = point[1..=SERIAL_BYTES].to_vec();

@@ -3,15 +3,17 @@
 //! Files and clocks are the caller's; this makes and reads PEM. Upstream counterpart: `kubeadm`'s
 //! certs phase and `pkg/controller/certificates/signer`.
 
+mod authority;
 mod issue;
 mod live;
 
+pub use authority::{Authority, new_authority};
 pub use issue::sign_request;
 pub use live::LiveTls;
 
 use env::Time;
 use issue::{Leaf, Use};
-use rcgen::{BasicConstraints, CertificateParams, DnType, IsCa, KeyPair, KeyUsagePurpose};
+use rcgen::KeyPair;
 use std::{net::IpAddr, time::Duration};
 use x509_parser::prelude::{FromDer, X509Certificate};
 
@@ -115,29 +117,6 @@ pub fn is_issued_by(certificate: &str, authority: &str) -> bool {
         return false;
     };
     leaf.verify_signature(Some(issuer.public_key())).is_ok()
-}
-
-/// A new certificate authority.
-pub fn new_authority(common_name: &str, now: Time) -> Result<Credential, PkiError> {
-    let validity = Validity::starting(now, AUTHORITY_LIFE);
-    let mut params = CertificateParams::default();
-    params
-        .distinguished_name
-        .push(DnType::CommonName, common_name);
-    params.not_before = issue::moment(validity.from)?;
-    params.not_after = issue::moment(validity.to)?;
-    params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
-    params.key_usages = vec![
-        KeyUsagePurpose::KeyCertSign,
-        KeyUsagePurpose::CrlSign,
-        KeyUsagePurpose::DigitalSignature,
-    ];
-    let key = KeyPair::generate().map_err(error)?;
-    let certificate = params.self_signed(&key).map_err(error)?;
-    Ok(Credential {
-        certificate: certificate.pem(),
-        key: key.serialize_pem(),
-    })
 }
 
 /// A server certificate for names and addresses.

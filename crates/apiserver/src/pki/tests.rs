@@ -1,7 +1,14 @@
 //! Certificates under a clock that is given.
 
 use super::*;
-use tokio_rustls::rustls::pki_types::{CertificateDer, pem::PemObject};
+use rcgen::{CertificateParams, DnType};
+use std::sync::Arc;
+use tokio_rustls::rustls::{
+    RootCertStore,
+    client::{WebPkiServerVerifier, danger::ServerCertVerifier},
+    crypto::ring,
+    pki_types::{CertificateDer, ServerName, UnixTime, pem::PemObject},
+};
 
 fn after(start: Time, days: u32) -> Time {
     start + DAY * days
@@ -88,4 +95,75 @@ fn requests_are_signed_as_asked() {
     assert!(sign_request(&authority, "", &usages, None, born()).is_err());
     let odd = ["flying".to_owned()];
     assert!(sign_request(&authority, &request, &odd, None, born()).is_err());
+}
+
+/// Whether a client that knows these authorities believes what a server shows.
+fn believes(trust: &str, shown: &Credential, now: Time) -> Result<(), String> {
+    let mut roots = RootCertStore::empty();
+    for root in chain(trust) {
+        roots.add(root).unwrap();
+    }
+    let provider = Arc::new(ring::default_provider());
+    let client = WebPkiServerVerifier::builder_with_provider(Arc::new(roots), provider);
+    let chain = chain(&shown.certificate);
+    let (name, now) = (
+        ServerName::try_from("localhost").unwrap(),
+        UnixTime::since_unix_epoch(Duration::from_secs(now.unix_seconds())),
+    );
+    let client = client.build().unwrap();
+    let verified = client.verify_server_cert(&chain[0], &chain[1..], &name, &[], now);
+    verified.map(drop).map_err(|why| why.to_string())
+}
+
+/// What somebody took home one day: whom to believe, and who they are.
+struct Taken {
+    day: u32,
+    trust: String,
+    client: Credential,
+}
+
+#[test]
+fn an_authority_is_succeeded_and_nobody_notices() {
+    let mut authority = Authority::first("kubernetes", born()).unwrap();
+    let mut signers = vec![authority.signing.clone()];
+    let mut taken: Vec<Taken> = Vec::new();
+    for day in (0..9000).step_by(60) {
+        let now = after(born(), day);
+        if let Some(next) = authority.advanced("kubernetes", now).unwrap() {
+            authority = next;
+        }
+        if signers.last() != Some(&authority.signing) {
+            signers.push(authority.signing.clone());
+        }
+        let server = new_server(&authority.signing, &["localhost"], &[], now).unwrap();
+        let shown = authority.shown(&server);
+        let tls = LiveTls::new(&authority.trust(), &shown).unwrap();
+        taken.push(Taken {
+            day,
+            trust: authority.trust(),
+            client: new_client(&authority.signing, "ann", &[], now).unwrap(),
+        });
+        taken.retain(|one| day - one.day < 365);
+        for one in &taken {
+            assert_eq!(
+                believes(&one.trust, &shown, now),
+                Ok(()),
+                "{day} {}",
+                one.day
+            );
+            let client = tls.verify(&chain(&one.client.certificate), now);
+            assert_eq!(client, Ok(()), "{day} {}", one.day);
+        }
+    }
+    assert_eq!(signers.len(), 4, "one every eight years");
+    let crowd = chain(&authority.trust()).len() + chain(&authority.cross).len();
+    assert!(crowd <= 3, "what has ended is forgotten");
+    let stranger = new_authority("kubernetes", born()).unwrap();
+    let now = after(born(), 2950);
+    let server = new_server(&signers[1], &["localhost"], &[], now).unwrap();
+    assert!(believes(&stranger.certificate, &server, now).is_err());
+    assert!(
+        believes(&signers[0].certificate, &server, now).is_err(),
+        "without what leads there"
+    );
 }
