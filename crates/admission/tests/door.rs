@@ -558,6 +558,21 @@ fn deletions_know_their_options() {
             409,
             "Operation cannot be fulfilled on ConfigMap \"a\": the ResourceVersion in the precondition (1)",
         ),
+        (
+            json!({"preconditions": {"resourceVersion": "x"}}),
+            409,
+            "Operation cannot be fulfilled on ConfigMap \"a\": the ResourceVersion in the precondition (x)",
+        ),
+        (
+            json!({"orphanDependents": true, "propagationPolicy": "Orphan"}),
+            422,
+            "DeleteOptions.meta.k8s.io \"\" is invalid: propagationPolicy: Invalid value: \"Orphan\": orphanDependents and deletionPropagation cannot be both set",
+        ),
+        (
+            json!({"gracePeriodSeconds": "1"}),
+            400,
+            "json: cannot unmarshal string into Go struct field DeleteOptions.gracePeriodSeconds of type int64",
+        ),
     ] {
         let status = delete(options).unwrap_err();
         assert_eq!(status.code(), code);

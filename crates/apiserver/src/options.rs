@@ -3,8 +3,8 @@
 //! Upstream counterpart: `metav1.{List,Create,Update,Patch,Delete}Options` and their validation.
 
 use codec::IncludeObject;
-use machinery::{FieldError, FieldSelector, LabelSelector, Reason, SmolStr, Status};
-use registry::{FieldValidation, Options, VersionMatch};
+use machinery::{FieldError, FieldSelector, LabelSelector, Reason, SmolStr, Status, Value};
+use registry::{FieldValidation, Options, Verb, VersionMatch};
 
 /// A query string, decoded.
 pub struct Query(pub Vec<(String, String)>);
@@ -57,18 +57,33 @@ impl Query {
         })
     }
 
-    /// Everything the door wants to know.
-    pub fn options(&self, user_agent: &str) -> Result<Options, Status> {
-        let manager = self.get("fieldManager");
+    /// Everything the door wants to know of a request with this verb. What a deletion is to do is
+    /// in its body, or in [`Self::delete_options`].
+    pub fn options(&self, user_agent: &str, verb: Verb) -> Result<Options, Status> {
+        match verb {
+            Verb::Delete => Ok(Options {
+                field_manager: self.manager(user_agent),
+                ..Options::default()
+            }),
+            Verb::DeleteCollection => self.read_options(user_agent),
+            _ => Ok(Options {
+                dry_run: self.dry_run()?,
+                field_validation: self.field_validation()?,
+                ..self.read_options(user_agent)?
+            }),
+        }
+    }
+
+    fn manager(&self, user_agent: &str) -> SmolStr {
+        match self.get("fieldManager") {
+            "" => derived_manager(user_agent),
+            named => named.into(),
+        }
+    }
+
+    fn read_options(&self, user_agent: &str) -> Result<Options, Status> {
         Ok(Options {
-            waited: registry::Waited::default(),
-            dry_run: self.dry_run()?,
-            field_manager: if manager.is_empty() {
-                derived_manager(user_agent)
-            } else {
-                manager.into()
-            },
-            field_validation: self.field_validation()?,
+            field_manager: self.manager(user_agent),
             force: self.flag("force"),
             labels: LabelSelector::parse(self.get("labelSelector"))?,
             fields: FieldSelector::parse(self.get("fieldSelector"))?,
@@ -79,7 +94,7 @@ impl Query {
             bookmarks: self.flag("allowWatchBookmarks"),
             initial_events: (!self.all("sendInitialEvents").is_empty())
                 .then(|| self.flag("sendInitialEvents")),
-            delete: self.delete_options()?,
+            ..Options::default()
         })
     }
 
@@ -153,27 +168,32 @@ impl Query {
         Status::invalid("meta.k8s.io", "ListOptions", "", &errors)
     }
 
-    fn delete_options(&self) -> Result<registry::DeleteOptions, Status> {
-        let grace = self.get("gracePeriodSeconds");
-        let propagation = match self.get("propagationPolicy") {
-            "Background" => Some(registry::Propagation::Background),
-            "Foreground" => Some(registry::Propagation::Foreground),
-            "Orphan" => Some(registry::Propagation::Orphan),
-            _ if self.flag("orphanDependents") => Some(registry::Propagation::Orphan),
-            _ => None,
-        };
-        let grace_seconds = if grace.is_empty() {
-            None
-        } else {
-            Some(grace.parse().map_err(|_| {
-                Status::bad_request(format!("gracePeriodSeconds: Invalid value: {grace:?}"))
-            })?)
-        };
-        Ok(registry::DeleteOptions {
-            grace_seconds,
-            propagation,
-            ..Default::default()
-        })
+    /// The `DeleteOptions` of a deletion without a body; none where nothing is asked for.
+    pub fn delete_options(&self) -> Result<Option<Value>, Status> {
+        let mut options = Value::object();
+        if let Some(seconds) = self.number("gracePeriodSeconds")? {
+            options["gracePeriodSeconds"] = seconds.into();
+        }
+        let policy = self.get("propagationPolicy");
+        if !policy.is_empty() {
+            options["propagationPolicy"] = policy.into();
+        }
+        if let Some(orphan) = self.all("orphanDependents").first() {
+            // Whatever is not plainly no is yes.
+            let no = orphan == "0" || orphan.eq_ignore_ascii_case("false");
+            options["orphanDependents"] = (!no).into();
+        }
+        let stages = self.all("dryRun");
+        if !stages.is_empty() {
+            options["dryRun"] = stages.into();
+        }
+        for field in ["uid", "resourceVersion"] {
+            let wanted = self.get(field);
+            if !wanted.is_empty() {
+                options.set_at(&["preconditions", field], wanted);
+            }
+        }
+        Ok((options != Value::object()).then_some(options))
     }
 }
 

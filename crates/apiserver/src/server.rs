@@ -413,7 +413,9 @@ impl ApiServer {
             &place.name,
         )
         .on(&place.subresource);
-        call.options = parts.query.options(parts.header(header::USER_AGENT))?;
+        call.options = parts
+            .query
+            .options(parts.header(header::USER_AGENT), verb)?;
         call.options.waited = parts.waited.clone();
         if matches!(verb, Verb::List | Verb::DeleteCollection) {
             parts.query.timeout_seconds()?;
@@ -441,9 +443,8 @@ impl ApiServer {
             }
             _ => Body::None,
         };
-        if let Body::Object { value, .. } = &call.body {
-            let dry = value["dryRun"].items().iter().any(|one| one.str() == "All");
-            call.options.dry_run |= dry && matches!(verb, Verb::Delete | Verb::DeleteCollection);
+        if matches!(verb, Verb::Delete | Verb::DeleteCollection) {
+            settle_deletion(&mut call, &parts.query)?;
         }
         Ok(call)
     }
@@ -470,6 +471,17 @@ impl ApiServer {
             Answer::Watch(stream) => watch::respond(stream, choice, query, inner),
         }
     }
+}
+
+/// A deletion's options are those of its body. Only where it has none, the query tells them.
+fn settle_deletion(call: &mut Call, query: &Query) -> Result<(), Status> {
+    if matches!(call.body, Body::None) {
+        call.body = query.delete_options()?.map_or(Body::None, Body::object);
+    }
+    if let Body::Object { value, .. } = &call.body {
+        call.options.dry_run = !value["dryRun"].items().is_empty();
+    }
+    Ok(())
 }
 
 /// Lets printed objects go that nobody reads any more.

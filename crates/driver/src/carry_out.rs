@@ -144,7 +144,7 @@ impl Actor {
         let options = &mut call.options.delete;
         options.grace_seconds = grace_seconds;
         options.uid = when.uid;
-        options.revision = when.revision;
+        options.revision = when.revision.map(|it| machinery::format_smolstr!("{it}"));
         options.propagation = match propagation {
             Propagation::Default => None,
             Propagation::Background => Some(registry::Propagation::Background),

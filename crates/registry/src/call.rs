@@ -135,7 +135,7 @@ pub struct DeleteOptions {
     /// `preconditions.uid`.
     pub uid: Option<SmolStr>,
     /// `preconditions.resourceVersion`.
-    pub revision: Option<u64>,
+    pub revision: Option<SmolStr>,
 }
 
 /// Everything about a request besides what and where.

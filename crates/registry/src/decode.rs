@@ -4,6 +4,8 @@ use crate::{Complaints, Context, FieldValidation, Verb};
 use kinds::Kind;
 use machinery::{GroupVersion, Status, Value};
 
+/// The type of what a deletion is to do.
+const DELETE_OPTIONS: &str = "io.k8s.apimachinery.pkg.apis.meta.v1.DeleteOptions";
 /// The scheme that upstream looks kinds up in, as its messages name it.
 const SCHEME: &str = "pkg/api/legacyscheme/scheme.go:30";
 
@@ -79,7 +81,13 @@ pub(crate) fn check_options(value: &Value) -> Result<(), Status> {
     const OPTIONS: &str = "DeleteOptions";
     let found = value["kind"].str();
     if found.is_empty() || found == OPTIONS {
-        return Ok(());
+        let schema = schema::builtin();
+        let of = schema.named(DELETE_OPTIONS).map(|id| schema::TypeRef {
+            schema: schema.clone(),
+            id,
+        });
+        let fits = of.map_or(Ok(()), |of| schema::check_types(value, &of));
+        return fits.map_err(Status::bad_request);
     }
     let api_version = value["apiVersion"].str();
     let gv = GroupVersion::parse(api_version);

@@ -172,13 +172,14 @@ fn warn_of_propagation(context: &mut Context<'_>, options: &DeleteOptions) {
     }
 }
 
-/// `DeleteOptions` of the query, overridden by those of the body.
+/// `DeleteOptions` of the caller, overridden by those of the body.
 fn delete_options(context: &Context<'_>) -> Result<DeleteOptions, Status> {
     let mut options = context.call.options.delete.clone();
     let Body::Object { value, .. } = &context.body else {
         return Ok(options);
     };
     decode::check_options(value)?;
+    check_unions(value)?;
     check_dry_run(value)?;
     if let Some(seconds) = value["gracePeriodSeconds"].as_i64() {
         options.grace_seconds = Some(seconds);
@@ -197,13 +198,23 @@ fn delete_options(context: &Context<'_>) -> Result<DeleteOptions, Status> {
         options.uid = Some(uid.into());
     }
     if let Some(version) = preconditions["resourceVersion"].as_str() {
-        options.revision = Some(version.parse().map_err(|_| {
-            Status::bad_request(format!(
-                "preconditions.resourceVersion: Invalid value: {version:?}"
-            ))
-        })?);
+        options.revision = Some(version.into());
     }
     Ok(options)
+}
+
+fn check_unions(value: &Value) -> Result<(), Status> {
+    let policy = value["propagationPolicy"].as_str();
+    let (Some(policy), Some(_)) = (policy, value["orphanDependents"].as_bool()) else {
+        return Ok(());
+    };
+    let why = "orphanDependents and deletionPropagation cannot be both set";
+    let error = machinery::FieldError::invalid("propagationPolicy", policy, why);
+    Err(refused_options(error))
+}
+
+fn refused_options(error: machinery::FieldError) -> Status {
+    Status::invalid("meta.k8s.io", "DeleteOptions", "", &[error])
 }
 
 fn check_dry_run(value: &Value) -> Result<(), Status> {
@@ -212,12 +223,7 @@ fn check_dry_run(value: &Value) -> Result<(), Status> {
         return Ok(());
     }
     let error = machinery::FieldError::not_supported("dryRun", stages, &["All"]);
-    Err(Status::invalid(
-        "meta.k8s.io",
-        "DeleteOptions",
-        "",
-        &[error],
-    ))
+    Err(refused_options(error))
 }
 
 /// A propagation policy by name.
@@ -232,12 +238,7 @@ pub(crate) fn propagation(policy: &str) -> Result<Propagation, Status> {
                 policy,
                 &["Foreground", "Background", "Orphan", "nil"],
             );
-            Err(Status::invalid(
-                "meta.k8s.io",
-                "DeleteOptions",
-                "",
-                &[error],
-            ))
+            Err(refused_options(error))
         }
     }
 }
@@ -262,17 +263,11 @@ fn check_preconditions(
     if let Some(uid) = options.uid.as_ref().filter(|uid| *uid != stored.uid()) {
         return Err(refuse("UID", uid, stored.uid()));
     }
-    if let Some(revision) = options
-        .revision
-        .filter(|revision| *revision != stored.revision())
-    {
-        return Err(refuse(
-            "ResourceVersion",
-            &revision.to_string(),
-            &stored.revision().to_string(),
-        ));
+    let found = machinery::format_smolstr!("{}", stored.revision());
+    match &options.revision {
+        Some(revision) if *revision != found => Err(refuse("ResourceVersion", revision, &found)),
+        _ => Ok(()),
     }
-    Ok(())
 }
 
 /// Decides between removing now and marking for later.

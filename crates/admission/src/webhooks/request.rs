@@ -278,7 +278,7 @@ fn add_deletion(options: &mut Value, asked: &Options) {
     if let Some(uid) = &deletion.uid {
         options.set_at(&["preconditions", "uid"], uid);
     }
-    if let Some(revision) = deletion.revision {
-        options.set_at(&["preconditions", "resourceVersion"], revision.to_string());
+    if let Some(revision) = &deletion.revision {
+        options.set_at(&["preconditions", "resourceVersion"], revision);
     }
 }

@@ -127,6 +127,10 @@ const CASES: &[Case] = &[
     ),
     ("refusing::missing_things", refusing::missing_things),
     (
+        "refusing::options_of_deletions",
+        refusing::options_of_deletions,
+    ),
+    (
         "refusing::a_terminating_namespace",
         refusing::a_terminating_namespace,
     ),

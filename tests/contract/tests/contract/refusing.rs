@@ -44,6 +44,42 @@ pub fn unknown_and_repeated_fields(cluster: &mut Cluster) {
     .refused(422, "Invalid");
 }
 
+pub fn options_of_deletions(cluster: &mut Cluster) {
+    let (api, path) = place(cluster, "deletions");
+    let one = format!("{path}/one");
+    let make = || api.create(&path, &map("one", &json!({})));
+    make().ok();
+    let with = |query: &str| api.delete(&format!("{one}?{query}"));
+    for (query, code, reason) in [
+        ("dryRun=Some", 422, "Invalid"),
+        ("propagationPolicy=X", 422, "Invalid"),
+        (
+            "orphanDependents=true&propagationPolicy=Orphan",
+            422,
+            "Invalid",
+        ),
+        ("gracePeriodSeconds=x", 400, "BadRequest"),
+        ("resourceVersion=x", 409, "Conflict"),
+        ("uid=x", 409, "Conflict"),
+    ] {
+        with(query).refused(code, reason);
+    }
+    with("dryRun=All").ok();
+    api.get(&one).ok();
+    // A body tells everything; what the query says beside it is not even looked at.
+    let beside = |path: &str, query: &str| {
+        let path = format!("{path}?{query}");
+        api.json("DELETE", &path, "application/json", &json!({}))
+    };
+    for query in ["dryRun=All", "dryRun=Some&gracePeriodSeconds=x&uid=y"] {
+        beside(&one, query).ok();
+        api.get(&one).refused(404, "NotFound");
+        make().ok();
+    }
+    beside(&path, "dryRun=All").ok();
+    api.get(&one).refused(404, "NotFound");
+}
+
 pub fn missing_things(cluster: &mut Cluster) {
     let (api, path) = place(cluster, "missing");
     let absent = format!("{path}/absent");
