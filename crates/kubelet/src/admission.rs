@@ -30,20 +30,39 @@ fn raise(into: &mut Amounts, other: &Amounts) {
 
 /// What a pod asks for, with its init and sidecar containers and overhead.
 pub fn requests(pod: &Object) -> Amounts {
+    let mut sum = together(pod, "requests");
+    add(&mut sum, &amounts(pod.at("spec.overhead")));
+    sum
+}
+
+/// The limits of a pod, with those of its init and sidecar containers; overhead comes on top
+/// where there is a limit.
+pub fn limits(pod: &Object) -> Amounts {
+    let mut sum = together(pod, "limits");
+    let mut overhead = amounts(pod.at("spec.overhead"));
+    overhead.retain(|name, _| sum.get(name).is_some_and(|limit| *limit != Quantity::ZERO));
+    add(&mut sum, &overhead);
+    sum
+}
+
+fn amounts(list: Ref<'_>) -> Amounts {
+    list.entries()
+        .map(|(name, amount)| (name.into(), quantity(amount)))
+        .collect()
+}
+
+/// What the containers of a pod have in a list of their resources (`requests`, `limits`) at most
+/// at a time; what the pod says of itself holds instead.
+fn together(pod: &Object, list: &str) -> Amounts {
     let spec = pod.at("spec");
-    let list = |list: Ref<'_>| -> Amounts {
-        list.entries()
-            .map(|(name, amount)| (name.into(), quantity(amount)))
-            .collect()
-    };
-    let asked = |container: Ref<'_>| list(container.at("resources.requests"));
+    let own = |holder: Ref<'_>| amounts(holder.get("resources").get(list));
     let mut sum = Amounts::new();
     spec.get("containers")
         .items()
-        .for_each(|one| add(&mut sum, &asked(one)));
+        .for_each(|one| add(&mut sum, &own(one)));
     let (mut sidecars, mut peak) = (Amounts::new(), Amounts::new());
     for container in spec.get("initContainers").items() {
-        let mut own = asked(container);
+        let mut own = own(container);
         if container.get("restartPolicy").str() == "Always" {
             add(&mut sum, &own);
             add(&mut sidecars, &own);
@@ -54,9 +73,7 @@ pub fn requests(pod: &Object) -> Amounts {
         }
     }
     raise(&mut sum, &peak);
-    // What the pod says of itself holds instead of its containers' sum.
-    sum.extend(list(spec.at("resources.requests")));
-    add(&mut sum, &list(spec.get("overhead")));
+    sum.extend(own(spec));
     sum
 }
 

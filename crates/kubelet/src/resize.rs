@@ -14,6 +14,8 @@ use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 /// Delay before a resize that failed is tried again, upstream's back-off of a pod's sync.
 const RETRY: Duration = Duration::from_secs(10);
+/// Up to this many thousandths of a CPU the kernel's number says nothing: it is its least.
+const CPU_REQUEST_MIN: u64 = 2;
 /// Lists of containers whose resources can change, as events order them.
 const LISTS: [&str; 2] = ["initContainers", "containers"];
 /// Resources that can change.
@@ -386,7 +388,7 @@ pub fn effective(pod: &Object, raw: Ref<'_>) -> Value {
 }
 
 /// Resources that are known, even if they are none.
-fn known(resources: &Value) -> Value {
+pub fn known(resources: &Value) -> Value {
     match resources {
         Value::Null => Value::object(),
         some => some.clone(),
@@ -411,9 +413,6 @@ pub fn shown(
         put("limits", "cpu", held.cpu_milli.map(milli));
     }
     if held.memory != wanted.memory {
-        let bytes = |bytes: u64| {
-            Quantity::from_units(bytes as i64, machinery::Format::BinarySi).to_string()
-        };
         put("limits", "memory", held.memory.map(bytes));
     }
     if held.cpu_request_milli != wanted.cpu_request_milli {
@@ -423,6 +422,32 @@ pub fn shown(
     let before = before.and_then(Value::as_str).map(str::to_owned);
     put("requests", "memory", before);
     resources
+}
+
+/// `resources` of a running pod: what it says of itself, with what the kernel holds, and what is
+/// asked of memory, which no kernel keeps.
+pub fn shown_whole(spec: Ref<'_>, held: &CgroupLimits, memory: Option<&Quantity>) -> Value {
+    let mut resources = known(&spec.get("resources").to_value());
+    let milli = |amount: u64| Quantity::from_milli(amount as i64).to_string();
+    let mut put = |list: &str, name: &str, amount: Option<String>| {
+        if let Some(amount) = amount {
+            resources.set_at(&[list, name], amount);
+        }
+    };
+    let request = held.cpu_request_milli;
+    put(
+        "requests",
+        "cpu",
+        (request > CPU_REQUEST_MIN).then(|| milli(request)),
+    );
+    put("requests", "memory", memory.map(Quantity::to_string));
+    put("limits", "cpu", held.cpu_milli.map(milli));
+    put("limits", "memory", held.memory.map(bytes));
+    resources
+}
+
+fn bytes(amount: u64) -> String {
+    Quantity::from_units(amount as i64, machinery::Format::BinarySi).to_string()
 }
 
 /// Which of two pending resizes is looked at first, as upstream's `sortPendingResizes`.

@@ -11,7 +11,7 @@ use crate::{
 };
 use env::{ContainerState, ContainerStatus, Time};
 use machinery::{Map, Object, Quantity, Ref, SmolStr, Value, format_time, json};
-use std::net::IpAddr;
+use std::{collections::BTreeMap, net::IpAddr};
 
 /// Conditions the kubelet owns, in upstream's order.
 const OWNED: [&str; 7] = [
@@ -58,26 +58,42 @@ pub fn pod_status(worker: &Worker, hosts: &[IpAddr], now: Time) -> Value {
         }
     }
     status.insert("conditions", conditions(worker, phase, now));
-    whole(worker, &mut status);
+    whole(worker, phase, &mut status);
     Value::Object(status)
 }
 
-/// Resources of a pod that has some of its own: allocated, and with what the kernel holds.
-fn whole(worker: &Worker, status: &mut Map) {
-    let raw = worker.pod.at("spec");
-    if raw.get("resources").is_null() {
-        return;
-    }
+/// Resources of the pod as a whole: allocated, and in force. While it runs, that is what it says
+/// of itself with what the kernel holds; else what its containers come to.
+fn whole(worker: &Worker, phase: &str, status: &mut Map) {
+    let listed = |amounts: &BTreeMap<SmolStr, Quantity>| -> Map {
+        let entries = amounts.iter();
+        entries
+            .map(|(name, amount)| (name.as_str(), amount.to_string()))
+            .collect()
+    };
     let requests = crate::admission::requests(&worker.pod);
-    let requests: Map = requests
-        .iter()
-        .map(|(name, amount)| (name.as_str(), amount.to_string()))
-        .collect();
-    status.insert("allocatedResources", requests);
-    let wanted = pod_limits(&worker.pod);
-    let held = worker.observed.sandbox.as_ref();
-    let held = held.map_or(&wanted, |sandbox| &sandbox.limits);
-    status.insert("resources", resize::shown(raw, (held, &wanted), None));
+    let mut resources = match phase {
+        "Running" => {
+            let wanted = pod_limits(&worker.pod);
+            let held = worker.observed.sandbox.as_ref();
+            let held = held.map_or(&wanted, |sandbox| &sandbox.limits);
+            let asked = requests.get("memory");
+            resize::shown_whole(worker.pod.at("spec"), held, asked)
+        }
+        _ => json!({
+            "requests": listed(&requests),
+            "limits": listed(&crate::admission::limits(&worker.pod)),
+        }),
+    };
+    for list in ["requests", "limits"] {
+        if resources[list].entries().next().is_none() {
+            resources.remove_at(&[list]);
+        }
+    }
+    if !requests.is_empty() {
+        status.insert("allocatedResources", listed(&requests));
+    }
+    status.insert("resources", resources);
 }
 
 fn addresses(worker: &Worker, hosts: &[IpAddr], status: &mut Map) {
@@ -247,12 +263,16 @@ fn container_status(worker: &Worker, container: &ContainerSpec) -> Value {
         "state": state, "lastState": last_state,
     });
     if let Some(last) = last {
+        status["image"] = last.image.as_str().into();
         status["imageID"] = last.image_id.as_str().into();
         status["containerID"] = format!("xebec://{}", last.id).into();
     }
-    if let Some(last) = last.filter(|_| running) {
+    if let Some(last) = last {
         let wanted = container_limits(&worker.pod, raw);
-        status["resources"] = resize::shown(raw, (&last.limits, &wanted), tracked);
+        status["resources"] = match running {
+            true => resize::shown(raw, (&last.limits, &wanted), tracked),
+            false => resize::known(&raw.get("resources").to_value()),
+        };
         let requests = raw.at("resources.requests");
         if !requests.is_null() {
             status["allocatedResources"] = requests.to_value();
@@ -529,14 +549,33 @@ fn foreign(conditions: Ref<'_>) -> impl Iterator<Item = Value> {
         .map(Ref::to_value)
 }
 
-/// `status` with the conditions that others have set on `pod` by now.
+/// What to write of `status`: with the conditions that others have set on `pod` by now, and without
+/// amounts that hold no more.
 pub fn with_conditions_of(status: &Value, pod: &Object) -> Value {
     let mut status = status.clone();
     if let Some(conditions) = status["conditions"].as_array_mut() {
         conditions.retain(|one| OWNED.contains(&one["type"].str()));
         conditions.extend(foreign(pod.at("status.conditions")));
     }
+    for field in ["resources", "allocatedResources"] {
+        let known = pod.at("status").get(field);
+        if known.is_null() || status[field].is_null() {
+            continue;
+        }
+        drop_missing(&mut status[field], known);
+    }
     status
+}
+
+/// Says that what is known and not told any more is gone: maps are merged when written.
+fn drop_missing(told: &mut Value, known: Ref<'_>) {
+    for (name, below) in known.entries() {
+        match told.get_mut(name) {
+            Some(told) if told.as_object().is_some() => drop_missing(told, below),
+            Some(_) => {}
+            None => told[name] = Value::Null,
+        }
+    }
 }
 
 /// Conditions that are there only while they are true, and the generations they speak of.

@@ -305,7 +305,9 @@ impl Worker {
         let pod = resize::as_allocated(&wanted, &self.resizing.allocated);
         let same = self.pod.at("spec") == pod.at("spec") && deletion(&self.pod) == deletion(&pod);
         if !same {
-            self.spec = Arc::new(PodSpec::read(&pod));
+            let spec = Arc::new(PodSpec::read(&pod));
+            self.forget_failures(&spec);
+            self.spec = spec;
         }
         (self.pod, self.wanted) = (pod, wanted);
         if !self.wants_resize() {
@@ -313,6 +315,18 @@ impl Worker {
         }
         if !self.writing && self.overwritten() {
             self.written = None;
+        }
+    }
+
+    /// What another image has failed at says nothing of the one a container is to run now.
+    fn forget_failures(&mut self, spec: &PodSpec) {
+        for container in &spec.containers {
+            let before = self.container(&container.name);
+            if before.is_some_and(|before| before.image != container.image) {
+                let tracked = self.tracked(&container.name);
+                tracked.retry_at = None;
+                (tracked.crash, tracked.pull) = Default::default();
+            }
         }
     }
 
@@ -475,6 +489,7 @@ impl Worker {
             return self.plan_ending();
         }
         self.plan_resize(now, again, &mut steps);
+        self.replace_changed();
         self.plan_kills(&mut steps);
         self.plan_removals(&mut steps);
         let lost = |ready: &Arc<Ready>| {
@@ -618,6 +633,28 @@ impl Worker {
             name: name.clone(),
             attempt,
         });
+    }
+
+    /// Containers that run another image than the pod's spec says by now make way for new ones,
+    /// whatever the pod's restart policy.
+    fn replace_changed(&mut self) {
+        let spec = self.spec.clone();
+        for container in spec.of(&[Role::Sidecar, Role::Main]) {
+            let name = &container.name;
+            let changed = self.here(name).is_some_and(|last| {
+                matches!(last.state, ContainerState::Running { .. })
+                    && last.image != container.image.as_str()
+            });
+            let tracked = self.tracked(name);
+            if !changed || tracked.busy || tracked.id.is_empty() {
+                continue;
+            }
+            let message = match container.role {
+                Role::Sidecar => format!("Init container {name} definition changed"),
+                _ => format!("Container {name} definition changed, will be restarted"),
+            };
+            (tracked.kill, tracked.anew) = (Some((message, None)), true);
+        }
     }
 
     fn plan_kills(&mut self, steps: &mut Vec<Step>) {

@@ -224,6 +224,100 @@ fn images_that_fail_are_tried_again() {
 }
 
 #[test]
+fn another_image_replaces_a_container() {
+    let node = node();
+    let sidecar = json!({"name": "s", "image": "s:1", "restartPolicy": "Always"});
+    node.create("p", json!({"restartPolicy": "Never", "initContainers": [sidecar], "containers": [container("c"), container("d")]}));
+    node.pass(100);
+    let change = |list: &str, image: &str| {
+        let mut pod = node.pod("p");
+        pod["spec"][list].as_array_mut().unwrap()[0]["image"] = image.into();
+        node.api.put("pods", pod);
+        node.pass(100);
+    };
+    let shown = |list: &str, at: usize| {
+        let one = node.status("p")[list][at].clone();
+        let running = !one["state"]["running"].is_null();
+        (
+            one["image"].str().to_owned(),
+            one["restartCount"].as_i64(),
+            running,
+        )
+    };
+    change("containers", "c:2");
+    assert!(node.saw("Killing: Container c definition changed, will be restarted"));
+    assert_eq!(shown("containerStatuses", 0), ("c:2".into(), Some(1), true));
+    assert_eq!(shown("containerStatuses", 1), ("d:1".into(), Some(0), true));
+    change("initContainers", "s:2");
+    assert!(node.saw("Killing: Init container s definition changed"));
+    assert_eq!(
+        shown("initContainerStatuses", 0),
+        ("s:2".into(), Some(1), true)
+    );
+    assert_eq!(node.status("p")["phase"].str(), "Running");
+}
+
+#[test]
+fn another_image_does_not_wait_for_the_last_ones_failures() {
+    let node = node();
+    let failing = |image: &str| {
+        let mut state = node.runtime.state.lock().unwrap();
+        state.failing_images.push(image.into());
+    };
+    failing("c:1");
+    node.create("p", json!({"containers": [container("c")]}));
+    node.pass(50);
+    let mut pod = node.pod("p");
+    pod["spec"]["containers"].as_array_mut().unwrap()[0]["image"] = "c:2".into();
+    node.api.put("pods", pod);
+    node.pass(100);
+    let status = node.status("p")["containerStatuses"][0].clone();
+    assert!(!status["state"]["running"].is_null(), "{status:?}");
+}
+
+#[test]
+fn the_whole_pods_resources_are_told() {
+    let node = node();
+    let mut own = container("c");
+    own["resources"] =
+        json!({"requests": {"cpu": "200m", "memory": "32Mi"}, "limits": {"memory": "64Mi"}});
+    node.create("p", json!({"containers": [own.clone(), container("d")]}));
+    node.create("q", json!({"containers": [own]}));
+    node.create("r", json!({"containers": [container("e")]}));
+    node.pass(200);
+    let told = |name: &str| {
+        let status = node.status(name);
+        json!([
+            status["resources"].clone(),
+            status["allocatedResources"].clone()
+        ])
+    };
+    let requests = json!({"cpu": "200m", "memory": "32Mi"});
+    assert_eq!(
+        told("p"),
+        json!([{"requests": requests.clone()}, requests.clone()])
+    );
+    assert_eq!(
+        told("q"),
+        json!([{"requests": requests.clone(), "limits": {"memory": "64Mi"}}, requests.clone()])
+    );
+    assert_eq!(told("r"), json!([{}, null]));
+    node.runtime
+        .state
+        .lock()
+        .unwrap()
+        .failing_images
+        .push("c:1".into());
+    node.create(
+        "s",
+        json!({"containers": [node.pod("p")["spec"]["containers"][0].clone(), container("d")]}),
+    );
+    node.pass(50);
+    let shown = json!([{"requests": requests.clone(), "limits": {"memory": "64Mi"}}, requests]);
+    assert_eq!(told("s"), shown);
+}
+
+#[test]
 fn probes_hold_back_and_restart() {
     let node = node();
     let probe = |failures: i64| json!({"tcpSocket": {"port": 80}, "periodSeconds": 1, "failureThreshold": failures});

@@ -45,6 +45,7 @@ fn merge(into: &mut Value, patch: &Value) {
         *into = patch.clone();
         return;
     };
+    into.make_object();
     for (key, value) in patch.iter() {
         if value.is_null() {
             into.make_object().remove(key);
