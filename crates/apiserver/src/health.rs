@@ -33,6 +33,12 @@ const CHECKS: [(&str, bool); 3] = [("ping", false), ("log", true), ("etcd", true
 /// Endpoints that answer with the checks.
 const ENDPOINTS: [&str; 3] = ["healthz", "livez", "readyz"];
 
+/// Paths of single checks.
+pub fn paths() -> impl Iterator<Item = String> {
+    let of = |endpoint| CHECKS.map(|(check, _)| format!("/{endpoint}/{check}"));
+    ENDPOINTS.into_iter().flat_map(of)
+}
+
 /// `/metrics/slis`: how each check stands. `failed` as for [`health`].
 pub fn indicators(failed: Option<&str>) -> String {
     const NAME: &str = "kubernetes_healthcheck";

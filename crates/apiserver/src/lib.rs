@@ -23,6 +23,7 @@ pub mod spdy;
 mod stream;
 mod watch;
 mod wire;
+mod zpages;
 
 pub use nodes::*;
 pub use pki::*;

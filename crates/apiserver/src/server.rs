@@ -17,9 +17,11 @@ use crate::{
     printed::{Printed, SWEEP_PERIOD},
     stream, watch,
     wire::Wire,
+    zpages,
 };
 use auth::{AUTHENTICATED, Attributes, User};
 use codec::Choice;
+use env::Time;
 use hyper::{HeaderMap, Method, Request, body::Incoming, header, service::service_fn};
 use hyper_util::{
     rt::{TokioExecutor, TokioIo, TokioTimer},
@@ -28,7 +30,7 @@ use hyper_util::{
 use kinds::{Kind, SubKind};
 use machinery::{GroupVersionResource, Object, SmolStr, Status};
 use registry::{Answer, Body, Call, Door, Reply, Table, Verb, Waited};
-use std::{convert::Infallible, io, sync::Arc};
+use std::{collections::BTreeMap, convert::Infallible, io, sync::Arc};
 use tokio::net::{TcpListener, TcpStream};
 use tokio_rustls::TlsAcceptor;
 
@@ -49,6 +51,8 @@ pub struct ApiServerConfig {
     pub tokens: StaticTokens,
     /// TLS.
     pub tls: Arc<LiveTls>,
+    /// What it was started with, for people.
+    pub flags: BTreeMap<String, String>,
 }
 
 /// The HTTP front of a door. Cheap to clone.
@@ -65,6 +69,8 @@ pub(crate) struct Inner {
     pub metrics: Arc<Metrics>,
     pub printed: Arc<Printed>,
     pub paces: Paces,
+    flags: BTreeMap<String, String>,
+    started: Time,
 }
 
 /// A request taken apart.
@@ -91,6 +97,8 @@ impl ApiServer {
     /// A server that is not listening yet.
     pub fn new(config: ApiServerConfig) -> Self {
         Self(Arc::new(Inner {
+            started: config.door.now(),
+            flags: config.flags,
             door: config.door,
             nodes: config.nodes,
             tokens: config.tokens,
@@ -254,6 +262,8 @@ impl ApiServer {
                 codec::encode_json_value(value),
             ))
         };
+        let accept = request.headers().get(header::ACCEPT);
+        let accept = accept.map_or("", |value| value.to_str().unwrap_or_default());
         match words.as_slice() {
             ["version"] => json(&health::version()),
             ["openid", "v1", "jwks"] => Ok(public(KEYS_TYPE, &inner.door.tokens().jwks())),
@@ -285,6 +295,10 @@ impl ApiServer {
                 };
                 Ok(answer::counted(response, served))
             }
+            ["statusz"] if !path.ends_with('/') => {
+                zpages::status(accept, inner.started, inner.door.now())
+            }
+            ["flagz"] if !path.ends_with('/') => zpages::flags(accept, &inner.flags),
             [""] => json(&root_paths(&inner.door)),
             _ => Ok(page_not_found()),
         }
@@ -582,14 +596,18 @@ fn root_paths(door: &Door) -> machinery::Value {
         "/api",
         "/api/v1",
         "/apis",
+        "/apis/",
+        "/flagz",
         "/healthz",
         "/livez",
         "/metrics",
         "/metrics/slis",
         "/openapi/v2",
         "/openapi/v3",
+        "/openapi/v3/",
         "/openid/v1/jwks",
         "/readyz",
+        "/statusz",
         "/version",
     ]
     .map(str::to_owned)
@@ -607,6 +625,7 @@ fn root_paths(door: &Door) -> machinery::Value {
                 .map(|version| format!("/apis/{}/{version}", group.name)),
         );
     }
+    paths.extend(health::paths());
     paths.sort();
     machinery::json!({"paths": paths})
 }

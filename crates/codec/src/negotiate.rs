@@ -148,7 +148,11 @@ impl<'a> Clause<'a> {
     }
 
     fn matches(&self, encoding: Encoding) -> bool {
-        let (kind, subtype) = encoding.media_type().split_once('/').expect("has a slash");
+        self.names(encoding.media_type())
+    }
+
+    fn names(&self, media_type: &str) -> bool {
+        let (kind, subtype) = media_type.split_once('/').expect("has a slash");
         (self.kind == "*" || self.kind == kind) && (self.subtype == "*" || self.subtype == subtype)
     }
 
@@ -188,6 +192,23 @@ pub fn negotiate(accept: &str, offer: &Offer<'_>) -> Result<Choice, Status> {
         .iter()
         .find_map(|clause| choose(clause, offer))
         .ok_or_else(|| not_acceptable(offer))
+}
+
+/// Picks one of few forms, each a media type and perhaps the kind, group and version it must be
+/// asked for by; its place among them. No header takes the first.
+pub fn negotiate_among(accept: &str, offers: &[(&str, Option<[&str; 3]>)]) -> Option<usize> {
+    if accept.trim().is_empty() {
+        return (!offers.is_empty()).then_some(0);
+    }
+    clauses(accept).iter().find_map(|clause| {
+        let named = clause.parameter("as").map(|kind| {
+            let of = |name| clause.parameter(name).unwrap_or_default();
+            [kind, of("g"), of("v")]
+        });
+        let fits =
+            |(media, wanted): &(&str, Option<[&str; 3]>)| clause.names(media) && *wanted == named;
+        offers.iter().position(fits)
+    })
 }
 
 fn plain(offer: &Offer<'_>) -> Option<Choice> {

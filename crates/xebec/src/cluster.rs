@@ -12,6 +12,7 @@ use crate::{
 use env::World;
 use node_linux::net::NodeNetwork;
 use std::{
+    collections::BTreeMap,
     error::Error,
     path::PathBuf,
     time::{Duration, Instant},
@@ -83,6 +84,18 @@ impl Start {
         })
     }
 
+    /// What the command line said, or meant where it said nothing.
+    pub fn flags(&self) -> BTreeMap<String, String> {
+        let flags = [
+            ("kubeconfig", self.kubeconfig.display().to_string()),
+            ("name", self.home.name().to_owned()),
+            ("nodes", self.plan.nodes.len().to_string()),
+            ("port", self.port.to_string()),
+            ("simulated", self.simulated.to_string()),
+        ];
+        flags.map(|(name, value)| (name.to_owned(), value)).into()
+    }
+
     /// Refuses to start a cluster twice.
     pub fn check_free(&self) -> Result<()> {
         match self.home.running() {
@@ -120,7 +133,7 @@ impl Cluster {
         world: &World,
         since: Instant,
     ) -> Result<Self> {
-        let server = Server::start(&start.home, world, start.port).await?;
+        let server = Server::start(&start, world).await?;
         start.home.remember_port(&server.url)?;
         let api_ready = since.elapsed();
         let mut networks = Vec::new();

@@ -1,6 +1,6 @@
 //! The API server of a cluster, listening.
 
-use crate::{home::Home, nodes::CLUSTER_DOMAIN, pki::Pki, streams::Kubelets};
+use crate::{cluster::Start, home::Home, nodes::CLUSTER_DOMAIN, pki::Pki, streams::Kubelets};
 use apiserver::{ApiServer, ApiServerConfig, Credential, LiveTls, Validity, listen};
 use env::{Callout, Time, World};
 use platform::{CertificateSigner, Platform, PlatformConfig, assemble};
@@ -32,10 +32,11 @@ pub struct Server {
 }
 
 impl Server {
-    /// Opens the store, assembles the control plane and listens on `port` of the loopback.
-    pub async fn start(home: &Home, world: &World, port: u16) -> Result<Self, Box<dyn Error>> {
+    /// Opens the store, assembles the control plane and listens on a port of the loopback.
+    pub async fn start(start: &Start, world: &World) -> Result<Self, Box<dyn Error>> {
+        let home = &start.home;
         fs::create_dir_all(home.root())?;
-        let listener = bind(home, port).await?;
+        let listener = bind(home, start.port).await?;
         let pki = Pki::open(home, world.entropy.as_ref(), world.now())?;
         let disk = RealDisk::open(&home.store())?;
         let tls = LiveTls::new(&pki.trust(), &pki.server)?;
@@ -55,6 +56,7 @@ impl Server {
             nodes: kubelets.clone(),
             tokens: Default::default(),
             tls: tls.clone(),
+            flags: start.flags(),
         });
         let url = format!("https://{}", listener.local_addr()?);
         serve(&api, listener);

@@ -320,6 +320,7 @@ fn with_server<F: Future<Output = ()>>(test: impl FnOnce(Rig) -> F) {
             nodes,
             tokens,
             tls,
+            flags: Default::default(),
         });
         let listener = crate::listen(([127, 0, 0, 1], 0).into()).await.unwrap();
         let address = listener.local_addr().unwrap();

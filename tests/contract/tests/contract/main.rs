@@ -162,6 +162,7 @@ const CASES: &[Case] = &[
         metrics::long_lists_are_compressed,
     ),
     ("metrics::monitoring_may_read", metrics::monitoring_may_read),
+    ("metrics::pages_for_people", metrics::pages_for_people),
 ];
 
 fn main() -> ExitCode {

@@ -173,3 +173,47 @@ pub fn monitoring_may_read(cluster: &mut Cluster) {
     ];
     assert_eq!(api.call("GET", "/metrics", &monitor, b"").code, 200);
 }
+
+/// `/statusz` and `/flagz` are text for people, and documents for who names one in full.
+pub fn pages_for_people(cluster: &mut Cluster) {
+    let api = Api::of(cluster);
+    let monitor = |path: &str, accept: &str| {
+        let headers = [
+            ("Impersonate-User", "somebody"),
+            ("Impersonate-Group", "system:monitoring"),
+            ("Accept", accept),
+        ];
+        api.call("GET", path, &headers, b"")
+    };
+    for (path, kind, line) in [
+        ("/statusz", "Statusz", "Paths: /flagz /healthz /livez"),
+        ("/flagz", "Flagz", "simulated true"),
+    ] {
+        let anonymous = Api::anonymous(cluster);
+        anonymous.get(path).refused(403, "Forbidden");
+        let page = monitor(path, "text/html, */*;q=0.1");
+        assert_eq!(
+            page.header("content-type"),
+            Some("text/plain; charset=utf-8")
+        );
+        let text = String::from_utf8(page.body).expect("text");
+        assert!(
+            text.starts_with(&format!("\napiserver {}\nWarning: ", &path[1..])),
+            "{text}"
+        );
+        assert!(text.lines().any(|one| one.starts_with(line)), "{text}");
+        monitor(path, "application/json").refused(406, "NotAcceptable");
+        let named = format!("application/json;g=config.k8s.io;v=v1beta1;as={kind}");
+        let page = monitor(path, &named);
+        assert_eq!(page.header("content-type"), Some(&named[..]));
+        let document = page.json();
+        assert_eq!(document["apiVersion"], "config.k8s.io/v1beta1");
+        assert_eq!(document["metadata"]["name"], "apiserver");
+        let old = monitor(path, &named.replace("v1beta1", "v1alpha1"));
+        assert!(
+            old.header("warning")
+                .is_some_and(|text| text.contains("deprecated"))
+        );
+        assert_eq!(api.get(&format!("{path}/")).code, 404);
+    }
+}
