@@ -73,6 +73,18 @@ pub(crate) struct Inner {
     started: Time,
 }
 
+impl Inner {
+    /// `/metrics`.
+    fn metered(&self) -> String {
+        let snapshot = self.door.snapshot();
+        let size = |(name, of): (&SmolStr, &Table)| (name.to_string(), of.len());
+        let objects: Vec<_> = snapshot.tables.iter().map(size).collect();
+        let mut text = self.metrics.text(snapshot.revision, &objects);
+        measured::show(self.door.measures(), self.door.now(), &mut text);
+        text
+    }
+}
+
 /// A request taken apart.
 pub(crate) struct Parts {
     pub user: Arc<User>,
@@ -271,14 +283,7 @@ impl ApiServer {
                 let document = openid(inner.door.tokens().issuer());
                 Ok(public("application/json", &document))
             }
-            ["metrics"] => {
-                let snapshot = inner.door.snapshot();
-                let size = |(name, of): (&SmolStr, &Table)| (name.to_string(), of.len());
-                let objects: Vec<_> = snapshot.tables.iter().map(size).collect();
-                let mut text = inner.metrics.text(snapshot.revision, &objects);
-                measured::show(inner.door.measures(), inner.door.now(), &mut text);
-                Ok(whole(200, METRICS_TYPE, text))
-            }
+            ["metrics"] => Ok(whole(200, METRICS_TYPE, inner.metered())),
             ["metrics", "slis"] => {
                 let text = health::indicators(inner.door.stopped().as_deref());
                 Ok(whole(200, METRICS_TYPE, text))
