@@ -61,7 +61,17 @@ impl Layout {
 
     /// Volumes of a pod.
     pub fn pod_volumes(&self, uid: &str) -> PathBuf {
-        self.0.join("pods").join(uid).join("volumes")
+        self.pods().join(uid).join("volumes")
+    }
+
+    /// Everything of pods on the node, by their uid.
+    pub fn pods(&self) -> PathBuf {
+        self.0.join("pods")
+    }
+
+    /// Ids of the images that volumes of a pod show, a file each.
+    pub fn pod_images(&self, uid: &str) -> PathBuf {
+        self.pods().join(uid).join("images")
     }
 
     /// The image store.

@@ -2,7 +2,11 @@
 //!
 //! Blocking. Upstream counterpart: the kubelet's volume plugins and its `AtomicWriter`.
 
-use crate::{images::ImageStore, layout::Layout, sys};
+use crate::{
+    images::{Image, ImageStore},
+    layout::Layout,
+    sys,
+};
 use env::{RuntimeError, RuntimeResult, VolumeSource};
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -55,7 +59,10 @@ pub fn prepare(
             let path = PathBuf::from(path);
             directory(&path, group).map(|()| path)
         }
-        VolumeSource::Image { reference } => image(images, layout, reference, &own).map(|()| own),
+        VolumeSource::Image { reference } => {
+            let user = layout.pod_images(pod).join(name);
+            image(images, layout, reference, (&own, &user)).map(|()| own)
+        }
         VolumeSource::HostPath { path, kind } => {
             return host_path(Path::new(path), kind).map(|()| path.clone());
         }
@@ -108,15 +115,41 @@ fn scratch(path: &Path, memory: bool, limit: Option<u64>, group: Option<u32>) ->
     })
 }
 
-/// Mounts an image's layers, read-only and not to be executed. A layer alone is joined by an
-/// empty one, since the kernel stacks two at least.
-fn image(images: &ImageStore, layout: &Layout, reference: &str, path: &Path) -> io::Result<()> {
+/// Ids of the images that volumes show.
+pub fn images_in_use(layout: &Layout) -> io::Result<BTreeSet<String>> {
+    let mut used = BTreeSet::new();
+    for pod in entries(&layout.pods())? {
+        let uid = pod.file_name().into_string().unwrap_or_default();
+        for user in entries(&layout.pod_images(&uid))? {
+            used.insert(fs::read_to_string(user.path())?);
+        }
+    }
+    Ok(used)
+}
+
+fn entries(directory: &Path) -> io::Result<Vec<fs::DirEntry>> {
+    match fs::read_dir(directory) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(Vec::new()),
+        entries => entries?.collect(),
+    }
+}
+
+/// Mounts an image's layers, read-only and not to be executed, and notes in the file `user` which
+/// image it is. A layer alone is joined by an empty one, since the kernel stacks two at least.
+fn image(
+    images: &ImageStore,
+    layout: &Layout,
+    reference: &str,
+    (path, user): (&Path, &Path),
+) -> io::Result<()> {
     if path.exists() && is_mount_point(path)? {
         return Ok(());
     }
     let found = images.find(reference)?;
     let missing = || io::Error::other(format!("image {reference:?} is not present"));
-    let layers = found.ok_or_else(missing)?.layers;
+    let Image { id, layers, .. } = found.ok_or_else(missing)?;
+    fs::create_dir_all(user.parent().unwrap_or(user))?;
+    fs::write(user, id)?;
     let directory = layout.layers();
     fs::create_dir_all(directory.join(EMPTY_LAYER))?;
     fs::create_dir_all(path)?;

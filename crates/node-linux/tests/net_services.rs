@@ -210,33 +210,69 @@ fn client_affinity_holds_through_changes() {
     }
     let lab = Lab::new();
     let (pods, client) = (servers(&lab), lab.pod(0, "client"));
-    let sticky = |pods: &[Pod]| {
-        let backends = pods.iter().map(|p| p.backend(8080)).collect();
-        let mut table = table(frontend(Some(VIP), Protocol::Tcp, 80), backends);
-        for entry in table.values_mut() {
-            entry.affinity = Some(Duration::from_secs(10800));
-        }
-        table
-    };
-    replace(&lab, &sticky(&pods));
+    replace(&lab, &sticky(&pods, 10_800));
     let first = spread(&client.netns, VIP, 80, 20);
     assert_eq!(first.len(), 1, "{first:?}");
     let (name, _) = first.into_iter().next().expect("one");
-    let others: Vec<Pod> = (0..3)
-        .filter(|n| format!("s{n}") != name)
-        .map(|n| pods[n].clone())
-        .collect();
-    let chosen = pods
-        .iter()
-        .find(|p| others.iter().all(|o| o.address != p.address))
-        .expect("one");
-    change(&lab, sticky(&[chosen.clone(), others[0].clone()]));
-    let after = spread(&client.netns, VIP, 80, 20);
-    assert_eq!(
-        after.into_keys().collect::<Vec<_>>(),
-        [name],
-        "another endpoint's end moves nobody"
-    );
+    let chosen = pods.iter().find(|pod| {
+        let backend = vec![pod.backend(8080)];
+        let plain = frontend(Some(VIP), Protocol::Tcp, 81);
+        change(&lab, table(plain, backend));
+        spread(&client.netns, VIP, 81, 1).contains_key(&name)
+    });
+    let chosen = chosen.expect("one of them answered").clone();
+    let others = pods.iter().filter(|pod| pod.address != chosen.address);
+    let others: Vec<Pod> = others.cloned().collect();
+    let stays = |why: &str| {
+        let seen = spread(&client.netns, VIP, 80, 20);
+        let seen: Vec<String> = seen.into_keys().collect();
+        assert_eq!(seen, std::slice::from_ref(&name), "{why}");
+    };
+    change(&lab, sticky(&[chosen.clone(), others[0].clone()], 10_800));
+    stays("another endpoint's end moves nobody");
+    change(&lab, sticky(&pods, 10_800));
+    stays("another endpoint moves nobody");
+    change(&lab, sticky(&pods, 60));
+    stays("another length of time moves nobody");
+    replace(&lab, &sticky(&pods, 10_800));
+    stays("rules that are written anew move nobody");
+    change(&lab, sticky(&others, 10_800));
+    let seen = spread(&client.netns, VIP, 80, 20);
+    assert_eq!(seen.len(), 1, "one of those that are left: {seen:?}");
+    assert!(!seen.contains_key(&name), "{seen:?}");
+}
+
+/// A service that remembers its clients for so many seconds.
+fn sticky(pods: &[Pod], seconds: u64) -> ServiceTable {
+    let backends = pods.iter().map(|p| p.backend(8080)).collect();
+    let mut table = table(frontend(Some(VIP), Protocol::Tcp, 80), backends);
+    for entry in table.values_mut() {
+        entry.affinity = Some(Duration::from_secs(seconds));
+    }
+    table
+}
+
+#[test]
+fn a_client_is_let_go_in_time() {
+    if !privileged() {
+        return;
+    }
+    let lab = Lab::new();
+    let (pods, client) = (servers(&lab), lab.pod(0, "client"));
+    replace(&lab, &sticky(&pods, 1));
+    let pause = |millis| std::thread::sleep(Duration::from_millis(millis));
+    let ask = || spread(&client.netns, VIP, 80, 1);
+    let first = ask();
+    for _ in 0..4 {
+        pause(500);
+        assert_eq!(ask(), first, "each connection begins the time anew");
+    }
+    // Two of three choices are another endpoint; all of sixteen the same is one in 43 million.
+    let let_go = (0..16).any(|_| {
+        pause(1_300);
+        ask() != first
+    });
+    assert!(let_go, "{first:?}");
 }
 
 #[test]

@@ -317,7 +317,9 @@ impl Containers for LinuxContainers {
         let reference = reference.to_owned();
         Box::pin(self.with_shared(move |shared| {
             let (_, containers) = shared.list()?;
-            let used = containers.into_iter().map(|found| found.image_id).collect();
+            let mut used =
+                volumes::images_in_use(&shared.layout).map_err(io_error("ImageRemoveError"))?;
+            used.extend(containers.into_iter().map(|found| found.image_id));
             shared
                 .images
                 .remove(&reference, &used)

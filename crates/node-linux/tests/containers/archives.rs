@@ -122,8 +122,19 @@ pub fn docker_archive() {
     assert_eq!(images[0].tags, ["docker.io/library/saved:1"]);
     assert_eq!(images[0].id, digest(&made.config));
     check_files(&house, "saved:1");
+    let source = env::VolumeSource::Image {
+        reference: "saved:1".into(),
+    };
+    let volume = env::Containers::prepare_volume(&house.containers, "u9", "v", &source, None);
+    let volume = house.block(volume).expect("mounted");
+    let shown = || fs::read_dir(&volume).expect("readable").count();
+    let whole = shown();
+    assert!(whole > 0);
     let remove = env::Containers::remove_image(&house.containers, "saved:1");
     house.block(remove).expect("removed");
+    assert_eq!(shown(), whole, "a volume keeps what it shows");
+    let release = env::Containers::release_volumes(&house.containers, "u9");
+    house.block(release).expect("released");
     let find = env::Containers::image(&house.containers, "saved:1");
     assert_eq!(house.block(find), Ok(None));
     house.close();

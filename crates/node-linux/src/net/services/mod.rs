@@ -38,6 +38,8 @@ pub(super) struct Services {
     shadowed: ServiceTable,
     /// Whether the kernel holds exactly `table`.
     loaded: bool,
+    /// Classes that remember clients, as far as they have rules.
+    sticky: BTreeSet<u32>,
 }
 
 impl Services {
@@ -52,6 +54,7 @@ impl Services {
             host_ports: BTreeSet::new(),
             shadowed: ServiceTable::new(),
             loaded: false,
+            sticky: BTreeSet::new(),
         })
     }
 
@@ -143,6 +146,7 @@ impl Services {
         for frontend in frontends {
             let old = self.table.get(frontend);
             let new = change.set.get(frontend);
+            prepare(&mut batch, &mut self.sticky, new);
             encode(&mut batch, frontend, old, new);
             moves.push((*frontend, old.cloned(), new.cloned()));
         }
@@ -161,16 +165,31 @@ impl Services {
         self.conntrack.forget(stale_flows(stale))
     }
 
+    /// Writes everything anew. Clients that are known stay so.
     fn load(&mut self) -> io::Result<()> {
         self.loaded = false;
+        let clients = nft::members(&mut self.rules, rules::CLIENTS)?;
         let mut batch = Batch::default();
         rules::base(&mut batch, &self.net);
+        self.sticky.clear();
         for (frontend, entry) in &self.table {
+            prepare(&mut batch, &mut self.sticky, Some(entry));
             encode(&mut batch, frontend, None, Some(entry));
+        }
+        for client in clients {
+            batch.add(rules::CLIENTS, client);
         }
         batch.send(&mut self.rules)?;
         self.loaded = true;
         Ok(())
+    }
+}
+
+/// Makes the rules of a frontend that remembers its clients, unless others like it have them.
+fn prepare(batch: &mut Batch, made: &mut BTreeSet<u32>, entry: Option<&ServiceEntry>) {
+    let class = slots::class(entry).filter(|class| class.seconds > 0);
+    if let Some(class) = class.filter(|class| made.insert(class.number())) {
+        rules::class_chains(batch, class);
     }
 }
 
@@ -197,9 +216,9 @@ fn encode(
         if was == is {
             continue;
         }
-        let element = |b: &env::Backend| Element {
-            key: rules::slot_key(frontend, slot as u32),
-            data: Some(rules::backend_data(b)),
+        let element = |b: &env::Backend| {
+            let key = rules::slot_key(frontend, slot as u32);
+            Element::new(key, Some(rules::backend_data(b)))
         };
         if let Some(backend) = was {
             batch.delete(rules::SLOTS, element(backend));
@@ -207,6 +226,15 @@ fn encode(
         if let Some(backend) = is {
             batch.add(rules::SLOTS, element(backend));
         }
+    }
+    let endpoints = |entry| slots::remembered(entry).iter().collect::<BTreeSet<_>>();
+    let (before, after) = (endpoints(old), endpoints(new));
+    let element = |b: &env::Backend| Element::new(rules::endpoint_key(frontend, b), None);
+    for gone in before.difference(&after) {
+        batch.delete(rules::BACKENDS, element(gone));
+    }
+    for new in after.difference(&before) {
+        batch.add(rules::BACKENDS, element(new));
     }
 }
 
@@ -218,10 +246,7 @@ fn class_element(key: Vec<u8>, class: slots::Class) -> Element {
     };
     let mut data = class.number().to_ne_bytes().to_vec();
     data.extend(mark.to_ne_bytes());
-    Element {
-        key,
-        data: Some(data),
-    }
+    Element::new(key, Some(data))
 }
 
 /// UDP flows that must be forgotten: to removed endpoints, and those that began while nobody served the frontend.

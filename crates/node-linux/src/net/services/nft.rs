@@ -2,7 +2,7 @@
 //!
 //! Must not know what the rules mean. Upstream counterpart: libnftnl.
 
-use crate::net::netlink::{ACK, CREATE, Messages, Socket};
+use crate::net::netlink::{ACK, CREATE, DUMP, Messages, Socket, attributes};
 use std::io;
 
 const SUBSYSTEM: u16 = 10 << 8;
@@ -14,6 +14,7 @@ const NEW_CHAIN: u16 = SUBSYSTEM | 3;
 const NEW_RULE: u16 = SUBSYSTEM | 6;
 const NEW_SET: u16 = SUBSYSTEM | 9;
 const NEW_ELEMENT: u16 = SUBSYSTEM | 12;
+const GET_ELEMENTS: u16 = SUBSYSTEM | 13;
 const DELETE_ELEMENT: u16 = SUBSYSTEM | 14;
 const APPEND: u16 = 0x800;
 
@@ -26,6 +27,10 @@ const BATCH_HEADER: [u8; 4] = [0, 0, 0, 10];
 const MESSAGE_LIMIT: usize = 60_000;
 
 const SET_MAP: u32 = 8;
+/// Members go when their time is over.
+const SET_TIMEOUT: u32 = 0x10;
+/// Rules add members.
+const SET_LEARNS: u32 = 0x20;
 const DATA_VERDICT: u32 = 0xffff_ff00;
 const VERDICT_DROP: u32 = 0;
 const VERDICT_GOTO: i32 = -4;
@@ -37,10 +42,52 @@ pub(super) const VERDICT: u32 = 0;
 pub(super) const R0: u32 = 8;
 
 /// One member of a set; `data` makes it a map entry.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(super) struct Element {
     pub key: Vec<u8>,
     pub data: Option<Vec<u8>>,
+    /// How long it is kept, and how long still, in milliseconds.
+    pub time: Option<(u64, u64)>,
+}
+
+impl Element {
+    pub fn new(key: Vec<u8>, data: Option<Vec<u8>>) -> Self {
+        Self {
+            key,
+            data,
+            time: None,
+        }
+    }
+
+    fn read(bytes: &[u8]) -> Option<Self> {
+        let part = |kind| attributes(bytes).find(|one| one.0 == kind).map(|one| one.1);
+        let inner = |kind| Some(attributes(part(kind)?).next()?.1.to_vec());
+        let millis = |kind| Some(u64::from_be_bytes(*part(kind)?.first_chunk()?));
+        Some(Self {
+            key: inner(1)?,
+            data: inner(2),
+            time: millis(4).zip(millis(5)),
+        })
+    }
+}
+
+/// The members of a set or map; none where there is no such set.
+pub(super) fn members(socket: &mut Socket, set: &str) -> io::Result<Vec<Element>> {
+    const LIST: u16 = 3;
+    let mut request = Messages::default();
+    let message = request.begin(GET_ELEMENTS, DUMP, &HEADER);
+    message.text(1, TABLE).text(2, set).end();
+    let mut found = Vec::new();
+    let outcome = socket.dump(request, |body| {
+        let lists = attributes(body.get(4..).unwrap_or_default());
+        for (_, list) in lists.filter(|(kind, _)| *kind == LIST) {
+            found.extend(attributes(list).filter_map(|(_, one)| Element::read(one)));
+        }
+    });
+    match outcome {
+        Err(error) if error.raw_os_error() == Some(libc::ENOENT) => Ok(Vec::new()),
+        outcome => outcome.map(|()| found),
+    }
 }
 
 /// Types of keys and values as `nft` prints them (`enum nft_datatypes` of the program).
@@ -56,6 +103,8 @@ pub(super) enum Type {
 pub(super) enum Value<'a> {
     Nothing,
     Fields(&'a [Type]),
+    /// As fields, of so many members at most, which rules add and time takes away.
+    Learned(&'a [Type], u32),
     Chain,
 }
 
@@ -128,10 +177,10 @@ impl Batch {
     /// Makes a set or map; `id` is unique within the batch.
     pub fn set(&mut self, name: &str, id: u32, key: &[Type], value: Value) {
         let message = self.messages.begin(NEW_SET, CREATE, &HEADER);
-        let flags = if matches!(value, Value::Nothing) {
-            0
-        } else {
-            SET_MAP
+        let flags = match value {
+            Value::Nothing => 0,
+            Value::Learned(..) => SET_MAP | SET_TIMEOUT | SET_LEARNS,
+            Value::Fields(_) | Value::Chain => SET_MAP,
         };
         message.text(1, TABLE).text(2, name).be32(3, flags);
         message
@@ -139,7 +188,7 @@ impl Batch {
             .be32(5, 4 * key.len() as u32);
         match value {
             Value::Nothing => {}
-            Value::Fields(fields) => {
+            Value::Fields(fields) | Value::Learned(fields, _) => {
                 message
                     .be32(6, type_code(fields))
                     .be32(7, 4 * fields.len() as u32);
@@ -147,6 +196,11 @@ impl Batch {
             Value::Chain => {
                 message.be32(6, DATA_VERDICT);
             }
+        }
+        if let Value::Learned(_, size) = value {
+            message.nest(9, |description| {
+                description.be32(1, size);
+            });
         }
         message.be32(10, id).end();
     }
@@ -187,7 +241,7 @@ impl Batch {
 
     /// Gathers neighbours of one kind into one message, which is far cheaper than one each.
     fn collect(&mut self, kind: u16, set: &'static str, element: Element) {
-        let size = 32 + element.key.len() + element.data.as_ref().map_or(0, Vec::len);
+        let size = 64 + element.key.len() + element.data.as_ref().map_or(0, Vec::len);
         let fits = |p: &(u16, &str, Vec<Element>, usize)| {
             p.0 == kind && p.1 == set && p.3 + size < MESSAGE_LIMIT
         };
@@ -212,6 +266,10 @@ impl Batch {
                     e.nest(1, |k| value(k, &element.key));
                     if let Some(data) = &element.data {
                         e.nest(2, |d| value(d, data));
+                    }
+                    if let Some((whole, left)) = element.time {
+                        e.attr(4, &whole.to_be_bytes());
+                        e.attr(5, &left.to_be_bytes());
                     }
                 });
             }
@@ -253,8 +311,17 @@ pub(super) enum Expression<'a> {
     Lookup { map: &'a str, from: u32, to: u32 },
     /// A random number below `below`.
     Random { below: u32, to: u32 },
-    /// A hash of 4 bytes, below `below`.
-    Hash { from: u32, below: u32, to: u32 },
+    /// Makes the registers from `key` lead to those from `data` for so many seconds in a map that
+    /// learns, where they lead nowhere yet; or, with `again`, begins their time anew.
+    Learn {
+        map: &'a str,
+        key: u32,
+        data: u32,
+        seconds: u32,
+        again: bool,
+    },
+    /// Lets a map forget the registers from `key`.
+    Forget { map: &'a str, key: u32, data: u32 },
     /// Loads the kind (local, unicast, ...) of the destination address.
     DestinationKind { to: u32 },
     /// Rewrites the destination: address and port from two registers.
@@ -317,17 +384,17 @@ impl Expression<'_> {
             Self::Random { below, to } => {
                 named(m, "numgen", &[(1, to), (2, below), (3, 1), (4, 0)])
             }
-            Self::Hash { from, below, to } => {
-                let fields = [
-                    (1, from),
-                    (2, to),
-                    (3, 4),
-                    (4, below),
-                    (5, HASH_SEED),
-                    (7, 0),
-                ];
-                named(m, "hash", &fields);
+            Self::Learn {
+                map,
+                key,
+                data,
+                seconds,
+                again,
+            } => {
+                let operation = if again { REFRESH } else { REMEMBER };
+                encode_learning(m, (map, operation), (key, data), Some(seconds));
             }
+            Self::Forget { map, key, data } => encode_learning(m, (map, FORGET), (key, data), None),
             Self::DestinationKind { to } => named(m, "fib", &[(1, to), (2, 3), (3, 2)]),
             Self::DestinationNat { address, port } => {
                 named(m, "nat", &[(1, 1), (2, 2), (3, address), (5, port)]);
@@ -357,8 +424,11 @@ impl Expression<'_> {
     }
 }
 
-/// Fixed, so that a client keeps its endpoint when rules are loaded again.
-const HASH_SEED: u32 = 0x5eed_cafe;
+/// What a rule does to a map that learns.
+const REMEMBER: u32 = 0;
+const REFRESH: u32 = 1;
+const FORGET: u32 = 2;
+const MILLIS: u64 = 1000;
 /// ICMP code.
 const PORT_UNREACHABLE: u8 = 3;
 
@@ -366,6 +436,20 @@ fn named(m: &mut Messages, name: &str, fields: &[(u16, u32)]) {
     m.text(1, name).nest(2, |e| {
         for (kind, field) in fields {
             e.be32(*kind, *field);
+        }
+    });
+}
+
+fn encode_learning(
+    m: &mut Messages,
+    (map, operation): (&str, u32),
+    (key, data): (u32, u32),
+    seconds: Option<u32>,
+) {
+    m.text(1, "dynset").nest(2, |e| {
+        e.text(1, map).be32(3, operation).be32(4, key).be32(5, data);
+        if let Some(seconds) = seconds {
+            e.attr(6, &(u64::from(seconds) * MILLIS).to_be_bytes());
         }
     });
 }

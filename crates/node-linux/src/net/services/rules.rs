@@ -18,12 +18,20 @@ use env::{Backend, Frontend};
 pub(super) const FRONTENDS: &str = "frontends";
 /// (address or 0, protocol, port, slot) to (address, port).
 pub(super) const SLOTS: &str = "slots";
+/// (client, address or 0, protocol, port) to (address, port), for clients that stay with their
+/// endpoint.
+pub(super) const CLIENTS: &str = "clients";
+/// (address or 0, protocol, port, address, port) of endpoints that clients may stay with.
+pub(super) const BACKENDS: &str = "backends";
 /// Pods of the node paired with themselves: a pod that reaches itself through a service.
 const HAIRPINS: &str = "hairpins";
 /// Class to chain, for frontends with an address.
 const CLASSES: &str = "classes";
 /// Class to chain, for node ports.
 const PORT_CLASSES: &str = "port-classes";
+
+/// Clients remembered at a time. Beyond, new ones are served and not remembered.
+const CLIENTS_MAX: u32 = 1 << 18;
 
 /// Marks connections whose source is rewritten, kube-proxy's bit.
 pub(super) const MASQUERADE_MARK: u32 = 0x4000;
@@ -44,23 +52,33 @@ const SOURCE: Expression = Payload {
     length: 4,
     to: R0,
 };
-const DESTINATION: Expression = Payload {
-    network: true,
-    offset: 16,
-    length: 4,
-    to: R0,
-};
-const NO_ADDRESS: Expression = Constant {
-    to: R0,
-    value: [0; 4],
-};
+const DESTINATION: Expression = destination(R0);
+const NO_ADDRESS: Expression = no_address(R0);
 const TRANSPORT: Expression = Protocol { to: R0 + 1 };
-const PORT: Expression = Payload {
-    network: false,
-    offset: 2,
-    length: 2,
-    to: R0 + 2,
-};
+const PORT: Expression = port(R0 + 2);
+
+const fn destination(to: u32) -> Expression<'static> {
+    Payload {
+        network: true,
+        offset: 16,
+        length: 4,
+        to,
+    }
+}
+
+const fn no_address(to: u32) -> Expression<'static> {
+    Constant { to, value: [0; 4] }
+}
+
+const fn port(to: u32) -> Expression<'static> {
+    Payload {
+        network: false,
+        offset: 2,
+        length: 2,
+        to,
+    }
+}
+
 /// Kind of an address that belongs to the node, `RTN_LOCAL`.
 const LOCAL: [u8; 4] = 2u32.to_ne_bytes();
 
@@ -68,10 +86,7 @@ const LOCAL: [u8; 4] = 2u32.to_ne_bytes();
 pub(super) fn base(batch: &mut Batch, net: &ServiceNet) {
     batch.fresh_table();
     sets(batch, net);
-    for class in Class::all() {
-        class_chain(batch, CLASSES, class, DESTINATION);
-        class_chain(batch, PORT_CLASSES, class, NO_ADDRESS);
-    }
+    Class::forgetful().for_each(|class| class_chains(batch, class));
     dispatch(batch);
     hooks(batch, net);
 }
@@ -86,48 +101,114 @@ fn sets(batch: &mut Batch, net: &ServiceNet) {
         Value::Fields(&[Type::Mark, Type::Mark]),
     );
     batch.set(SLOTS, 2, &slot, Value::Fields(&[Type::Address, Type::Port]));
+    let client = [Type::Address, Type::Address, Type::Protocol, Type::Port];
+    let endpoint = Value::Learned(&[Type::Address, Type::Port], CLIENTS_MAX);
+    batch.set(CLIENTS, 6, &client, endpoint);
+    let backend = [
+        Type::Address,
+        Type::Protocol,
+        Type::Port,
+        Type::Address,
+        Type::Port,
+    ];
+    batch.set(BACKENDS, 7, &backend, Value::Nothing);
     batch.set(HAIRPINS, 3, &[Type::Address, Type::Address], Value::Nothing);
     batch.set(CLASSES, 4, &[Type::Mark], Value::Chain);
     batch.set(PORT_CLASSES, 5, &[Type::Mark], Value::Chain);
     for address in (0..net.pods.size()).filter_map(|n| net.pods.nth(n)) {
         let key = [address.octets(), address.octets()].concat();
-        batch.add(HAIRPINS, Element { key, data: None });
+        batch.add(HAIRPINS, Element::new(key, None));
     }
 }
 
-/// One chain per class: choose a slot, look it up, rewrite the destination. The class without
-/// slots leaves the packet alone; the filter rejects it later.
-fn class_chain(batch: &mut Batch, map: &'static str, class: Class, address: Expression) {
-    let name = format!("{map}-{}", class.number());
-    let below = class.slots;
-    let to = R0 + 3;
-    batch.chain(&name, None);
-    if class.slots > 0 {
-        let lookup = Lookup {
-            map: SLOTS,
-            from: R0,
-            to: R0 + 4,
-        };
-        let rewrite = DestinationNat {
-            address: R0 + 4,
-            port: R0 + 5,
-        };
-        if class.sticky {
-            let hash = Hash {
-                from: R0,
-                below,
-                to,
-            };
-            batch.rule(
-                &name,
-                &[SOURCE, hash, address, TRANSPORT, PORT, lookup, rewrite],
-            );
-        } else {
-            let random = Random { below, to };
-            batch.rule(&name, &[address, TRANSPORT, PORT, random, lookup, rewrite]);
+/// Writes the rules of a class.
+pub(super) fn class_chains(batch: &mut Batch, class: Class) {
+    for (map, address) in [
+        (CLASSES, destination as fn(u32) -> Expression<'static>),
+        (PORT_CLASSES, no_address),
+    ] {
+        let name = format!("{map}-{}", class.number());
+        batch.chain(&name, None);
+        if class.slots > 0 {
+            if class.seconds > 0 {
+                stay(batch, &name, class, address);
+            }
+            choose(batch, &name, class, address);
         }
+        batch.goto_element(map, &class.number().to_ne_bytes(), &name);
     }
-    batch.goto_element(map, &class.number().to_ne_bytes(), &name);
+}
+
+/// Choose a slot, look it up, rewrite the destination. The class without slots leaves the packet
+/// alone; the filter rejects it later.
+fn choose(batch: &mut Batch, name: &str, class: Class, address: fn(u32) -> Expression<'static>) {
+    let random = Random {
+        below: class.slots,
+        to: R0 + 3,
+    };
+    let lookup = Lookup {
+        map: SLOTS,
+        from: R0,
+        to: R0 + 4,
+    };
+    let rewrite = DestinationNat {
+        address: R0 + 4,
+        port: R0 + 5,
+    };
+    let rule = [address(R0), TRANSPORT, PORT, random, lookup, rewrite];
+    batch.rule(name, &rule);
+}
+
+/// A client that is known goes where it went, while that is an endpoint; another one, or one whose
+/// endpoint is gone, is remembered with the endpoint it gets.
+fn stay(batch: &mut Batch, name: &str, class: Class, address: fn(u32) -> Expression<'static>) {
+    let client = || {
+        [
+            SOURCE,
+            address(R0 + 1),
+            Protocol { to: R0 + 2 },
+            port(R0 + 3),
+        ]
+    };
+    let learn = |data, again| Learn {
+        map: CLIENTS,
+        key: R0,
+        data,
+        seconds: class.seconds,
+        again,
+    };
+    let rewrite = |to| DestinationNat {
+        address: to,
+        port: to + 1,
+    };
+    let lookup = |map, from, to| Lookup { map, from, to };
+    let known = [
+        lookup(CLIENTS, R0, R0 + 4),
+        Member {
+            set: BACKENDS,
+            from: R0 + 1,
+        },
+        learn(R0 + 4, true),
+        rewrite(R0 + 4),
+    ];
+    let rule: Vec<Expression> = client().into_iter().chain(known).collect();
+    batch.rule(name, &rule);
+    let new = [
+        Random {
+            below: class.slots,
+            to: R0 + 4,
+        },
+        lookup(SLOTS, R0 + 1, R0 + 5),
+        Forget {
+            map: CLIENTS,
+            key: R0,
+            data: R0 + 5,
+        },
+        learn(R0 + 5, false),
+        rewrite(R0 + 5),
+    ];
+    let rule: Vec<Expression> = client().into_iter().chain(new).collect();
+    batch.rule(name, &rule);
 }
 
 /// The chain every new connection passes: frontends by address, then node ports.
@@ -174,7 +255,7 @@ fn dispatch(batch: &mut Batch) {
             value: LOCAL,
         },
     ];
-    let port = [
+    let by_port = [
         NO_ADDRESS,
         TRANSPORT,
         PORT,
@@ -182,7 +263,7 @@ fn dispatch(batch: &mut Batch) {
         mark(),
         chain(PORT_CLASSES),
     ];
-    let rule: Vec<Expression> = not_loopback.into_iter().chain(port).collect();
+    let rule: Vec<Expression> = not_loopback.into_iter().chain(by_port).collect();
     batch.rule("services", &rule);
 }
 
@@ -259,15 +340,9 @@ fn masquerade(batch: &mut Batch, net: &ServiceNet) {
         SourceNat { address: R0 },
     ];
     batch.rule("postrouting", &marked);
-    let destination = Payload {
-        network: true,
-        offset: 16,
-        length: 4,
-        to: R0 + 1,
-    };
     let itself = [
         SOURCE,
-        destination,
+        destination(R0 + 1),
         Member {
             set: HAIRPINS,
             from: R0,
@@ -327,6 +402,13 @@ pub(super) fn frontend_key(frontend: &Frontend) -> Vec<u8> {
 pub(super) fn slot_key(frontend: &Frontend, slot: u32) -> Vec<u8> {
     let mut key = frontend_key(frontend);
     key.extend(slot.to_ne_bytes());
+    key
+}
+
+/// The key of an endpoint that clients may stay with.
+pub(super) fn endpoint_key(frontend: &Frontend, backend: &Backend) -> Vec<u8> {
+    let mut key = frontend_key(frontend);
+    key.extend(backend_data(backend));
     key
 }
 

@@ -3,26 +3,31 @@
 //! Pure: must not know netlink. Upstream counterpart: the endpoint maps of kube-proxy's nftables mode.
 
 use env::{Backend, ServiceEntry};
+use std::time::Duration;
 
-/// Slot counts for connections spread at random. Up to 16 endpoints have one slot each; beyond,
-/// every endpoint has at least four, so that shares differ by a quarter at most.
-const RANDOM_SIZES: [u32; 20] = [
+/// Slot counts. Up to 16 endpoints have one slot each; beyond, every endpoint has at least four,
+/// so that shares differ by a quarter at most.
+const SIZES: [u32; 20] = [
     0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16, 256, 1024, 4096,
 ];
-/// Slot counts for clients that stick to an endpoint: few steps, since a new count moves clients.
-const STICKY_SIZES: [u32; 4] = [64, 256, 1024, 4096];
+/// Endpoints that have one slot each.
+const SINGLE_MAX: usize = 16;
 /// Slots per endpoint a shared slot count must allow.
 const SLOTS_PER_ENDPOINT: usize = 4;
 /// Endpoints of one frontend beyond this are not used.
 pub(super) const MAX_ENDPOINTS: usize = 4096;
+/// Clients are remembered for this many seconds at most, a day, as the API allows.
+const REMEMBERED_MAX: u64 = 86_400;
+/// Where the seconds begin in a class's number: above the largest slot count.
+const SECONDS_SHIFT: u32 = 13;
 
-/// Which of the constant rules serves a frontend.
+/// Which rules serve a frontend.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Class {
     /// Number of slots; none rejects.
     pub slots: u32,
-    /// Chosen by client address instead of at random.
-    pub sticky: bool,
+    /// For how many seconds a client stays with its endpoint; none chooses anew each time.
+    pub seconds: u32,
     /// Rewrite the source.
     pub masquerade: bool,
 }
@@ -30,20 +35,17 @@ pub(super) struct Class {
 impl Class {
     /// The number rules and maps know the class by.
     pub fn number(self) -> u32 {
-        self.slots | u32::from(self.sticky) << 16
+        self.slots | self.seconds << SECONDS_SHIFT
     }
 
-    /// All classes there are rules for.
-    pub fn all() -> impl Iterator<Item = Self> {
-        let class = |sticky| {
-            move |slots| Self {
-                slots,
-                sticky,
-                masquerade: false,
-            }
-        };
-        let random = RANDOM_SIZES.into_iter().map(class(false));
-        random.chain(STICKY_SIZES.into_iter().map(class(true)))
+    /// The classes that every node has rules for. Those that remember clients have theirs made
+    /// when first needed, for there may be as many as there are lengths of time.
+    pub fn forgetful() -> impl Iterator<Item = Self> {
+        SIZES.into_iter().map(|slots| Self {
+            slots,
+            seconds: 0,
+            masquerade: false,
+        })
     }
 }
 
@@ -51,21 +53,17 @@ impl Class {
 pub(super) fn class(entry: Option<&ServiceEntry>) -> Option<Class> {
     let entry = entry?;
     let count = entry.backends.len();
-    let sticky = entry.affinity.is_some() && count > 0;
-    let slots = if count <= 16 && !sticky {
+    let slots = if count <= SINGLE_MAX {
         count as u32
     } else {
         let fits = |size: &u32| count * SLOTS_PER_ENDPOINT <= *size as usize;
-        let smallest = if sticky { 0 } else { 1 };
-        STICKY_SIZES[smallest..]
-            .iter()
-            .copied()
-            .find(fits)
-            .unwrap_or(4096)
+        SIZES.iter().copied().find(fits).unwrap_or(4096)
     };
+    let remembered = entry.affinity.filter(|_| count > 0);
+    let seconds = |time: Duration| time.as_secs().clamp(1, REMEMBERED_MAX) as u32;
     Some(Class {
         slots,
-        sticky,
+        seconds: remembered.map_or(0, seconds),
         masquerade: entry.masquerade,
     })
 }
@@ -76,39 +74,22 @@ pub(super) fn slots(entry: Option<&ServiceEntry>) -> Vec<Backend> {
         return Vec::new();
     };
     let backends = &entry.backends[..entry.backends.len().min(MAX_ENDPOINTS)];
-    if class.sticky {
-        (0..class.slots)
-            .filter_map(|slot| heaviest(backends, slot))
-            .collect()
-    } else {
-        backends
-            .iter()
-            .copied()
-            .cycle()
-            .take(class.slots as usize)
-            .collect()
-    }
+    let around = backends.iter().copied().cycle();
+    around.take(class.slots as usize).collect()
 }
 
-/// Rendezvous hashing: a slot changes hands only if its endpoint goes or a heavier one comes.
-fn heaviest(backends: &[Backend], slot: u32) -> Option<Backend> {
-    backends.iter().copied().max_by_key(|b| {
-        let endpoint = u64::from(u32::from(b.address)) << 16 | u64::from(b.port);
-        mix(endpoint ^ mix(u64::from(slot)))
+/// The endpoints that clients of a frontend may be remembered with.
+pub(super) fn remembered(entry: Option<&ServiceEntry>) -> &[Backend] {
+    let sticky = entry.filter(|entry| entry.affinity.is_some());
+    sticky.map_or(&[], |entry| {
+        &entry.backends[..entry.backends.len().min(MAX_ENDPOINTS)]
     })
-}
-
-/// The finalizer of splitmix64: every input bit reaches every output bit.
-fn mix(value: u64) -> u64 {
-    let value = (value ^ value >> 30).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-    let value = (value ^ value >> 27).wrapping_mul(0x94d0_49bb_1331_11eb);
-    value ^ value >> 31
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::{collections::BTreeMap, net::Ipv4Addr, time::Duration};
+    use std::{collections::BTreeMap, net::Ipv4Addr};
 
     fn entry(count: u32, sticky: bool) -> ServiceEntry {
         let backend = |n| Backend {
@@ -141,26 +122,17 @@ mod tests {
     }
 
     #[test]
-    fn sticky_slots_move_only_when_they_must() {
-        let (before, after) = (slots(Some(&entry(8, true))), slots(Some(&entry(7, true))));
-        let gone = before[0].address.octets()[3].max(7);
-        let moved = before.iter().zip(&after).filter(|(b, a)| b != a);
-        assert!(
-            moved
-                .clone()
-                .all(|(b, _)| b.address.octets()[3] == gone || b.address.octets()[3] == 7)
-        );
-        assert_eq!(before.len(), 64);
-    }
-
-    #[test]
-    fn every_class_has_rules() {
-        let known: Vec<u32> = Class::all().map(Class::number).collect();
+    fn every_class_has_a_number_of_its_own() {
+        let known: Vec<u32> = Class::forgetful().map(Class::number).collect();
         for count in (0..20).chain([63, 64, 65, 256, 257, 1024, 1025, 5000]) {
-            for sticky in [false, true] {
-                let class = class(Some(&entry(count, sticky))).expect("has one");
-                assert!(known.contains(&class.number()), "{class:?}");
-            }
+            let plain = class(Some(&entry(count, false))).expect("has one");
+            assert!(known.contains(&plain.number()), "{plain:?}");
+            let sticky = class(Some(&entry(count, true))).expect("has one");
+            assert_eq!(known.contains(&sticky.number()), count == 0, "{sticky:?}");
         }
+        let mut long = entry(4096, true);
+        long.affinity = Some(Duration::from_secs(10 * REMEMBERED_MAX));
+        let longest = class(Some(&long)).expect("has one");
+        assert_eq!(longest.number() >> SECONDS_SHIFT, 86_400);
     }
 }
