@@ -289,6 +289,7 @@ fn parse_kind(
             hash.into()
         },
         custom: false,
+        versions: Arc::default(),
         rules: Arc::default(),
         stored: hash != "-",
         deprecation: deprecation(&version.group, plural),

@@ -18,13 +18,8 @@ use std::sync::Arc;
 /// What is wrong with the schemas.
 pub fn kinds_of_crd(crd: Ref<'_>) -> Result<Vec<Kind>, Vec<FieldError>> {
     let crd = crd.to_value();
-    let spec = &crd["spec"];
-    let mut kinds = Vec::new();
-    for version in spec["versions"].items() {
-        if version["served"].as_bool() == Some(true) {
-            kinds.push(kind_of(spec, version)?);
-        }
-    }
+    let mut kinds = served_kinds(&crd)?;
+    share_versions(&mut kinds, &crd)?;
     Ok(kinds)
 }
 
@@ -33,7 +28,8 @@ pub fn kinds_of_crd(crd: Ref<'_>) -> Result<Vec<Kind>, Vec<FieldError>> {
 /// # Errors
 /// As there.
 pub fn kinds_of_definition(definition: &Arc<Object>) -> Result<Vec<Kind>, Vec<FieldError>> {
-    let mut kinds = kinds_of_crd(definition.root())?;
+    let crd = definition.root().to_value();
+    let mut kinds = served_kinds(&crd)?;
     for kind in &mut kinds {
         let version = kind.gvk.version.clone();
         let schema = Arc::get_mut(&mut kind.type_ref.schema).expect("nobody has it yet");
@@ -42,7 +38,45 @@ pub fn kinds_of_definition(definition: &Arc<Object>) -> Result<Vec<Kind>, Vec<Fi
             version,
         });
     }
+    share_versions(&mut kinds, &crd)?;
     Ok(kinds)
+}
+
+fn served_kinds(crd: &Value) -> Result<Vec<Kind>, Vec<FieldError>> {
+    let spec = &crd["spec"];
+    let versions = spec["versions"].items().iter();
+    versions
+        .filter(|version| version["served"].as_bool() == Some(true))
+        .map(|version| kind_of(spec, version))
+        .collect()
+}
+
+/// Lets each of several versions know the types of those that objects are stored in.
+fn share_versions(kinds: &mut [Kind], crd: &Value) -> Result<(), Vec<FieldError>> {
+    let versions = crd.at(&["spec", "versions"]).items();
+    if versions.len() == 1 {
+        return Ok(());
+    }
+    let ever = crd.at(&["status", "storedVersions"]).items();
+    let group = crd.at(&["spec", "group"]).str();
+    let mut types = Vec::new();
+    for version in versions {
+        let stored = version["storage"].as_bool() == Some(true) || ever.contains(&version["name"]);
+        let name = version["name"].str();
+        let of = match kinds.iter().find(|kind| kind.gvk.version == name) {
+            Some(kind) => kind.type_ref.clone(),
+            None if stored => {
+                compile_stored_crd_schema(version.at(&["schema", "openAPIV3Schema"]))?
+            }
+            None => continue,
+        };
+        types.push((format_smolstr!("{group}/{name}"), of));
+    }
+    let types: Arc<[_]> = types.into();
+    for kind in kinds {
+        kind.versions = types.clone();
+    }
+    Ok(())
 }
 
 fn kind_of(spec: &Value, version: &Value) -> Result<Kind, Vec<FieldError>> {
@@ -87,6 +121,7 @@ fn kind_of(spec: &Value, version: &Value) -> Result<Kind, Vec<FieldError>> {
         durable: true,
         ttl: None,
         custom: true,
+        versions: Arc::default(),
         rules: Arc::default(),
         stored: true,
         deprecation: deprecation(version, &gvk),

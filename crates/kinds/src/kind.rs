@@ -160,6 +160,8 @@ pub struct Kind {
     pub storage_version_hash: SmolStr,
     /// Whether a CRD made it.
     pub custom: bool,
+    /// Types of all versions its objects may be stored in, where it is custom and has several.
+    pub versions: Arc<[(SmolStr, TypeRef)]>,
     /// Validation rules of a custom kind, compiled when the first object of it is written.
     pub rules: Arc<OnceLock<Option<Rules>>>,
     /// Whether objects are stored at all (not: reviews, bindings, component statuses).
@@ -214,6 +216,12 @@ impl Kind {
                 .selectable
                 .iter()
                 .any(|one| one == stored_field(self, field))
+    }
+
+    /// The type of objects of this kind that say they are of `api_version`.
+    pub fn type_in(&self, api_version: &str) -> &TypeRef {
+        let named = self.versions.iter().find(|(name, _)| name == api_version);
+        named.map_or(&self.type_ref, |(_, of)| of)
     }
 
     /// Rewrites an object of this kind from its `apiVersion` to `to`. Webhook conversion is not

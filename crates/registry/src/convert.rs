@@ -24,26 +24,44 @@ pub(crate) fn at_once(object: &Arc<Object>, kind: &Kind) -> Arc<Object> {
 /// The stored object in the version of `kind`, whose name is `wanted`; nothing where the stored
 /// one is that already.
 fn differing(object: &Object, kind: &Kind, wanted: &str) -> Option<Arc<Object>> {
+    let restored = restored(object, kind);
     if object.at("apiVersion").str() == wanted {
-        return completed(object, kind);
+        return restored.map(|value| Arc::new(Object::new(&value, object.revision())));
     }
-    let mut value = object.root().to_value();
+    let mut value = restored.unwrap_or_else(|| object.root().to_value());
     kind.convert(&mut value, wanted);
-    if kind.custom {
-        kind.apply_defaults(&mut value);
-    }
+    fit(&mut value, kind);
     Some(Arc::new(Object::new(&value, object.revision())))
 }
 
-/// The stored custom object with what its type has been given defaults for since it was stored;
-/// nothing where nothing is missing.
-fn completed(object: &Object, kind: &Kind) -> Option<Arc<Object>> {
-    if !kind.custom || !schema::lacks_defaults(object.root(), &kind.type_ref) {
+/// The stored custom object as the type it is stored in now has it: without what that no longer
+/// knows, with the defaults that were added; nothing where that is how it is stored.
+fn restored(object: &Object, kind: &Kind) -> Option<Value> {
+    if !kind.custom {
+        return None;
+    }
+    let of = kind.type_in(object.at("apiVersion").str());
+    // What was written after the definition was, fits it.
+    let newer = |source: &schema::Source| object.revision() > source.definition.revision();
+    let fits = of.schema.source.as_ref().is_some_and(newer);
+    let stale = !fits && schema::has_unknown(object.root(), of);
+    if !stale && !schema::lacks_defaults(object.root(), of) {
         return None;
     }
     let mut value = object.root().to_value();
-    kind.apply_defaults(&mut value);
-    Some(Arc::new(Object::new(&value, object.revision())))
+    if stale {
+        schema::prune(&mut value, of);
+    }
+    schema::apply_defaults(&mut value, of);
+    Some(value)
+}
+
+/// Takes from a converted custom object what its new version does not know. Upstream gives it
+/// no defaults of that version.
+fn fit(value: &mut Value, kind: &Kind) {
+    if kind.custom {
+        schema::prune(value, kind.type_in(value["apiVersion"].str()));
+    }
 }
 
 impl Door {
@@ -56,8 +74,9 @@ impl Door {
         if !waits(object, kind) {
             return Ok(at_once(object, kind));
         }
-        let value = object.root().to_value();
-        let value = self.by_webhook(value, kind, &kind.api_version()).await?;
+        let value = restored(object, kind).unwrap_or_else(|| object.root().to_value());
+        let mut value = self.by_webhook(value, kind, &kind.api_version()).await?;
+        fit(&mut value, kind);
         Ok(Arc::new(Object::new(&value, object.revision())))
     }
 
@@ -87,18 +106,26 @@ impl Door {
         }
         let values = waiting
             .iter()
-            .map(|at| objects[*at].root().to_value())
+            .map(|at| &objects[*at])
+            .map(|one| restored(one, kind).unwrap_or_else(|| one.root().to_value()))
             .collect();
         let converted = self.ask(values, kind, &kind.api_version(), true).await?;
-        for (at, value) in waiting.into_iter().zip(converted) {
+        for (at, mut value) in waiting.into_iter().zip(converted) {
+            fit(&mut value, kind);
             objects[at] = Arc::new(Object::new(&value, objects[at].revision()));
         }
         Ok(objects)
     }
 
-    /// Turns a tree of any version of the kind into its storage version.
+    /// Turns a tree of any version of the kind into its storage version, with all that a read
+    /// would add to it.
     pub(crate) async fn to_storage(&self, value: Value, kind: &Arc<Kind>) -> Result<Value, Status> {
-        self.to_version(value, kind, &kind.storage_version).await
+        let mut stored = self.to_version(value, kind, &kind.storage_version).await?;
+        fit(&mut stored, kind);
+        if kind.custom {
+            schema::apply_defaults(&mut stored, kind.type_in(&kind.storage_version));
+        }
+        Ok(stored)
     }
 
     /// Turns a tree of any version of the kind into the version `to`.

@@ -100,8 +100,21 @@ pub(crate) fn apply(
     let mut made = as_manager(context, |by| {
         schema::apply(live.map(|live| &live.tree), &config, &type_ref, by, force)
     })?;
-    decode::conform(context, &mut made, &Complaints::default())?;
+    if !live.is_some_and(|live| changes_nothing(context, &made, &live.tree)) {
+        decode::conform(context, &mut made, &Complaints::default())?;
+    }
     Ok(made)
+}
+
+/// Whether an applied configuration asks for nothing that a custom object has not already in a
+/// version it is not stored in. Such an object lacks that version's defaults, and goes on to.
+fn changes_nothing(context: &Context<'_>, made: &Value, live: &Value) -> bool {
+    let kind = &context.kind;
+    kind.custom && kind.api_version() != kind.storage_version && {
+        let mut made = made.clone();
+        made["metadata"]["managedFields"] = live["metadata"]["managedFields"].clone();
+        made == *live
+    }
 }
 
 #[cfg(test)]

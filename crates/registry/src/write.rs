@@ -126,7 +126,7 @@ impl Door {
             self.roll_back(review);
             return match self.inner().store.head(&context.kind.storage, &key) {
                 Some(_) => Err(self.taken(context, &key).await),
-                None => Ok(Arc::new(Object::new(&review.object, 0))),
+                None => self.unwritten(bytes, 0, &context.kind).await,
             };
         }
         match self
@@ -153,6 +153,17 @@ impl Door {
             }
             _ => status,
         }
+    }
+
+    /// What a write of `bytes` would have answered.
+    async fn unwritten(
+        &self,
+        bytes: Vec<u8>,
+        revision: u64,
+        kind: &Arc<Kind>,
+    ) -> Result<Arc<Object>, Status> {
+        let object = Arc::new(Object::from_bytes(bytes, revision));
+        self.to_requested(&object, kind).await
     }
 
     /// What the store holds of an object.
@@ -308,10 +319,8 @@ impl Door {
         }
         if context.call.options.dry_run {
             self.roll_back(review);
-            return Ok(Attempt::Done(Arc::new(Object::new(
-                &review.object,
-                stored.revision(),
-            ))));
+            let shown = self.unwritten(bytes, stored.revision(), &context.kind);
+            return Ok(Attempt::Done(shown.await?));
         }
         let key = Key::new(stored.namespace(), stored.name());
         let write = if finished {
@@ -491,6 +500,10 @@ impl Door {
 /// Whether an object has its defaults. Decoding gives them, and who lets others change objects
 /// (webhooks, policies) gives them again; built-in plug-ins write what is complete.
 fn is_complete(kind: &Kind, object: &Value) -> bool {
+    if kind.custom && kind.api_version() != kind.storage_version {
+        // What is stored has the defaults of another version.
+        return true;
+    }
     let mut complete = object.clone();
     kind.apply_defaults(&mut complete);
     complete == *object

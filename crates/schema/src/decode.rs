@@ -7,7 +7,7 @@
 
 use crate::{At, Field, Shape, Struct, TypeRef};
 use machinery::{
-    Map, Quantity, SmolStr, Status, Value, format_any_time, format_smolstr, parse_any_time,
+    Map, Quantity, Ref, SmolStr, Status, Value, format_any_time, format_smolstr, parse_any_time,
 };
 use std::fmt::Arguments;
 
@@ -20,6 +20,38 @@ pub fn prune(value: &mut Value, of: &TypeRef) -> Vec<String> {
     };
     walk.visit(value, At::new(of), Place::ROOT);
     walk.unknown
+}
+
+/// Whether [`prune`] would remove something of the stored `value` of a custom type.
+pub fn has_unknown(value: Ref<'_>, of: &TypeRef) -> bool {
+    is_unknown_below(value, At::new(of))
+}
+
+fn is_unknown_below(value: Ref<'_>, at: At) -> bool {
+    match at.shape() {
+        Shape::Struct(known) if known.custom && is_stored_object(value) => {
+            value.entries().any(|(key, value)| {
+                let node = known.field(key).map(|field| field.node);
+                match node.or(known.additional) {
+                    Some(node) => is_unknown_below(value, at.to(node)),
+                    None => !known.preserve_unknown,
+                }
+            })
+        }
+        Shape::Map { value: inner, .. } if is_stored_object(value) => {
+            let mut entries = value.entries();
+            entries.any(|(_, value)| is_unknown_below(value, at.to(*inner)))
+        }
+        Shape::List { item, .. } => {
+            let mut items = value.items();
+            items.any(|value| is_unknown_below(value, at.to(*item)))
+        }
+        _ => false,
+    }
+}
+
+fn is_stored_object(value: Ref<'_>) -> bool {
+    matches!(value.shape(), machinery::flat::Shape::Object)
 }
 
 /// Removes unknown fields, refuses wrong types and brings values into Go's form, in one walk.

@@ -1,9 +1,9 @@
 //! Custom types: schemas compiled or refused, values defaulted, pruned, validated and merged.
 
-use machinery::{FieldError, Value};
+use machinery::{FieldError, Ref, Value, flat};
 use schema::{
-    Manager, TypeRef, apply, apply_defaults, compile_crd_schema, decode, prune, validate,
-    validate_definition, validate_definition_name, validate_update,
+    Manager, TypeRef, apply, apply_defaults, compile_crd_schema, decode, has_unknown, prune,
+    validate, validate_definition, validate_definition_name, validate_update,
 };
 
 fn json(text: &str) -> Value {
@@ -147,10 +147,13 @@ fn unknown_fields_go_unless_preserved() {
     let mut value = spec(
         r#"{"size":1,"x":1,"free":{"y":1,"n":2},"template":{"apiVersion":"v1","kind":"Pod","metadata":{"name":"p","z":1},"spec":{}}}"#,
     );
+    let stored = |value: &Value| flat::encode(value);
+    assert!(has_unknown(Ref::new(&stored(&value)), &widget()));
     assert_eq!(
         prune(&mut value, &widget()),
         ["spec.template.metadata.z", "spec.x"]
     );
+    assert!(!has_unknown(Ref::new(&stored(&value)), &widget()));
     assert_eq!(value["spec"]["free"], json(r#"{"y":1,"n":2}"#));
     // Metadata takes the form of a built-in type, the rest stays as written.
     let mut value = spec(r#"{"size":0,"name":"","tags":[]}"#);
