@@ -74,6 +74,10 @@ impl Text for JsonText {
     fn complaints(&self, unknown: &[String]) -> Vec<String> {
         codec::complaints_in_order(&self.bytes, &self.repeated, unknown)
     }
+
+    fn overlaid(&self) -> Option<(Value, Value)> {
+        codec::overlaid(&self.bytes).map(|read| (read.value, read.said))
+    }
 }
 
 fn json_complaints(bytes: &Bytes, decoded: &codec::Decoded) -> Complaints {

@@ -264,7 +264,7 @@ fn exit_codes(errors: &mut Errors, path: Place<'_>, codes: &Value, spec: &Value)
     let (values, path) = (codes["values"].items(), at!("{path}.values"));
     if values.is_empty() {
         let why = "at least one value is required";
-        errors.push(FieldError::invalid(path, &codes["values"], why));
+        errors.push(FieldError::invalid(path, Value::Array(Vec::new()), why));
     }
     for (at, value) in values.iter().enumerate() {
         let field = at!("{path}[{at}]");

@@ -56,6 +56,10 @@ pub trait Text: std::fmt::Debug + Send + Sync {
     /// Sentences about the repeated fields and the `unknown` ones (by their paths), in the order
     /// of the text.
     fn complaints(&self, unknown: &[String]) -> Vec<String>;
+
+    /// The text read again, with repeated fields read over each other as Go's structs take them:
+    /// what comes of it, and all that was said.
+    fn overlaid(&self) -> Option<(Value, Value)>;
 }
 
 /// What a reader has to say about a body.
@@ -65,6 +69,14 @@ pub struct Complaints {
     pub repeated: Vec<String>,
     /// What puts them and those about unknown fields in order, if the form of the body can.
     pub text: Option<Arc<dyn Text>>,
+}
+
+impl Complaints {
+    /// The body as [`Text::overlaid`] tells, where it repeats fields.
+    pub(crate) fn overlaid(&self) -> Option<(Value, Value)> {
+        let text = self.text.as_ref().filter(|_| !self.repeated.is_empty());
+        text?.overlaid()
+    }
 }
 
 /// A decoded request body.

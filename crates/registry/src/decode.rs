@@ -201,7 +201,8 @@ pub(crate) fn try_conform(
     complaints: &Complaints,
 ) -> Result<(), String> {
     let kind = context.kind.clone();
-    let unknown = schema::decode(value, &kind.type_ref)?;
+    let mut unknown = schema::decode(value, &kind.type_ref)?;
+    add_overwritten(&mut unknown, complaints, &kind.type_ref);
     report_unknown(context, complaints, &unknown)?;
     kind.apply_defaults(value);
     Ok(())
@@ -240,13 +241,25 @@ pub(crate) fn try_conform_part(
     let Some(known) = known else {
         return Ok(());
     };
-    let unknown = schema::decode(value, &known)?;
+    let mut unknown = schema::decode(value, &known)?;
+    add_overwritten(&mut unknown, complaints, &known);
     let complaints = Sayings {
         apart: false,
         complaints,
         unknown: &unknown,
     };
     report(context, complaints)
+}
+
+/// Fields that are unknown where a later one took the place of what they are in.
+fn add_overwritten(unknown: &mut Vec<String>, complaints: &Complaints, of: &schema::TypeRef) {
+    let custom = matches!(&of.node().shape, schema::Shape::Struct(known) if known.custom);
+    if custom {
+        return;
+    }
+    if let Some((_, mut said)) = complaints.overlaid() {
+        *unknown = schema::prune(&mut said, of);
+    }
 }
 
 /// Unknown and repeated fields: dropped silently, warned about, or refused all at once.

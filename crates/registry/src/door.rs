@@ -82,10 +82,15 @@ impl<'a> Context<'a> {
         }
     }
 
-    /// The object sent, and complaints about its repeated fields.
+    /// The object sent, and complaints about its repeated fields. Those of a custom kind hold as
+    /// said last.
     pub fn take_object(&mut self) -> Result<(Value, Complaints), Status> {
         match std::mem::take(&mut self.body) {
-            Body::Object { value, duplicates } => Ok((value, duplicates)),
+            Body::Object { value, duplicates } if self.kind.custom => Ok((value, duplicates)),
+            Body::Object { value, duplicates } => {
+                let overlaid = duplicates.overlaid().map(|(value, _)| value);
+                Ok((overlaid.unwrap_or(value), duplicates))
+            }
             _ => Err(Status::bad_request("a body with an object is required")),
         }
     }

@@ -280,7 +280,10 @@ impl<'a> Decoder<'a> {
             return false;
         }
         self.visit(value, at, place);
-        let omit = field.omitempty && !field.pointer;
+        // Storing makes no difference between a list or map without members and none, so what
+        // always prints is null then.
+        let collects = matches!(at.shape(), Shape::List { .. } | Shape::Map { .. });
+        let omit = (field.omitempty || collects) && !field.pointer;
         !(omit && is_empty(value, at))
     }
 

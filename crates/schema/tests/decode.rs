@@ -88,7 +88,7 @@ fn values_take_the_form_of_a_round_trip() {
             "apps.v1.DeploymentSpec",
             r#"{"replicas":0,"paused":false,"minReadySeconds":0,"progressDeadlineSeconds":null,
              "selector":{},"template":{"metadata":{"creationTimestamp":null,"labels":{}},"spec":{"containers":[]}}}"#,
-            r#"{"replicas":0,"selector":{},"strategy":{},"template":{"metadata":{},"spec":{"containers":[]}}}"#,
+            r#"{"replicas":0,"selector":{},"strategy":{},"template":{"metadata":{},"spec":{"containers":null}}}"#,
         ),
         (
             "core.v1.ResourceRequirements",
@@ -114,6 +114,17 @@ fn values_take_the_form_of_a_round_trip() {
             "core.v1.ServicePort",
             r#"{"port":80}"#,
             r#"{"port":80,"targetPort":0}"#,
+        ),
+        // Storing keeps no lists without members.
+        (
+            "rbac.v1.Role",
+            r#"{"rules":[]}"#,
+            r#"{"metadata":{},"rules":null}"#,
+        ),
+        (
+            "rbac.v1.RoleBinding",
+            r#"{"subjects":[],"roleRef":{}}"#,
+            r#"{"metadata":{},"roleRef":{"apiGroup":"","kind":"","name":""}}"#,
         ),
         (
             "core.v1.ConfigMap",

@@ -30,6 +30,16 @@ pub fn unknown_and_repeated_fields(cluster: &mut Cluster) {
             .contains("duplicate field"),
         "{status}"
     );
+    let lost = br#"{"metadata":{"name":"one","x":1},"metadata":{"name":"one","y":2},"apiVersion":"v1","kind":"ConfigMap","data":{"a":"1"},"data":{"b":"2"}}"#;
+    let refused = api.call("POST", &strict, &form, lost);
+    assert_eq!(
+        refused.refused(400, "BadRequest")["message"],
+        "ConfigMap in version \"v1\" cannot be handled as a ConfigMap: strict decoding error: \
+         unknown field \"metadata.x\", duplicate field \"metadata\", unknown field \"metadata.y\", duplicate field \"data\""
+    );
+    let dry = format!("{path}?dryRun=All");
+    let both = api.call("POST", &dry, &form, lost).ok();
+    assert_eq!(both["data"], json!({"a": "1", "b": "2"}));
     let warned = api.create(&format!("{path}?fieldValidation=Warn"), &unknown);
     let warning = warned.header("warning").unwrap_or_default().to_owned();
     assert!(warning.contains("unknown field"), "{warning}");
