@@ -10,7 +10,7 @@ use crate::{
 use auth::{Attributes, MASTERS};
 use kinds::CERTIFICATE_SIGNING_REQUESTS;
 use machinery::{FieldError, Status, Value, format_smolstr, format_time};
-use registry::{Admission, Operation, Review};
+use registry::{Admission, Handles, Operation, Review};
 
 /// One of the two plug-ins.
 pub struct Certificates {
@@ -54,6 +54,13 @@ impl Certificates {
 impl Admission for Certificates {
     fn name(&self) -> &'static str {
         self.name
+    }
+
+    fn handles(&self) -> Handles {
+        Handles::NOTHING
+            .admits(&[Operation::Update])
+            .validates(&[Operation::Update])
+            .of(&[CERTIFICATE_SIGNING_REQUESTS])
     }
 
     fn mutate(&self, review: &mut Review<'_>) -> Result<(), Status> {
@@ -116,6 +123,13 @@ const CLIENT_SIGNER: &str = "kubernetes.io/kube-apiserver-client";
 impl Admission for CertificateSubjectRestriction {
     fn name(&self) -> &'static str {
         "CertificateSubjectRestriction"
+    }
+
+    fn handles(&self) -> Handles {
+        Handles::NOTHING
+            .admits(&[Operation::Create])
+            .validates(&[Operation::Create])
+            .of(&[CERTIFICATE_SIGNING_REQUESTS])
     }
 
     fn mutate(&self, review: &mut Review<'_>) -> Result<(), Status> {

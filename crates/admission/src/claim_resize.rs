@@ -5,7 +5,7 @@
 use crate::common::{forbid, is, quantity};
 use kinds::{PERSISTENT_VOLUME_CLAIMS, STORAGE_CLASSES};
 use machinery::{Object, Status, Value};
-use registry::{Admission, Key, Operation, Review, Snapshot};
+use registry::{Admission, Handles, Key, Operation, Review, Snapshot};
 
 const SIZE: [&str; 4] = ["spec", "resources", "requests", "storage"];
 
@@ -15,6 +15,12 @@ pub struct PersistentVolumeClaimResize;
 impl Admission for PersistentVolumeClaimResize {
     fn name(&self) -> &'static str {
         "PersistentVolumeClaimResize"
+    }
+
+    fn handles(&self) -> Handles {
+        Handles::NOTHING
+            .validates(&[Operation::Update])
+            .of(&[PERSISTENT_VOLUME_CLAIMS])
     }
 
     fn validate(&self, review: &mut Review<'_>) -> Result<(), Status> {

@@ -7,7 +7,7 @@
 use crate::common::{annotation, is};
 use kinds::{INGRESS_CLASSES, INGRESSES, PERSISTENT_VOLUME_CLAIMS, STORAGE_CLASSES};
 use machinery::{Status, Value};
-use registry::{Admission, Operation, Review, Snapshot};
+use registry::{Admission, Handles, Operation, Review, Snapshot};
 
 /// What is defaulted, and how its class is told.
 struct Rule {
@@ -52,6 +52,12 @@ impl DefaultClass {
 impl Admission for DefaultClass {
     fn name(&self) -> &'static str {
         self.0.name
+    }
+
+    fn handles(&self) -> Handles {
+        Handles::NOTHING
+            .admits(&[Operation::Create])
+            .of(std::slice::from_ref(&self.0.storage))
     }
 
     fn mutate(&self, review: &mut Review<'_>) -> Result<(), Status> {

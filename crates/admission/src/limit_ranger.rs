@@ -9,7 +9,7 @@ use crate::{
 };
 use kinds::{LIMIT_RANGES, PERSISTENT_VOLUME_CLAIMS, PODS};
 use machinery::{Quantity, Status, Value};
-use registry::{Admission, Operation, Review};
+use registry::{Admission, Handles, Operation, Review};
 
 const ANNOTATION: &str = "kubernetes.io/limit-ranger";
 
@@ -19,6 +19,13 @@ pub struct LimitRanger;
 impl Admission for LimitRanger {
     fn name(&self) -> &'static str {
         "LimitRanger"
+    }
+
+    fn handles(&self) -> Handles {
+        Handles::NOTHING
+            .admits(&[Operation::Create, Operation::Update])
+            .validates(&[Operation::Create, Operation::Update])
+            .of(&[PODS, PERSISTENT_VOLUME_CLAIMS])
     }
 
     fn mutate(&self, review: &mut Review<'_>) -> Result<(), Status> {

@@ -6,7 +6,7 @@
 use crate::common::{forbid, is};
 use kinds::NAMESPACES;
 use machinery::Status;
-use registry::{Admission, Operation, Review};
+use registry::{Admission, Handles, Operation, Review};
 
 const IMMORTAL: [&str; 3] = ["default", "kube-system", "kube-public"];
 
@@ -16,6 +16,12 @@ pub struct NamespaceLifecycle;
 impl Admission for NamespaceLifecycle {
     fn name(&self) -> &'static str {
         "NamespaceLifecycle"
+    }
+
+    fn handles(&self) -> Handles {
+        Handles::NOTHING
+            .validates(&[Operation::Create, Operation::Update, Operation::Delete])
+            .of(&[NAMESPACES])
     }
 
     fn validate(&self, review: &mut Review<'_>) -> Result<(), Status> {

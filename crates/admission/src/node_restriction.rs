@@ -7,7 +7,7 @@ use crate::{common::forbid, csr};
 use auth::Attributes;
 use kinds::{CERTIFICATE_SIGNING_REQUESTS, LEASES, NODES, PODS, SERVICE_ACCOUNTS};
 use machinery::{Object, Status, Value};
-use registry::{Admission, Key, Operation, Review};
+use registry::{Admission, Handles, Key, Operation, Review};
 use std::{collections::BTreeSet, sync::Arc};
 
 const CLAIMS: &str = "persistentvolumeclaims";
@@ -45,6 +45,10 @@ pub struct NodeRestriction;
 impl Admission for NodeRestriction {
     fn name(&self) -> &'static str {
         "NodeRestriction"
+    }
+
+    fn handles(&self) -> Handles {
+        Handles::NOTHING.admits(&[Operation::Create, Operation::Update, Operation::Delete])
     }
 
     fn mutate(&self, review: &mut Review<'_>) -> Result<(), Status> {

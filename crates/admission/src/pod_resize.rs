@@ -8,7 +8,7 @@ use crate::{
 };
 use kinds::{NODES, PODS};
 use machinery::{Quantity, Status, Value};
-use registry::{Admission, Key, Operation, Review};
+use registry::{Admission, Handles, Key, Operation, Review};
 
 /// The plug-in.
 pub struct PodResizeValidator;
@@ -16,6 +16,10 @@ pub struct PodResizeValidator;
 impl Admission for PodResizeValidator {
     fn name(&self) -> &'static str {
         "PodResizeValidator"
+    }
+
+    fn handles(&self) -> Handles {
+        Handles::NOTHING.validates(&[Operation::Update]).of(&[PODS])
     }
 
     fn validate(&self, review: &mut Review<'_>) -> Result<(), Status> {

@@ -5,7 +5,7 @@
 use crate::common::{forbid, writes};
 use kinds::{PODS, PRIORITY_CLASSES};
 use machinery::{Ref, Status, Value};
-use registry::{Admission, Key, Review, Snapshot};
+use registry::{Admission, Handles, Key, Operation, Review, Snapshot};
 
 /// Classes that exist whether or not their objects do.
 pub(crate) const SYSTEM: [(&str, i64); 2] = [
@@ -20,6 +20,13 @@ pub struct Priority;
 impl Admission for Priority {
     fn name(&self) -> &'static str {
         "Priority"
+    }
+
+    fn handles(&self) -> Handles {
+        Handles::NOTHING
+            .admits(&[Operation::Create, Operation::Update])
+            .validates(&[Operation::Create, Operation::Update])
+            .of(&[PODS, PRIORITY_CLASSES])
     }
 
     fn mutate(&self, review: &mut Review<'_>) -> Result<(), Status> {

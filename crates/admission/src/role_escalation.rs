@@ -7,7 +7,7 @@ use crate::common::forbid;
 use auth::{Attributes, MASTERS, Rule, missing_rights};
 use kinds::{CLUSTER_ROLE_BINDINGS, CLUSTER_ROLES, ROLE_BINDINGS, ROLES};
 use machinery::{GroupResource, SmolStr, Status, Value};
-use registry::{Admission, Key, Operation, Review};
+use registry::{Admission, Handles, Key, Operation, Review};
 
 const GROUP: &str = "rbac.authorization.k8s.io";
 /// Metadata that the garbage collector changes on its own.
@@ -24,6 +24,15 @@ pub struct RoleEscalation;
 impl Admission for RoleEscalation {
     fn name(&self) -> &'static str {
         "RoleEscalation"
+    }
+
+    fn handles(&self) -> Handles {
+        Handles {
+            told: false,
+            ..Handles::NOTHING
+                .validates(&[Operation::Create, Operation::Update])
+                .of(&[ROLES, CLUSTER_ROLES, ROLE_BINDINGS, CLUSTER_ROLE_BINDINGS])
+        }
     }
 
     fn validate(&self, review: &mut Review<'_>) -> Result<(), Status> {

@@ -5,7 +5,7 @@
 use crate::common::{forbid, is, list_at};
 use kinds::{PODS, RUNTIME_CLASSES};
 use machinery::{Object, Status, Value};
-use registry::{Admission, Key, Operation, Review};
+use registry::{Admission, Handles, Key, Operation, Review};
 
 /// The plug-in.
 pub struct RuntimeClass;
@@ -13,6 +13,10 @@ pub struct RuntimeClass;
 impl Admission for RuntimeClass {
     fn name(&self) -> &'static str {
         "RuntimeClass"
+    }
+
+    fn handles(&self) -> Handles {
+        Handles::NOTHING.admits(&[Operation::Create]).of(&[PODS])
     }
 
     fn mutate(&self, review: &mut Review<'_>) -> Result<(), Status> {

@@ -5,7 +5,7 @@
 use crate::common::{annotation, forbid, is, list_at};
 use kinds::{PODS, SERVICE_ACCOUNTS};
 use machinery::{Object, SmolStr, Status, Value, json};
-use registry::{Admission, Key, Operation, Review};
+use registry::{Admission, Handles, Key, Operation, Review};
 
 const MOUNT_PATH: &str = "/var/run/secrets/kubernetes.io/serviceaccount";
 const VOLUME_PREFIX: &str = "kube-api-access-";
@@ -20,6 +20,13 @@ pub struct ServiceAccount;
 impl Admission for ServiceAccount {
     fn name(&self) -> &'static str {
         "ServiceAccount"
+    }
+
+    fn handles(&self) -> Handles {
+        Handles::NOTHING
+            .admits(&[Operation::Create, Operation::Update])
+            .validates(&[Operation::Create, Operation::Update])
+            .of(&[PODS])
     }
 
     fn mutate(&self, review: &mut Review<'_>) -> Result<(), Status> {

@@ -6,7 +6,7 @@
 use crate::common::{is, list_at};
 use kinds::{PERSISTENT_VOLUME_CLAIMS, PERSISTENT_VOLUMES};
 use machinery::{Status, Value};
-use registry::{Admission, Operation, Review};
+use registry::{Admission, Handles, Operation, Review};
 
 const FINALIZERS: [(&str, &str); 2] = [
     (PERSISTENT_VOLUME_CLAIMS, "kubernetes.io/pvc-protection"),
@@ -19,6 +19,12 @@ pub struct StorageObjectInUseProtection;
 impl Admission for StorageObjectInUseProtection {
     fn name(&self) -> &'static str {
         "StorageObjectInUseProtection"
+    }
+
+    fn handles(&self) -> Handles {
+        Handles::NOTHING
+            .admits(&[Operation::Create])
+            .of(&[PERSISTENT_VOLUME_CLAIMS, PERSISTENT_VOLUMES])
     }
 
     fn mutate(&self, review: &mut Review<'_>) -> Result<(), Status> {

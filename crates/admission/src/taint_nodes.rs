@@ -5,7 +5,7 @@
 use crate::common::{is, list_at};
 use kinds::NODES;
 use machinery::{Status, Value, json};
-use registry::{Admission, Operation, Review};
+use registry::{Admission, Handles, Operation, Review};
 
 const NOT_READY: &str = "node.kubernetes.io/not-ready";
 
@@ -15,6 +15,10 @@ pub struct TaintNodesByCondition;
 impl Admission for TaintNodesByCondition {
     fn name(&self) -> &'static str {
         "TaintNodesByCondition"
+    }
+
+    fn handles(&self) -> Handles {
+        Handles::NOTHING.admits(&[Operation::Create]).of(&[NODES])
     }
 
     fn mutate(&self, review: &mut Review<'_>) -> Result<(), Status> {

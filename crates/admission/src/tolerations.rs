@@ -5,7 +5,7 @@
 use crate::common::{list_at, writes};
 use kinds::PODS;
 use machinery::{SmolStr, Status, Value, json};
-use registry::{Admission, Review};
+use registry::{Admission, Handles, Operation, Review};
 
 const TAINTS: [&str; 2] = [
     "node.kubernetes.io/not-ready",
@@ -20,6 +20,12 @@ pub struct DefaultTolerationSeconds;
 impl Admission for DefaultTolerationSeconds {
     fn name(&self) -> &'static str {
         "DefaultTolerationSeconds"
+    }
+
+    fn handles(&self) -> Handles {
+        Handles::NOTHING
+            .admits(&[Operation::Create, Operation::Update])
+            .of(&[PODS])
     }
 
     fn mutate(&self, review: &mut Review<'_>) -> Result<(), Status> {

@@ -5,10 +5,7 @@
 use crate::metrics::{head, line, show_end, show_histogram};
 use env::Time;
 use registry::{CallEnd, Called, Calls, Measures, QueueCounts, Step};
-use std::{
-    collections::BTreeMap,
-    sync::{Arc, atomic::Ordering::Relaxed},
-};
+use std::{collections::BTreeMap, sync::atomic::Ordering::Relaxed};
 
 /// Bounds of the queues' histograms as upstream prints them.
 const QUEUE_LIMITS: [&str; 10] = [
@@ -31,7 +28,11 @@ const NANOS: f64 = 1e9;
 /// Appends all of it; `now` is what durations of work under way end at.
 pub(crate) fn show(measures: &Measures, now: Time, out: &mut String) {
     show_steps(measures, out);
-    measures.calls(|calls| show_calls(calls, out));
+    show_plugins(measures, out);
+    measures.calls(|calls| {
+        show_calls(calls, out);
+        show_open(calls, out);
+    });
     show_queues(&measures.queues(), now, out);
 }
 
@@ -44,13 +45,35 @@ fn show_steps(measures: &Measures, out: &mut String) {
         "Seconds of a step of admission by operation, kind of step and whether it refused.",
     );
     for (operation, step, rejected, found) in measures.steps() {
-        let kind = match step {
-            Step::Admit => "admit",
-            Step::Validate => "validate",
-        };
+        let kind = of_step(step);
         let operation = operation.name();
         let labels = format!("operation=\"{operation}\",rejected=\"{rejected}\",type=\"{kind}\"");
         show_histogram(found, out, name, &labels, (MICROS, MICROS));
+    }
+}
+
+fn show_plugins(measures: &Measures, out: &mut String) {
+    let name = "apiserver_admission_controller_admission_duration_seconds";
+    head(
+        out,
+        name,
+        "histogram",
+        "Seconds of a plug-in of admission by its name, operation, kind of step and whether it refused.",
+    );
+    for (plugin, (operation, step, rejected, found)) in measures.plugins() {
+        let (operation, kind) = (operation.name(), of_step(step));
+        let labels = format!(
+            "name=\"{plugin}\",operation=\"{operation}\",rejected=\"{rejected}\",type=\"{kind}\""
+        );
+        show_histogram(found, out, name, &labels, (MICROS, NANOS));
+    }
+}
+
+/// A step as upstream's metrics have it.
+fn of_step(step: Step) -> &'static str {
+    match step {
+        Step::Admit => "admit",
+        Step::Validate => "validate",
     }
 }
 
@@ -118,6 +141,27 @@ fn show_calls(calls: &BTreeMap<Called, Calls>, out: &mut String) {
     }
 }
 
+/// Webhooks that could not be asked and were passed over for it.
+fn show_open(calls: &BTreeMap<Called, Calls>, out: &mut String) {
+    let name = "apiserver_admission_webhook_fail_open_count";
+    head(
+        out,
+        name,
+        "counter",
+        "Calls of a webhook that failed and were passed over, by name and kind.",
+    );
+    let mut all: BTreeMap<(&str, Step), u64> = BTreeMap::new();
+    for (call, end, count) in ends(calls) {
+        if !call.rejected && matches!(end, CallEnd::Failed(_)) {
+            *all.entry((call.name.as_str(), call.step)).or_default() += count;
+        }
+    }
+    for ((webhook, step), count) in all {
+        let labels = format!("name=\"{webhook}\",type=\"{}\"", kind(step));
+        line(out, format_args!("{name}{{{labels}}} {count}"));
+    }
+}
+
 fn ends(calls: &BTreeMap<Called, Calls>) -> impl Iterator<Item = (&Called, &CallEnd, u64)> {
     let all = calls.iter();
     all.flat_map(|(call, series)| {
@@ -129,7 +173,7 @@ fn ends(calls: &BTreeMap<Called, Calls>) -> impl Iterator<Item = (&Called, &Call
 }
 
 /// Queues with the names that their metrics have.
-type Queues = BTreeMap<&'static str, Arc<QueueCounts>>;
+type Queues = BTreeMap<&'static str, QueueCounts>;
 
 /// A metric of one number: end of its name, form, help and the number.
 type Number<'a> = (&'a str, &'a str, &'a str, &'a dyn Fn(&QueueCounts) -> f64);

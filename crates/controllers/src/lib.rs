@@ -26,6 +26,7 @@ mod node_ttl;
 mod ownership;
 mod podgc;
 mod pods;
+mod queues;
 mod quota;
 mod replicaset;
 mod serviceaccount;
@@ -37,6 +38,7 @@ mod trust;
 mod volumes;
 
 pub use ownership::{BY_UID, ORPHANS};
+pub use queues::queue_name;
 use reconcile::Controller;
 use std::sync::Arc;
 pub use trust::{Asked, RootBundle, Trust};

@@ -55,6 +55,11 @@ impl World {
         self.clock.now()
     }
 
+    /// Time since some moment, see [`Clock::lapse`].
+    pub fn lapse(&self) -> std::time::Duration {
+        self.clock.lapse()
+    }
+
     /// Completes once `duration` has passed.
     pub fn sleep(&self, duration: std::time::Duration) -> BoxFuture<'static, ()> {
         self.clock.sleep_until(self.clock.now() + duration)

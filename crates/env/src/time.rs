@@ -53,6 +53,10 @@ impl Sub<Duration> for Time {
 pub trait Clock: Send + Sync {
     /// The current time; never runs backwards.
     fn now(&self) -> Time;
+    /// Time since some moment, to measure with: finer and cheaper than `now()`.
+    fn lapse(&self) -> Duration {
+        Duration::from_micros(self.now().0)
+    }
     /// Completes when `now()` has reached `deadline`. Resolution is one millisecond.
     fn sleep_until(&self, deadline: Time) -> BoxFuture<'static, ()>;
 }

@@ -131,7 +131,8 @@ pub async fn assemble(
         .map(|controller| {
             let queue = Workqueue::new(controller);
             let counts = queue.counts().clone();
-            door.measures().queue(queue.name(), counts);
+            let name = controllers::queue_name(queue.name());
+            door.measures().queue(name, counts);
             Box::new(queue) as Box<dyn Brain>
         })
         .collect();

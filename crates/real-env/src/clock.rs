@@ -17,6 +17,7 @@ const WAIT_AT_MOST: Duration = Duration::from_secs(60);
 pub struct RealClock {
     /// A moment of the monotonic clock and the time it was.
     anchor: Arc<Mutex<(Instant, Time)>>,
+    born: Instant,
 }
 
 fn wall() -> Time {
@@ -38,6 +39,7 @@ impl RealClock {
     pub fn new() -> Self {
         Self {
             anchor: Arc::new(Mutex::new((Instant::now(), wall()))),
+            born: Instant::now(),
         }
     }
 }
@@ -57,6 +59,10 @@ impl Clock for RealClock {
             *anchor = now;
         }
         now.1
+    }
+
+    fn lapse(&self) -> Duration {
+        self.born.elapsed()
     }
 
     fn sleep_until(&self, deadline: Time) -> BoxFuture<'static, ()> {

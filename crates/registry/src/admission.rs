@@ -2,7 +2,7 @@
 //!
 //! Upstream counterpart: `k8s.io/apiserver/pkg/admission`.
 
-use crate::{Body, Call, Context, Door, Options};
+use crate::{Body, Call, Context, Door, Options, Step};
 use auth::User;
 use env::BoxFuture;
 use kinds::Kind;
@@ -10,6 +10,7 @@ use machinery::{Object, SmolStr, Status, Value};
 use std::{
     collections::{BTreeMap, BTreeSet},
     sync::Arc,
+    time::Duration,
 };
 
 /// What is being done to the object.
@@ -97,10 +98,85 @@ pub struct Conversion<'a> {
     pub objects: Vec<Value>,
 }
 
+/// Operations, as a set.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Operations(u8);
+
+impl Operations {
+    /// None.
+    pub const NONE: Self = Self(0);
+    /// Those that bring objects in or change them.
+    pub const WRITES: Self = Self::of(&[Operation::Create, Operation::Update]);
+
+    /// These.
+    pub const fn of(all: &[Operation]) -> Self {
+        let (mut set, mut at) = (0, 0);
+        while at < all.len() {
+            set |= 1 << all[at] as u8;
+            at += 1;
+        }
+        Self(set)
+    }
+
+    /// Whether this is one of them.
+    pub const fn has(self, operation: Operation) -> bool {
+        self.0 & (1 << operation as u8) != 0
+    }
+}
+
+/// What a plug-in is there for: it is asked about nothing else.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Handles {
+    /// Operations that it may change.
+    pub admit: Operations,
+    /// Operations that it may refuse, as they will be stored.
+    pub validate: Operations,
+    /// Operations that it counts.
+    pub count: Operations,
+    /// Storage resources of the objects that it looks at; none for all.
+    pub kinds: &'static [&'static str],
+    /// Whether upstream has a plug-in of this name: metrics tell of those only.
+    pub told: bool,
+}
+
+impl Handles {
+    /// Nothing yet, of all kinds.
+    pub const NOTHING: Self = Self {
+        admit: Operations::NONE,
+        validate: Operations::NONE,
+        count: Operations::NONE,
+        kinds: &[],
+        told: true,
+    };
+
+    /// Changes what these operations bring.
+    pub const fn admits(self, admit: &[Operation]) -> Self {
+        let admit = Operations::of(admit);
+        Self { admit, ..self }
+    }
+
+    /// Refuses what these operations bring.
+    pub const fn validates(self, validate: &[Operation]) -> Self {
+        let validate = Operations::of(validate);
+        Self { validate, ..self }
+    }
+
+    /// Looks at objects of these kinds only.
+    pub const fn of(self, kinds: &'static [&'static str]) -> Self {
+        Self { kinds, ..self }
+    }
+
+    pub(crate) fn looks_at(&self, kind: &Kind) -> bool {
+        self.kinds.is_empty() || self.kinds.contains(&kind.storage.as_str())
+    }
+}
+
 /// A step of the admission chain. Synchronous: what must wait (webhooks) has its own step.
 pub trait Admission: Send + Sync {
     /// Upstream's plug-in name.
     fn name(&self) -> &'static str;
+    /// What it is asked about.
+    fn handles(&self) -> Handles;
     /// Changes `review.object`, or refuses.
     fn mutate(&self, _review: &mut Review<'_>) -> Result<(), Status> {
         Ok(())
@@ -143,7 +219,67 @@ pub trait Webhooks: Send + Sync {
     ) -> BoxFuture<'a, Result<Vec<Value>, Status>>;
 }
 
+/// What plug-ins are asked to do with a write.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Stage {
+    Mutate,
+    Validate,
+    Count,
+}
+
+impl Stage {
+    fn of(self, handles: &Handles) -> Operations {
+        match self {
+            Self::Mutate => handles.admit,
+            Self::Validate => handles.validate,
+            Self::Count => handles.count,
+        }
+    }
+
+    /// The step it is part of.
+    fn step(self) -> Step {
+        match self {
+            Self::Mutate => Step::Admit,
+            Self::Validate | Self::Count => Step::Validate,
+        }
+    }
+
+    fn ask(self, plugin: &dyn Admission, review: &mut Review<'_>) -> Result<(), Status> {
+        match self {
+            Self::Mutate => plugin.mutate(review),
+            Self::Validate => plugin.validate(review),
+            Self::Count => plugin.count(review),
+        }
+    }
+}
+
 impl Door {
+    /// Asks the plug-ins that are there for such a write, and counts what they took. Those that
+    /// look at other kinds have nothing to do and take no time. The end of one is the beginning
+    /// of the next: a clock is read once for each.
+    pub(crate) fn chain(&self, review: &mut Review<'_>, stage: Stage) -> Result<(), Status> {
+        let (operation, step) = (review.operation, stage.step());
+        let mut since = None;
+        let plugins = self.inner().admission.iter();
+        for (plugin, counts) in plugins.zip(self.measures().chain()) {
+            if !stage.of(&counts.handles).has(operation) {
+                continue;
+            }
+            if !counts.handles.looks_at(&review.kind) {
+                counts.asked(operation, step, false, Duration::ZERO);
+                continue;
+            }
+            let begun = since.unwrap_or_else(|| self.world().lapse());
+            let outcome = stage.ask(plugin.as_ref(), review);
+            let done = self.world().lapse();
+            let took = done.saturating_sub(begun);
+            counts.asked(operation, step, outcome.is_err(), took);
+            outcome?;
+            since = Some(done);
+        }
+        Ok(())
+    }
+
     /// Shows admission a body that is acted upon but not stored (an eviction, a binding, a
     /// request for a token, an access review); what admission made of it.
     pub(crate) async fn admit_posted(

@@ -110,6 +110,7 @@ impl Door {
     /// Opens a door.
     pub fn new(config: DoorConfig) -> Self {
         Self(Arc::new(Inner {
+            measures: Measures::new(&config.admission),
             world: config.world,
             store: config.store,
             catalogue: RwLock::new(Arc::new(config.catalogue)),
@@ -117,7 +118,6 @@ impl Door {
             webhooks: config.webhooks,
             tokens: config.tokens,
             rbac: Mutex::default(),
-            measures: Measures::default(),
         }))
     }
 

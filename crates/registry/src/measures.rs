@@ -3,7 +3,7 @@
 //! Knows neither names nor text forms of metrics, and reads no clock: durations are handed in.
 //! Upstream counterparts: `apiserver/pkg/admission/metrics`, `client-go/util/workqueue/metrics.go`.
 
-use crate::Operation;
+use crate::{Admission, Handles, Operation};
 use env::Time;
 use machinery::SmolStr;
 use std::{
@@ -244,6 +244,32 @@ impl QueueCounts {
         self.works.add(bound, value);
     }
 
+    /// Adds what another has counted.
+    fn absorb(&self, other: &Self) {
+        for (own, other) in [
+            (&self.depth, &other.depth),
+            (&self.adds, &other.adds),
+            (&self.retries, &other.retries),
+        ] {
+            own.fetch_add(other.load(Relaxed), Relaxed);
+        }
+        self.waits.absorb(&other.waits);
+        self.works.absorb(&other.works);
+        let [count, sum, first] = [0, 1, 2].map(|at| other.running[at].load(Relaxed));
+        if count == 0 {
+            return;
+        }
+        let known = self.running[0].fetch_add(count, Relaxed);
+        self.running[1].fetch_add(sum, Relaxed);
+        let earlier = self.running[2].load(Relaxed);
+        let first = if known == 0 {
+            first
+        } else {
+            first.min(earlier)
+        };
+        self.running[2].store(first, Relaxed);
+    }
+
     /// What is under way: how much, the sum of its beginnings, and the first.
     pub fn running(&self, count: usize, sum: i64, first: Time) {
         for (at, value) in [count as i64, sum, first.0 as i64].into_iter().enumerate() {
@@ -265,22 +291,85 @@ impl QueueCounts {
 
 type Steps = [[[Histogram<{ STEP_BOUNDS.len() }>; 2]; 2]; 4];
 
+/// Counts of one plug-in: buckets by microseconds, sums in nanoseconds.
+#[derive(Debug)]
+pub(crate) struct Plugin {
+    name: &'static str,
+    pub handles: Handles,
+    steps: Steps,
+}
+
+impl Plugin {
+    fn new(name: &'static str, handles: Handles) -> Self {
+        Self {
+            name,
+            handles,
+            steps: steps(),
+        }
+    }
+
+    /// It has been asked.
+    pub fn asked(&self, operation: Operation, step: Step, rejected: bool, took: Duration) {
+        if self.handles.told {
+            let series = &self.steps[operation as usize][step as usize][usize::from(rejected)];
+            let exact = u64::try_from(took.as_nanos()).unwrap_or(u64::MAX);
+            series.add(micros(took), exact);
+        }
+    }
+}
+
+/// Plug-ins that may have to wait for others to answer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Waiting {
+    /// Policies that change.
+    MutatingPolicies,
+    /// Webhooks that change.
+    MutatingWebhooks,
+    /// Policies that refuse.
+    ValidatingPolicies,
+    /// Webhooks that refuse.
+    ValidatingWebhooks,
+}
+
+/// Upstream's names of these plug-ins.
+const WAITING: [&str; 4] = [
+    "MutatingAdmissionPolicy",
+    "MutatingAdmissionWebhook",
+    "ValidatingAdmissionPolicy",
+    "ValidatingAdmissionWebhook",
+];
+
+/// A counted step: operation, step, whether it refused.
+pub type Counted<'a> = (Operation, Step, bool, &'a Histogram<{ STEP_BOUNDS.len() }>);
+
+const fn steps() -> Steps {
+    [const { [const { [const { Histogram::new(&STEP_BOUNDS) }; 2] }; 2] }; 4]
+}
+
+fn counted(of: &Steps) -> impl Iterator<Item = Counted<'_>> {
+    use Operation::{Connect, Create, Delete, Update};
+    let kinds = [Create, Update, Delete, Connect]
+        .into_iter()
+        .flat_map(|of| {
+            [Step::Admit, Step::Validate]
+                .into_iter()
+                .flat_map(move |step| [false, true].map(|rejected| (of, step, rejected)))
+        });
+    let all = kinds.map(|(operation, step, rejected)| {
+        let found = &of[operation as usize][step as usize][usize::from(rejected)];
+        (operation, step, rejected, found)
+    });
+    all.filter(|(.., found)| found.count() > 0)
+}
+
 /// All counts of one door.
 #[derive(Debug)]
 pub struct Measures {
     steps: Steps,
+    plugins: Vec<Plugin>,
+    waiting: [Plugin; WAITING.len()],
     calls: Mutex<BTreeMap<Called, Calls>>,
-    queues: Mutex<BTreeMap<&'static str, Arc<QueueCounts>>>,
-}
-
-impl Default for Measures {
-    fn default() -> Self {
-        Self {
-            steps: [const { [const { [const { Histogram::new(&STEP_BOUNDS) }; 2] }; 2] }; 4],
-            calls: Mutex::default(),
-            queues: Mutex::default(),
-        }
-    }
+    queues: Mutex<Vec<(&'static str, Arc<QueueCounts>)>>,
 }
 
 /// Nothing under these locks panics half way.
@@ -289,6 +378,40 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 }
 
 impl Measures {
+    /// Counts for these plug-ins.
+    pub(crate) fn new(plugins: &[Arc<dyn Admission>]) -> Self {
+        let of = |plugin: &Arc<dyn Admission>| Plugin::new(plugin.name(), plugin.handles());
+        Self {
+            steps: steps(),
+            plugins: plugins.iter().map(of).collect(),
+            waiting: WAITING.map(|name| Plugin::new(name, Handles::NOTHING)),
+            calls: Mutex::default(),
+            queues: Mutex::default(),
+        }
+    }
+
+    /// Plug-ins in the chain's order.
+    pub(crate) fn chain(&self) -> &[Plugin] {
+        &self.plugins
+    }
+
+    /// A plug-in that may wait has been asked.
+    pub fn waited(&self, who: Waiting, operation: Operation, rejected: bool, took: Duration) {
+        let step = match who {
+            Waiting::MutatingPolicies | Waiting::MutatingWebhooks => Step::Admit,
+            Waiting::ValidatingPolicies | Waiting::ValidatingWebhooks => Step::Validate,
+        };
+        self.waiting[who as usize].asked(operation, step, rejected, took);
+    }
+
+    /// Plug-ins by name, with what they were asked: buckets by microseconds, sums in nanoseconds.
+    pub fn plugins(&self) -> impl Iterator<Item = (&'static str, Counted<'_>)> {
+        let mut all: Vec<&Plugin> = self.plugins.iter().chain(&self.waiting).collect();
+        all.sort_by_key(|one| one.name);
+        all.into_iter()
+            .flat_map(|one| counted(&one.steps).map(|series| (one.name, series)))
+    }
+
     /// A step of admission is over.
     pub fn step(&self, operation: Operation, step: Step, rejected: bool, took: Duration) {
         let took = micros(took);
@@ -296,22 +419,8 @@ impl Measures {
     }
 
     /// Steps of admission that there were: operation, step, whether refused, microseconds.
-    pub fn steps(
-        &self,
-    ) -> impl Iterator<Item = (Operation, Step, bool, &Histogram<{ STEP_BOUNDS.len() }>)> {
-        use Operation::{Connect, Create, Delete, Update};
-        let kinds = [Create, Update, Delete, Connect]
-            .into_iter()
-            .flat_map(|of| {
-                [Step::Admit, Step::Validate]
-                    .into_iter()
-                    .flat_map(move |step| [false, true].map(|rejected| (of, step, rejected)))
-            });
-        let all = kinds.map(|(of, step, rejected)| {
-            let found = &self.steps[of as usize][step as usize][usize::from(rejected)];
-            (of, step, rejected, found)
-        });
-        all.filter(|(.., found)| found.count() > 0)
+    pub fn steps(&self) -> impl Iterator<Item = Counted<'_>> {
+        counted(&self.steps)
     }
 
     /// A webhook was called.
@@ -337,12 +446,16 @@ impl Measures {
 
     /// Makes a queue's counts known under its name.
     pub fn queue(&self, name: &'static str, counts: Arc<QueueCounts>) {
-        lock(&self.queues).insert(name, counts);
+        lock(&self.queues).push((name, counts));
     }
 
-    /// All queues.
-    pub fn queues(&self) -> BTreeMap<&'static str, Arc<QueueCounts>> {
-        lock(&self.queues).clone()
+    /// All queues; those of one name as one.
+    pub fn queues(&self) -> BTreeMap<&'static str, QueueCounts> {
+        let mut all: BTreeMap<_, QueueCounts> = BTreeMap::new();
+        for (name, counts) in lock(&self.queues).iter() {
+            all.entry(*name).or_default().absorb(counts);
+        }
+        all
     }
 }
 
@@ -356,6 +469,25 @@ mod tests {
         assert_eq!(counts.unfinished(Time(9)), (0, 0));
         counts.running(2, 30, Time(10));
         assert_eq!(counts.unfinished(Time(100)), (170, 90));
+    }
+
+    #[test]
+    fn queues_of_one_name_are_one() {
+        let measures = Measures::new(&[]);
+        for (adds, count, first) in [(1, 1, 10), (2, 0, 0), (3, 2, 4)] {
+            let counts = QueueCounts::default();
+            (0..adds).for_each(|_| counts.added(1));
+            counts.taken(Duration::from_nanos(5), adds);
+            counts.running(count, count as i64 * first, Time(first as u64));
+            measures.queue("same", Arc::new(counts));
+        }
+        let all = measures.queues();
+        let [(_, one)] = Vec::from_iter(&all)[..] else {
+            panic!("one queue");
+        };
+        assert_eq!((one.adds.load(Relaxed), one.depth.load(Relaxed)), (6, 6));
+        assert_eq!(one.waits.count(), 3);
+        assert_eq!(one.unfinished(Time(20)), (10 + 2 * 16, 16));
     }
 
     #[test]

@@ -14,8 +14,8 @@
 //! | 11 dry run ends here; commit, retried where another write came between | here |
 
 use crate::{
-    Answer, Context, Door, Live, Operation, Pass, Put, Reply, Review, Rounds, Step, Verb, decode,
-    managed,
+    Answer, Context, Door, Live, Operation, Pass, Put, Reply, Review, Rounds, Stage, Step, Verb,
+    decode, managed,
     meta::{self, SUFFIX_LENGTH},
 };
 use env::Time;
@@ -456,10 +456,7 @@ impl Door {
     }
 
     fn mutate_inside(&self, review: &mut Review<'_>) -> Result<(), Status> {
-        self.inner()
-            .admission
-            .iter()
-            .try_for_each(|plugin| plugin.mutate(review))
+        self.chain(review, Stage::Mutate)
     }
 
     /// Validating plug-ins, then webhooks, then what is counted; what was reserved is released on
@@ -472,17 +469,12 @@ impl Door {
     }
 
     async fn admit_all(&self, review: &mut Review<'_>) -> Result<(), Status> {
-        let inside = self
-            .inner()
-            .admission
-            .iter()
-            .try_for_each(|plugin| plugin.validate(review));
+        let inside = self.chain(review, Stage::Validate);
         let passed = match (&self.inner().webhooks, inside) {
             (Some(webhooks), Ok(())) => webhooks.validate(review).await,
             (_, inside) => inside,
         };
-        let mut plugins = self.inner().admission.iter();
-        let passed = passed.and_then(|()| plugins.try_for_each(|plugin| plugin.count(review)));
+        let passed = passed.and_then(|()| self.chain(review, Stage::Count));
         if passed.is_err() {
             self.roll_back(review);
         }

@@ -13,7 +13,21 @@ use kinds::{
     REPLICATION_CONTROLLERS, STATEFUL_SETS,
 };
 use machinery::{FieldError, Object, Status, Value};
-use registry::{Admission, Key, Operation, Review};
+use registry::{Admission, Handles, Key, Operation, Review};
+
+/// Kinds that are looked at: pods, what makes them, and where they are allowed.
+const KINDS: [&str; 10] = [
+    PODS,
+    POD_TEMPLATES,
+    CRON_JOBS,
+    DAEMON_SETS,
+    DEPLOYMENTS,
+    JOBS,
+    REPLICA_SETS,
+    REPLICATION_CONTROLLERS,
+    STATEFUL_SETS,
+    NAMESPACES,
+];
 
 const PREFIX: &str = "pod-security.kubernetes.io/";
 
@@ -58,6 +72,13 @@ type Check = fn(&Value) -> Option<Finding>;
 impl Admission for PodSecurity {
     fn name(&self) -> &'static str {
         "PodSecurity"
+    }
+
+    fn handles(&self) -> Handles {
+        Handles::NOTHING
+            .admits(&[Operation::Create, Operation::Update])
+            .validates(&[Operation::Create, Operation::Update])
+            .of(&KINDS)
     }
 
     /// Warns; the door hands warnings on before validation.

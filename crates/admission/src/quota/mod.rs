@@ -16,7 +16,7 @@ use crate::{
 use book::Book;
 use kinds::{PERSISTENT_VOLUME_CLAIMS, PODS, RESOURCE_QUOTAS, SERVICES};
 use machinery::{Object, Quantity, SmolStr, Status, Value};
-use registry::{Admission, Key, Operation, Review};
+use registry::{Admission, Handles, Key, Operation, Operations, Review};
 use std::{
     collections::{BTreeMap, btree_map::Entry},
     sync::{Mutex, MutexGuard},
@@ -41,6 +41,13 @@ impl ResourceQuota {
 impl Admission for ResourceQuota {
     fn name(&self) -> &'static str {
         "ResourceQuota"
+    }
+
+    fn handles(&self) -> Handles {
+        Handles {
+            count: Operations::WRITES,
+            ..Handles::NOTHING
+        }
     }
 
     fn count(&self, review: &mut Review<'_>) -> Result<(), Status> {

@@ -17,7 +17,7 @@ use crate::{
 use env::Time;
 use kinds::SERVICES;
 use machinery::{FieldError, Object, SmolStr, Status, Value};
-use registry::{Admission, Door, Operation, Review, Subscription};
+use registry::{Admission, Door, Handles, Operation, Review, Subscription};
 use std::sync::Mutex;
 use wanted::Wanted;
 
@@ -64,6 +64,16 @@ impl ServiceAllocator {
 impl Admission for ServiceAllocator {
     fn name(&self) -> &'static str {
         "ServiceAllocator"
+    }
+
+    fn handles(&self) -> Handles {
+        Handles {
+            told: false,
+            ..Handles::NOTHING
+                .admits(&[Operation::Create, Operation::Update])
+                .validates(&[Operation::Create, Operation::Update])
+                .of(&[SERVICES])
+        }
     }
 
     fn mutate(&self, review: &mut Review<'_>) -> Result<(), Status> {

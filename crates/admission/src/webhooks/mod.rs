@@ -23,8 +23,8 @@ use client::Outside;
 use env::{BoxFuture, Callout};
 use hooks::Hooks;
 use machinery::{Status, Value};
-use registry::{Conversion, Pass, Review};
-use std::sync::Arc;
+use registry::{Conversion, Pass, Review, Waiting};
+use std::{sync::Arc, time::Duration};
 
 /// Asks the programs that webhook configurations and custom resource definitions name, after
 /// admission policies, which upstream's chain has right before them.
@@ -58,14 +58,30 @@ impl registry::Webhooks for Webhooks {
     ) -> BoxFuture<'a, Result<bool, Status>> {
         Box::pin(async move {
             if !self.policies.may_mutate(review.door) && !self.mutating.exist(review.door) {
+                for who in [Waiting::MutatingPolicies, Waiting::MutatingWebhooks] {
+                    count(review, (who, Duration::ZERO), false);
+                }
                 return Ok(false);
             }
             if pass == Pass::Again && review.object != review.rounds.output {
                 // The platform's own steps have changed the object since.
                 review.rounds.changed();
             }
-            let by_policies = self.policies.mutate(review, pass).await?;
-            let by_hooks = self.mutate_review(review, pass).await?;
+            let begun = review.door.world().lapse();
+            let by_policies = self.policies.mutate(review, pass).await;
+            let since = told(
+                review,
+                (Waiting::MutatingPolicies, begun),
+                by_policies.is_err(),
+            );
+            let by_policies = by_policies?;
+            let by_hooks = self.mutate_review(review, pass).await;
+            told(
+                review,
+                (Waiting::MutatingWebhooks, since),
+                by_hooks.is_err(),
+            );
+            let by_hooks = by_hooks?;
             review.rounds.output = review.object.clone();
             Ok(by_policies || by_hooks)
         })
@@ -73,8 +89,21 @@ impl registry::Webhooks for Webhooks {
 
     fn validate<'a>(&'a self, review: &'a mut Review<'_>) -> BoxFuture<'a, Result<(), Status>> {
         Box::pin(async move {
-            self.policies.validate(review).await?;
-            self.validate_review(review).await
+            let begun = review.door.world().lapse();
+            let by_policies = self.policies.validate(review).await;
+            let since = told(
+                review,
+                (Waiting::ValidatingPolicies, begun),
+                by_policies.is_err(),
+            );
+            by_policies?;
+            let by_hooks = self.validate_review(review).await;
+            told(
+                review,
+                (Waiting::ValidatingWebhooks, since),
+                by_hooks.is_err(),
+            );
+            by_hooks
         })
     }
 
@@ -84,4 +113,17 @@ impl registry::Webhooks for Webhooks {
     ) -> BoxFuture<'a, Result<Vec<Value>, Status>> {
         Box::pin(self.convert_objects(conversion))
     }
+}
+
+/// Counts that all policies or all webhooks were asked.
+fn count(review: &Review<'_>, (who, took): (Waiting, Duration), rejected: bool) {
+    let measures = review.door.measures();
+    measures.waited(who, review.operation, rejected, took);
+}
+
+/// The same, with when that began; when it is over.
+fn told(review: &Review<'_>, (who, begun): (Waiting, Duration), rejected: bool) -> Duration {
+    let now = review.door.world().lapse();
+    count(review, (who, now.saturating_sub(begun)), rejected);
+    now
 }

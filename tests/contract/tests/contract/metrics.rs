@@ -73,6 +73,23 @@ pub fn requests_are_counted(cluster: &mut Cluster) {
         });
         assert!(create >= least - 1.0 && update >= 1.0, "{step}");
     }
+    let plugin = |name: &str, step: &str, more: &str| {
+        grown(&format!(
+            r#"apiserver_admission_controller_admission_duration_seconds_{more}{{name="{name}",operation="CREATE",rejected="false",type="{step}"}}"#
+        ))
+    };
+    for (name, step) in [
+        ("ServiceAccount", "admit"),
+        ("NodeRestriction", "admit"),
+        ("MutatingAdmissionWebhook", "admit"),
+        ("ResourceQuota", "validate"),
+        ("ValidatingAdmissionPolicy", "validate"),
+    ] {
+        assert!(plugin(name, step, "count") >= 2.0, "{name}");
+    }
+    assert_eq!(plugin("ServiceAccount", "admit", "sum"), 0.0, "no pods");
+    assert!(plugin("NodeRestriction", "admit", "sum") > 0.0);
+    assert_eq!(plugin("ServiceAllocator", "admit", "count"), 0.0);
     let lists = labels("namespace", "LIST");
     assert!(grown(&format!("apiserver_response_sizes_count{{{lists}}}")) >= 1.0);
     let open = format!(
@@ -87,8 +104,8 @@ pub fn requests_are_counted(cluster: &mut Cluster) {
     for known in [
         r#"apiserver_current_inflight_requests{request_kind="mutating"}"#,
         r#"apiserver_storage_objects{resource="configmaps"}"#,
-        r#"workqueue_depth{name="deployment-controller"}"#,
-        r#"workqueue_unfinished_work_seconds{name="job-controller"}"#,
+        r#"workqueue_depth{name="deployment"}"#,
+        r#"workqueue_unfinished_work_seconds{name="job"}"#,
         "# TYPE workqueue_queue_duration_seconds histogram",
         "kubernetes_build_info{",
         "process_cpu_seconds_total ",
@@ -122,7 +139,7 @@ pub fn queues_are_counted(cluster: &mut Cluster) {
     });
     let text = read(&api);
     let of = |name: &str, more: &str| {
-        let series = format!(r#"workqueue_{name}{{name="service-account-controller"{more}}}"#);
+        let series = format!(r#"workqueue_{name}{{name="serviceaccount"{more}}}"#);
         value(&text, &series)
     };
     let adds = of("adds_total", "");
