@@ -32,17 +32,10 @@ pub fn measure(report: &Report) {
     );
 }
 
-/// What the server itself said last about its start: `API in 47ms, nodes in ...`.
+/// What the server itself said last about its start: `API in 47 ms, nodes in ...`.
 pub fn api_ready_ms(subject: &Subject) -> f64 {
     let said = subject.cluster.server_output();
     let text = said.rsplit("API in ").next().unwrap_or_default();
-    let word = text.split([',', ' ', '\n', ';']).next().unwrap_or_default();
-    let (number, scale) = match (word.strip_suffix("ms"), word.strip_suffix('s')) {
-        (Some(number), _) => (number, 1.0),
-        (None, Some(number)) => (number, 1e3),
-        _ => ("", 0.0),
-    };
-    number
-        .parse::<f64>()
-        .map_or(f64::NAN, |number| number * scale)
+    let number = text.split(' ').next().unwrap_or_default();
+    number.parse::<f64>().unwrap_or(f64::NAN)
 }

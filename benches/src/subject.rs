@@ -11,8 +11,6 @@ use std::{
 
 /// Content type of plain bodies.
 pub const JSON: &str = "application/json";
-/// `/proc/PID/stat` counts in hundredths of a second on Linux.
-const TICK_MS: f64 = 10.0;
 
 /// A cluster of one simulated node and a namespace, deleted when dropped.
 pub struct Subject {
@@ -58,18 +56,17 @@ impl Subject {
         self.api.keep().expect("a connection")
     }
 
-    /// CPU the server has taken, milliseconds.
+    /// CPU the server has taken, milliseconds: what the scheduler counted of each of its threads,
+    /// not the clock ticks of `/proc/PID/stat`, which miss what is shorter than a tick.
     pub fn cpu_ms(&self) -> f64 {
-        let text =
-            fs::read_to_string(format!("/proc/{}/stat", self.pid)).expect("the server lives");
-        let fields: Vec<&str> = text
-            .rsplit(')')
-            .next()
-            .unwrap_or_default()
-            .split_whitespace()
-            .collect();
-        let ticks = |at: usize| fields[at].parse::<f64>().unwrap_or(0.0);
-        (ticks(11) + ticks(12)) * TICK_MS
+        let threads = fs::read_dir(format!("/proc/{}/task", self.pid)).expect("the server lives");
+        let taken = |thread: fs::DirEntry| {
+            // A thread that has ended meanwhile has done next to nothing.
+            let text = fs::read_to_string(thread.path().join("schedstat")).unwrap_or_default();
+            let nanoseconds = text.split(' ').next().unwrap_or_default();
+            nanoseconds.parse::<f64>().unwrap_or(0.0)
+        };
+        threads.flatten().map(taken).sum::<f64>() / 1e6
     }
 
     /// Resident memory, MiB.

@@ -147,8 +147,9 @@ impl ApiServer {
     async fn connection(&self, stream: TcpStream) {
         // Latency matters more than packets: watch events are small.
         let _ = stream.set_nodelay(true);
-        let Ok(Ok(stream)) = tokio::time::timeout(HANDSHAKE_MAX, self.0.tls.accept(stream)).await
-        else {
+        // On the heap while it runs: a handshake takes more room than what comes after it.
+        let handshake = tokio::time::timeout(HANDSHAKE_MAX, self.0.tls.accept(stream));
+        let Ok(Ok(stream)) = Box::pin(handshake).await else {
             return self.0.metrics.handshake_failed();
         };
         let chain = stream.get_ref().1.peer_certificates();

@@ -6,7 +6,7 @@ use env::Time;
 use futures::{FutureExt, StreamExt, channel::mpsc, select_biased};
 use machinery::Status;
 use reconcile::{Action, BY_OWNER, Brain, Change, View, Work};
-use registry::{Door, Subscription};
+use registry::{Door, Snapshot, Subscription};
 use std::sync::Arc;
 
 /// A finished unit of work: which brain, which unit, how it went.
@@ -41,25 +41,13 @@ struct Driver {
 pub fn drive(door: &Door, brains: Vec<Box<dyn Brain>>) -> Result<(), Status> {
     let snapshot = door.snapshot();
     let subscription = door.subscribe(snapshot.revision)?;
-    let mut indexes = vec![BY_OWNER];
-    indexes.extend(brains.iter().flat_map(|brain| brain.indexes()));
-    let recorder = Arc::new(Recorder::default());
-    let slots = brains
-        .into_iter()
-        .map(|brain| slot(door, brain, &recorder))
-        .collect();
-    let (sender, outcomes) = mpsc::unbounded();
-    let view = View::new(snapshot, &indexes);
-    let mut driver = Driver {
-        door: door.clone(),
-        view,
-        subscription,
-        slots,
-        outcomes,
-        sender,
-    };
-    driver.present();
-    door.world().spawn("driver", driver.run());
+    let door = door.clone();
+    // A large cluster takes a while to look at; requests need not wait for it.
+    door.world().clone().spawn("driver", async move {
+        let mut driver = Driver::new(door, snapshot, subscription, brains);
+        driver.present();
+        driver.run().await;
+    });
     Ok(())
 }
 
@@ -80,6 +68,30 @@ fn slot(door: &Door, brain: Box<dyn Brain>, recorder: &Arc<Recorder>) -> Slot {
 }
 
 impl Driver {
+    fn new(
+        door: Door,
+        snapshot: Snapshot,
+        subscription: Subscription,
+        brains: Vec<Box<dyn Brain>>,
+    ) -> Self {
+        let mut indexes = vec![BY_OWNER];
+        indexes.extend(brains.iter().flat_map(|brain| brain.indexes()));
+        let recorder = Arc::new(Recorder::default());
+        let slots = brains
+            .into_iter()
+            .map(|brain| slot(&door, brain, &recorder))
+            .collect();
+        let (sender, outcomes) = mpsc::unbounded();
+        Self {
+            view: View::new(snapshot, &indexes),
+            door,
+            subscription,
+            slots,
+            outcomes,
+            sender,
+        }
+    }
+
     /// Shows every brain the initial state, as creations.
     fn present(&mut self) {
         let now = self.door.now();

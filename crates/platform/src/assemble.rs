@@ -11,8 +11,9 @@ use auth::{TokenKey, User};
 use controllers::{ControllersConfig, RootBundle};
 use driver::{Recorder, Workqueue, drive};
 use env::{Callout, Disk, World};
+use futures::future::try_join_all;
 use kinds::Catalogue;
-use machinery::Status;
+use machinery::{Status, Value};
 use reconcile::Brain;
 use registry::{Door, DoorConfig, Verb};
 use std::{fmt, sync::Arc};
@@ -151,29 +152,43 @@ pub async fn assemble(
 /// Creates the objects every cluster begins with; those that exist stay as they are.
 async fn bootstrap(door: &Door, config: admission::bootstrap::Config) -> Result<(), AssembleError> {
     let user = Arc::new(User::component("system:apiserver"));
-    for (resource, object) in admission::bootstrap::objects(&config) {
-        let name = format!("{resource} {}", object.name());
-        let refuse = |status| AssembleError::Bootstrap {
-            object: name.clone(),
-            status,
-        };
-        let namespace = object.namespace().to_owned();
-        let exists = door
-            .snapshot()
-            .get(resource, &registry::Key::new(&namespace, object.name()))
-            .is_some();
-        if exists {
-            continue;
-        }
-        let mut call = door
-            .component_call(&user, Verb::Create, resource, &namespace, "")
-            .map_err(refuse)?
-            .with_object(object);
-        call.options.field_manager = "kube-apiserver".into();
-        match door.call(call).await {
-            Err(status) if !status.is_already_exists() => return Err(refuse(status)),
-            _ => {}
-        }
+    let (namespaces, others): (Vec<_>, Vec<_>) = admission::bootstrap::objects(&config)
+        .into_iter()
+        .partition(|(resource, _)| *resource == kinds::NAMESPACES);
+    // Together, so that they share syncs of the disk; but nothing is created in a namespace that
+    // is not there yet.
+    for objects in [namespaces, others] {
+        let created = objects
+            .into_iter()
+            .map(|object| create(door, &user, object));
+        try_join_all(created).await?;
     }
     Ok(())
+}
+
+/// Creates a first object, unless it is there.
+async fn create(
+    door: &Door,
+    user: &Arc<User>,
+    (resource, object): (&str, Value),
+) -> Result<(), AssembleError> {
+    let name = format!("{resource} {}", object.name());
+    let refuse = |status| AssembleError::Bootstrap {
+        object: name.clone(),
+        status,
+    };
+    let namespace = object.namespace().to_owned();
+    let key = registry::Key::new(&namespace, object.name());
+    if door.snapshot().get(resource, &key).is_some() {
+        return Ok(());
+    }
+    let mut call = door
+        .component_call(user, Verb::Create, resource, &namespace, "")
+        .map_err(refuse)?
+        .with_object(object);
+    call.options.field_manager = "kube-apiserver".into();
+    match door.call(call).await {
+        Err(status) if !status.is_already_exists() => Err(refuse(status)),
+        _ => Ok(()),
+    }
 }

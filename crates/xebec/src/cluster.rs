@@ -270,9 +270,9 @@ pub fn up(arguments: &UpArgs) -> Result<i32> {
             if cluster.nodes.len() == 1 { "" } else { "s" }
         );
         println!(
-            "API in {:.0?}, nodes in {:.0?}. Context xebec-{} is in {}",
-            cluster.api_ready,
-            cluster.nodes_ready,
+            "API in {} ms, nodes in {} ms. Context xebec-{} is in {}",
+            cluster.api_ready.as_millis(),
+            cluster.nodes_ready.as_millis(),
             cluster.home.name(),
             cluster.kubeconfig.display()
         );

@@ -4,7 +4,7 @@
 //! copied. Upstream counterpart: `apimachinery/pkg/util/managedfields/internal`.
 
 use super::{compare::Difference, fieldset::FieldSet, managed::Manager};
-use machinery::{Value, json};
+use machinery::{Map, SmolStr, Value};
 
 /// Most entries of updates kept apart; older ones fold into one.
 const MAX_UPDATERS: usize = 10;
@@ -55,16 +55,19 @@ pub(super) fn is_by(entry: &Value, by: &Manager, applies: bool) -> bool {
 
 /// A new entry.
 pub(super) fn entry(by: &Manager, applies: bool, fields: &FieldSet) -> Value {
-    let mut entry = json!({
-        "apiVersion": by.api_version, "fieldsType": "FieldsV1", "fieldsV1": fields.to_value(),
-        "manager": by.manager(), "operation": operation(applies),
-    });
-    for (key, text) in [("subresource", by.subresource), ("time", by.now)] {
-        if !text.is_empty() {
-            entry[key] = text.into();
-        }
-    }
-    entry
+    let text = |key, text: &str| (SmolStr::new_static(key), Value::from(text));
+    let mut entry = Vec::with_capacity(7);
+    entry.extend([
+        text("apiVersion", by.api_version),
+        text("fieldsType", "FieldsV1"),
+        (SmolStr::new_static("fieldsV1"), fields.to_value()),
+        text("manager", by.manager()),
+        text("operation", operation(applies)),
+    ]);
+    let optional = [("subresource", by.subresource), ("time", by.now)];
+    let there = optional.into_iter().filter(|(_, text)| !text.is_empty());
+    entry.extend(there.map(|(key, value)| text(key, value)));
+    Value::Object(Map::from_sorted(entry))
 }
 
 /// The fields of an entry, read.

@@ -6,6 +6,9 @@
 use machinery::{Map, SmolStr, Value, format_smolstr};
 use std::cmp::Ordering;
 
+/// Says among the elements below a path that the path is in the set itself.
+const OWN: SmolStr = SmolStr::new_static(".");
+
 /// A set of field paths, as a tree sorted by path element.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct FieldSet {
@@ -66,14 +69,16 @@ impl FieldSet {
 
     /// Prints `fieldsV1`.
     pub fn to_value(&self) -> Value {
-        let mut map = Map::with_capacity(self.children.len() + 1);
-        if self.own && !self.children.is_empty() {
-            map.insert(".", Value::object());
+        if self.children.is_empty() {
+            return Value::object();
         }
-        for (key, inner) in &self.children {
-            map.insert(key.clone(), inner.to_value());
-        }
-        Value::Object(map)
+        // Sorts before the other elements, which all start with a letter.
+        let own = self.own.then(|| (OWN, Value::object()));
+        let children = self.children.iter();
+        let children = children.map(|(key, inner)| (key.clone(), inner.to_value()));
+        let mut entries = Vec::with_capacity(self.children.len() + usize::from(self.own));
+        entries.extend(own.into_iter().chain(children));
+        Value::Object(Map::from_sorted(entries))
     }
 
     /// Whether no path is in the set.
@@ -128,6 +133,10 @@ impl FieldSet {
     pub(super) fn put(&mut self, key: SmolStr, inner: FieldSet) {
         if inner.is_empty() {
             return;
+        }
+        // Most come in order.
+        if self.children.last().is_none_or(|(last, _)| *last < key) {
+            return self.children.push((key, inner));
         }
         match self.position(&key) {
             Ok(at) => self.children[at].1.union(&inner),

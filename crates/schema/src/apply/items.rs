@@ -1,7 +1,7 @@
 //! What identifies the items of a list, and which types are merged part by part.
 
 use crate::{At, ListKind, Shape};
-use machinery::{Map, SmolStr, SmolStrBuilder, Value, format_smolstr};
+use machinery::{SmolStr, SmolStrBuilder, Value, format_smolstr};
 
 /// How a value of a type takes part in a merge.
 #[derive(Clone, Copy)]
@@ -72,20 +72,38 @@ pub(super) fn item_key(item: &Value, at: At, kind: &ListKind, position: usize) -
     let ListKind::Map(names) = kind else {
         return format_smolstr!("v:{}", print(item));
     };
-    let keys: Map = names
+    let mut keys: Vec<(&SmolStr, &Value)> = names
         .iter()
-        .filter_map(|name| {
-            Some((
-                name.clone(),
-                item.get(name).or_else(|| default(at, name))?.clone(),
-            ))
-        })
+        .filter_map(|name| Some((name, item.get(name).or_else(|| default(at, name))?)))
         .collect();
     if keys.is_empty() {
         // Without any key it has no identity but its place.
         return format_smolstr!("i:{position}");
     }
-    format_smolstr!("k:{}", print(&Value::Object(keys)))
+    keys.sort_by_key(|(name, _)| *name);
+    let mut key = SmolStrBuilder::new();
+    for (at, (name, value)) in keys.into_iter().enumerate() {
+        key.push_str(if at == 0 { "k:{" } else { "," });
+        put_text(name, &mut key);
+        key.push(':');
+        match value {
+            Value::String(text) => put_text(text, &mut key),
+            other => key.push_str(&print(other)),
+        }
+    }
+    key.push('}');
+    key.finish()
+}
+
+/// Prints a string as JSON. Nearly all are names, in which nothing needs escaping.
+fn put_text(text: &str, key: &mut SmolStrBuilder) {
+    let plain = |byte: u8| matches!(byte, b' '..=b'~') && !matches!(byte, b'"' | b'\\');
+    if !text.bytes().all(plain) {
+        return key.push_str(&print(&Value::from(text)));
+    }
+    key.push('"');
+    key.push_str(text);
+    key.push('"');
 }
 
 fn default<'a>(at: At<'a>, name: &str) -> Option<&'a Value> {
