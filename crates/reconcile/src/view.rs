@@ -5,7 +5,7 @@
 use crate::{Change, Key, Snapshot};
 use machinery::{Object, SmolStr};
 use std::{
-    collections::{BTreeMap, BTreeSet},
+    collections::{BTreeMap, BTreeSet, btree_map::Entry},
     sync::Arc,
 };
 
@@ -34,8 +34,44 @@ struct Place {
     key: Key,
 }
 
-/// Index values, and the objects found by each.
-type Places = BTreeMap<SmolStr, BTreeSet<Place>>;
+/// The objects found by one index value. Most values (UIDs) find one, for which a set of its own
+/// would take a kilobyte.
+enum Found {
+    One(Place),
+    Many(BTreeSet<Place>),
+}
+
+impl Found {
+    fn iter(&self) -> impl Iterator<Item = &Place> {
+        let (one, many) = match self {
+            Self::One(place) => (Some(place), None),
+            Self::Many(places) => (None, Some(places)),
+        };
+        one.into_iter().chain(many.into_iter().flatten())
+    }
+
+    fn add(&mut self, place: Place) {
+        match self {
+            Self::Many(places) => drop(places.insert(place)),
+            Self::One(known) if *known == place => {}
+            Self::One(known) => *self = Self::Many([known.clone(), place].into()),
+        }
+    }
+
+    /// Removes a place; whether nothing is left.
+    fn remove(&mut self, place: &Place) -> bool {
+        match self {
+            Self::One(known) => known == place,
+            Self::Many(places) => {
+                places.remove(place);
+                places.is_empty()
+            }
+        }
+    }
+}
+
+/// Index values, and what is found by each.
+type Places = BTreeMap<SmolStr, Found>;
 
 impl Index {
     /// The index values of an object, in place of what `values` held; none of no object.
@@ -48,11 +84,11 @@ impl Index {
 }
 
 fn leave(places: &mut Places, value: &SmolStr, place: &Place) {
-    if let Some(set) = places.get_mut(value) {
-        set.remove(place);
-        if set.is_empty() {
-            places.remove(value);
-        }
+    if places
+        .get_mut(value)
+        .is_some_and(|found| found.remove(place))
+    {
+        places.remove(value);
     }
 }
 
@@ -135,7 +171,10 @@ impl View {
                 .drain(..)
                 .for_each(|value| leave(places, &value, &place));
             for value in after.drain(..) {
-                places.entry(value).or_default().insert(place.clone());
+                match places.entry(value) {
+                    Entry::Vacant(free) => drop(free.insert(Found::One(place.clone()))),
+                    Entry::Occupied(taken) => taken.into_mut().add(place.clone()),
+                }
             }
         }
     }
@@ -182,7 +221,7 @@ impl View {
         places
             .and_then(|(_, places)| places.get(value))
             .into_iter()
-            .flatten()
+            .flat_map(Found::iter)
             .filter_map(|place| {
                 Some((
                     &place.resource,
