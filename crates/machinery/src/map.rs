@@ -143,7 +143,6 @@ impl Map {
 
     /// Builds from entries that are sorted by key and have no key twice.
     pub fn from_sorted(entries: Vec<(SmolStr, Value)>) -> Self {
-        debug_assert!(entries.is_sorted_by(|one, next| one.0 < next.0));
         Self(Entries::Own(entries))
     }
 
