@@ -245,7 +245,7 @@ fn failure_rule(errors: &mut Errors, path: Place<'_>, rule: &Value, spec: &Value
         (false, false) => "specifying both OnExitCodes and OnPodConditions is not supported",
         _ => return,
     };
-    errors.push(FieldError::invalid(path, Value::Null, why));
+    errors.push(FieldError::invalid(path, Value::Null, why).without_value());
 }
 
 fn exit_codes(errors: &mut Errors, path: Place<'_>, codes: &Value, spec: &Value) {

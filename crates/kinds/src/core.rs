@@ -384,7 +384,7 @@ fn node(o: &Value) -> Errors {
         if !seen.insert((key, taint["effect"].str())) {
             let mut error = FieldError::duplicate(path, taint);
             error.detail = "taints must be unique by key and effect pair".into();
-            errors.push(error);
+            errors.push(crate::internal::shown_as(error, "core.v1.Taint"));
         }
     }
     for field in ["capacity", "allocatable"] {

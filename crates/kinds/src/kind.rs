@@ -3,8 +3,8 @@
 //! Upstream counterpart: `genericregistry.Store` and `APIResource` taken together.
 
 use crate::{
-    Columns, Generation, Strategy, catalogue::Part, defaults, fields::stored_field, meta, required,
-    subresource, zeros,
+    Columns, Generation, Strategy, catalogue::Part, defaults, fields::stored_field, internal, meta,
+    required, subresource, zeros,
 };
 use k8s_cel::rules::Rules;
 use machinery::{
@@ -340,6 +340,14 @@ impl Kind {
         let mut errors = meta::validate(object, self);
         errors.extend((self.strategy.validate_create)(object));
         self.validate_body(object, &mut errors);
+        self.shown(errors)
+    }
+
+    /// Errors as upstream shows their values.
+    fn shown(&self, mut errors: Vec<FieldError>) -> Vec<FieldError> {
+        if !self.custom {
+            internal::show(&mut errors, &self.type_ref);
+        }
         errors
     }
 
@@ -364,7 +372,7 @@ impl Kind {
         } else {
             self.validate_body(new, &mut errors);
         }
-        errors
+        self.shown(errors)
     }
 
     /// Everything wrong with a status update.
@@ -375,7 +383,7 @@ impl Kind {
             errors.extend(schema::validate_update(new, old, &self.type_ref));
             self.follow_rules(new, Some(old), &mut errors);
         }
-        errors
+        self.shown(errors)
     }
 
     /// Everything wrong with an update through a subresource that writes a part of the object.
@@ -402,7 +410,7 @@ impl Kind {
             }
             _ => {}
         }
-        errors
+        self.shown(errors)
     }
 
     /// Evaluates a custom kind's rules, unless the object is not of the shape they rely on.

@@ -22,6 +22,7 @@ mod diff;
 mod expressions;
 mod fields;
 mod flow;
+mod internal;
 mod kind;
 mod meta;
 mod network;

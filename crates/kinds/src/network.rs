@@ -75,7 +75,7 @@ fn ingress(o: &Value) -> Errors {
     if spec["rules"].items().is_empty() && spec["defaultBackend"].is_null() {
         errors.push(FieldError::invalid(
             "spec",
-            spec,
+            &spec["rules"],
             "either `defaultBackend` or `rules` must be specified",
         ));
     }

@@ -508,7 +508,12 @@ fn volume_update(new: &Value, old: &Value) -> Errors {
         kept.remove_at(&["csi", "controllerExpandSecretRef"]);
     }
     if kept != before {
-        let text = crate::diff::unified(&before, &kept);
+        let text = crate::diff::unified(
+            &before,
+            &kept,
+            "core.v1.PersistentVolumeSpec",
+            Some("source"),
+        );
         let why = format!("spec.persistentvolumesource is immutable after creation\n{text}");
         errors.push(FieldError::forbidden("spec.persistentvolumesource", why));
     }
@@ -589,7 +594,9 @@ fn data_source(errors: &mut Errors, path: Place<'_>, spec: &Value) {
     } else {
         return;
     };
-    errors.push(FieldError::invalid(path, Value::object(), why));
+    let mut error = FieldError::invalid(path, Value::object(), why);
+    error.shown = Some("{}".into());
+    errors.push(error);
 }
 
 const CLAIM_FROZEN: &str = "spec is immutable after creation except resources.requests and volumeAttributesClassName for bound claims";
@@ -597,22 +604,23 @@ const CLAIM_FROZEN: &str = "spec is immutable after creation except resources.re
 fn claim_update(new: &Value, old: &Value) -> Errors {
     let mut errors = Errors::new();
     let bound = old.at(&["status", "phase"]).str() == "Bound";
-    let frozen = |claim: &Value| {
-        let mut spec = claim["spec"].clone();
-        spec.make_object().remove("volumeAttributesClassName");
-        if bound {
-            spec.remove_at(&["resources", "requests"]);
-        }
-        if is_empty(old.at(&["spec", "volumeName"])) {
-            spec.make_object().remove("volumeName");
-        }
-        if is_empty(old.at(&["spec", "storageClassName"])) {
-            spec.make_object().remove("storageClassName");
-        }
-        spec
+    let (mut before, after) = (old["spec"].clone(), &new["spec"]);
+    // What may change is as it will be.
+    let mut let_go = |path: &[&str]| match after.at(path) {
+        Value::Null => drop(before.remove_at(path)),
+        value => before.set_at(path, value.clone()),
     };
-    if frozen(new) != frozen(old) {
-        let text = crate::diff::unified(&frozen(old), &frozen(new));
+    let_go(&["volumeAttributesClassName"]);
+    if bound {
+        let_go(&["resources", "requests"]);
+    }
+    for field in ["volumeName", "storageClassName"] {
+        if is_empty(old.at(&["spec", field])) {
+            let_go(&[field]);
+        }
+    }
+    if before != *after {
+        let text = crate::diff::unified(&before, after, "core.v1.PersistentVolumeClaimSpec", None);
         errors.push(FieldError::forbidden(
             "spec",
             format!("{CLAIM_FROZEN}\n{text}"),

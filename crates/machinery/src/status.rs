@@ -461,6 +461,8 @@ pub struct FieldError {
     pub detail: String,
     /// Whether the message leaves the value out although its kind shows one.
     pub omits_value: bool,
+    /// How the message shows the value, where that is not its JSON.
+    pub shown: Option<String>,
 }
 
 impl FieldError {
@@ -476,6 +478,7 @@ impl FieldError {
             value,
             detail: detail.into(),
             omits_value: false,
+            shown: None,
         }
     }
 
@@ -557,7 +560,7 @@ impl FieldError {
         let mut text = words.to_owned();
         if self.shows_value() {
             text += ": ";
-            text += &show(&self.value);
+            text += &self.shown.clone().unwrap_or_else(|| show(&self.value));
         }
         if !self.detail.is_empty() {
             text += ": ";

@@ -32,7 +32,8 @@ pub(super) fn validate(new: &Value, old: &Value) -> Errors {
         narrowed(&mut errors, &mut thawed, old);
     }
     if thawed != *old {
-        let why = format!("{FROZEN}\n{}", crate::diff::unified(old, &thawed));
+        let text = crate::diff::unified(old, &thawed, "core.v1.PodSpec", None);
+        let why = format!("{FROZEN}\n{text}");
         errors.push(FieldError::forbidden("spec", why));
     }
     errors
