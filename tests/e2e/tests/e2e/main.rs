@@ -65,6 +65,8 @@ const CASES: &[Case] = &[
     ("python::client", python::client),
     ("workloads::deployment", workloads::deployment),
     ("workloads::logs_and_exec", workloads::logs_and_exec),
+    ("workloads::the_log_before", workloads::the_log_before),
+    ("workloads::attach", workloads::attach),
     ("workloads::terminal_and_copy", workloads::terminal_and_copy),
     (
         "workloads::failed_rollout_is_undone",

@@ -118,6 +118,79 @@ spec:
     cluster.k("delete pod talker --wait=true").ok();
 }
 
+pub fn the_log_before(cluster: &mut Cluster) {
+    if needs_containers(cluster) {
+        return;
+    }
+    let again = "
+apiVersion: v1
+kind: Pod
+metadata: {name: again}
+spec:
+  volumes: [{name: data, emptyDir: {}}]
+  containers:
+  - name: main
+    image: xebec/demo
+    imagePullPolicy: Never
+    command: [sh, -c, 'if test -e /data/once; then echo second; exec sleep 600; fi; echo first; echo x > /data/once; exit 3']
+    volumeMounts: [{name: data, mountPath: /data}]
+";
+    cluster.apply(again);
+    cluster.until("the second start", PATIENCE, |cluster| {
+        cluster.k("logs again").stdout == "second\n"
+    });
+    assert_eq!(cluster.k("logs -p again").ok(), "first\n");
+    assert_eq!(cluster.k("logs again").ok(), "second\n");
+    let before = cluster.k("logs -p deploy/web").refused();
+    has(&before, &["previous terminated container", "not found"]);
+    cluster
+        .k("delete pod again --wait=true --grace-period=0")
+        .ok();
+}
+
+pub fn attach(cluster: &mut Cluster) {
+    if needs_containers(cluster) {
+        return;
+    }
+    let listener = "
+apiVersion: v1
+kind: Pod
+metadata: {name: listener}
+spec:
+  restartPolicy: Never
+  containers:
+  - {name: main, image: xebec/demo, imagePullPolicy: Never, command: [cat], stdin: true, stdinOnce: true}
+---
+apiVersion: v1
+kind: Pod
+metadata: {name: speaker}
+spec:
+  restartPolicy: Never
+  containers:
+  - {name: main, image: xebec/demo, imagePullPolicy: Never, command: [sh, -c, 'for i in 1 2 3 4 5; do echo line $i; sleep 1; done; exit 4']}
+";
+    cluster.apply(listener);
+    for pod in ["listener", "speaker"] {
+        cluster
+            .k(&format!(
+                "wait pod/{pod} --for=jsonpath={{.status.phase}}=Running --timeout=30s"
+            ))
+            .ok();
+    }
+    // What it hears comes back; with the end of its input it ends, and so does the session.
+    let said = cluster.kubectl_in(&["attach", "-i", "listener"], "hello\nthere\n");
+    has(&said.ok(), &["hello\nthere\n"]);
+    cluster
+        .k("wait pod/listener --for=jsonpath={.status.phase}=Succeeded --timeout=30s")
+        .ok();
+    assert_eq!(cluster.k("logs listener").ok(), "hello\nthere\n");
+    // Without input one listens until the container ends.
+    has(&cluster.k("attach speaker").stdout, &["line 5"]);
+    let over = cluster.k("attach speaker").refused();
+    has(&over, &["cannot attach a container in a completed pod"]);
+    cluster.k("delete pod listener speaker --wait=true").ok();
+}
+
 pub fn terminal_and_copy(cluster: &mut Cluster) {
     if needs_containers(cluster) {
         return;
