@@ -4,7 +4,7 @@
 
 use crate::{
     answer::{HttpResponse, whole},
-    health::VERSION,
+    health::{MINOR, VERSION},
 };
 use bytes::Bytes;
 use codec::{ApiGroup, ApiResource, ApiSubresource, Encoding, Offer, Transform, base_path};
@@ -59,7 +59,7 @@ impl Documents {
                 | ["openapi", "v2" | "v3"]
                 | ["openapi", "v3", "api", _]
                 | ["openapi", "v3", "apis", _, _]
-        )
+        ) || plain(path).is_some()
     }
 
     /// Answers a discovery or OpenAPI path; `None` for any other path.
@@ -88,7 +88,7 @@ impl Documents {
         if words == ["openapi", "v2"] && accept.contains(codec::OPENAPI_V2_PROTOBUF) {
             let key = format!("{path} protobuf");
             let document = self.cached(catalogue, key, |resources| {
-                let document = codec::openapi_v2(resources.iter(), schema::builtin(), VERSION);
+                let document = codec::openapi_v2(resources.iter(), schema::builtin(), MINOR);
                 Ok(codec::openapi_v2_protobuf(&document))
             })?;
             return Ok(conditional(&document, OPENAPI_V2_PROTOBUF_ANSWER, headers));
@@ -190,11 +190,18 @@ fn make(
         ["openapi", "v2"] => Ok(codec::openapi_v2(
             resources.iter(),
             schema::builtin(),
-            VERSION,
+            MINOR,
         )),
         ["openapi", "v3"] => Ok(index(catalogue)),
         ["openapi", "v3", "api", one] => openapi(resources, version("", one)),
         ["openapi", "v3", "apis", group, one] => openapi(resources, version(group, one)),
+        ["openapi", "v3", "apis", group] if !has_own(catalogue, group) => {
+            Err(Status::no_such_path())
+        }
+        ["openapi", "v3", path @ ..] => {
+            let document = codec::openapi_v3_plain(&path.join("/"), schema::builtin(), MINOR);
+            document.ok_or_else(Status::no_such_path)
+        }
         _ => Err(Status::no_such_path()),
     }
 }
@@ -244,15 +251,46 @@ fn resource_list(resources: &[ApiResource], gv: GroupVersion) -> Result<Value, S
     ))
 }
 
+/// A path of OpenAPI documents that is about no version, without what stands before.
+fn plain(path: &str) -> Option<&str> {
+    let rest = path.trim_end_matches('/').strip_prefix("/openapi/v3/")?;
+    let group = rest.strip_prefix("apis/");
+    let known = codec::PLAIN_DOCUMENTS.contains(&rest);
+    (known || group.is_some_and(|group| !group.contains('/'))).then_some(rest)
+}
+
+/// Whether a group has kinds that are not custom: only then it has a document.
+fn has_own(catalogue: &Catalogue, group: &str) -> bool {
+    let found = catalogue.group(group).filter(|_| !group.is_empty());
+    found.is_some_and(|found| {
+        let mut versions = found.versions.iter();
+        versions.any(|version| {
+            catalogue
+                .of_version(group, version)
+                .any(|kind| !kind.custom)
+        })
+    })
+}
+
 fn openapi(resources: &[ApiResource], gv: GroupVersion) -> Result<Value, Status> {
     let found = within(resources, &gv)?;
-    Ok(codec::openapi_v3(found.iter(), schema::builtin(), VERSION))
+    Ok(codec::openapi_v3(found.iter(), schema::builtin(), MINOR))
 }
 
 /// The index of OpenAPI documents. A document is a function of this binary's version and of the
 /// definitions in it, so its hash needs no document.
 fn index(catalogue: &Catalogue) -> Value {
     let mut paths = machinery::Map::new();
+    let hash = codec::document_hash(env!("CARGO_PKG_VERSION").as_bytes());
+    let mut plain = |path: &str| {
+        let entry = json!({"serverRelativeURL": format!("/openapi/v3/{path}?hash={hash}")});
+        paths.insert(path, entry);
+    };
+    codec::PLAIN_DOCUMENTS.into_iter().for_each(&mut plain);
+    let groups = catalogue.groups().iter();
+    for group in groups.filter(|group| has_own(catalogue, &group.name)) {
+        plain(&format!("apis/{}", group.name));
+    }
     for group in catalogue.groups() {
         for version in &group.versions {
             let gv = GroupVersion {
@@ -299,6 +337,7 @@ fn resource(kind: &Kind) -> ApiResource {
         categories: kind.categories.clone(),
         subresources: kind.subresources.iter().map(subresource).collect(),
         type_ref: kind.type_ref.clone(),
+        shows_deleted: kind.strategy.shows_deleted,
         storage_version_hash: kind.storage_version_hash.clone(),
     }
 }

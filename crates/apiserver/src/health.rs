@@ -7,6 +7,9 @@ use machinery::{Value, json};
 /// The Kubernetes version this serves.
 pub const VERSION: &str = "v1.36.0";
 
+/// Its minor version, as documents tell it.
+pub const MINOR: &str = "1.36";
+
 /// `/version`.
 pub fn version() -> Value {
     json!({

@@ -40,6 +40,8 @@ pub struct ApiResource {
     pub subresources: Vec<ApiSubresource>,
     /// Type of the objects.
     pub type_ref: TypeRef,
+    /// Whether a deletion answers with the object instead of a status.
+    pub shows_deleted: bool,
     /// See [`storage_version_hash`]; empty for resources that are not stored.
     pub storage_version_hash: SmolStr,
 }
@@ -61,9 +63,9 @@ impl ApiResource {
         base_path(&self.gvk.group_version())
     }
 
-    /// Whether its type says how lists merge, which only named (built-in) types do.
-    pub fn has_patch_strategies(&self) -> bool {
-        !self.type_ref.node().name.is_empty()
+    /// Whether it is of a custom kind, whose type has no name and does not say how lists merge.
+    pub fn is_custom(&self) -> bool {
+        self.type_ref.node().name.is_empty()
     }
 
     /// Whether `verb` is served.

@@ -41,6 +41,7 @@ pub(crate) fn box_resource() -> ApiResource {
             sub("scale", GroupVersionKind::new("autoscaling", "v1", "Scale")),
         ],
         type_ref: box_type(),
+        shows_deleted: false,
         storage_version_hash: "h".into(),
     }
 }

@@ -5,19 +5,29 @@
 
 mod custom;
 mod gnostic;
+mod parameters;
 mod paths;
+mod plain;
+mod stated;
 mod types;
 
 pub use gnostic::*;
 
-use crate::{ApiResource, base_path};
+use crate::{ApiResource, ApiSubresource, base_path};
 use machinery::{GroupVersion, GroupVersionKind, Map, SmolStr, Value, format_smolstr, json};
-use paths::{DELETE_OPTIONS, Names, PATCH, STATUS, add_paths, index_entry};
+use paths::{
+    DELETE_OPTIONS, Names, RESOURCES, STATUS, WATCH_EVENT, add_paths, group_words, index_entry,
+};
+use plain::add_plain;
+pub use plain::{PLAIN_DOCUMENTS, openapi_v3_plain};
 use schema::Schema;
 use std::{collections::BTreeMap, sync::Arc};
 use types::{Definitions, Dialect};
 
 const TITLE: &str = "Kubernetes";
+/// What documents of custom kinds alone say of themselves.
+const CUSTOM_TITLE: &str = "Kubernetes CRD Swagger";
+const CUSTOM_VERSION: &str = "v0.1.0";
 
 /// `/openapi/v3/apis/GROUP/VERSION` for the resources of one version. `shared` is the schema
 /// of the built-in types, from which custom kinds take their metadata.
@@ -26,14 +36,23 @@ pub fn openapi_v3<'a>(
     shared: &Arc<Schema>,
     server_version: &str,
 ) -> Value {
-    let (paths, definitions) = build(resources, shared, Dialect::V3);
-    json!({
-        "openapi": "3.0.0", "info": {"title": TITLE, "version": server_version}, "paths": paths,
-        "components": {
-            "schemas": definitions,
-            "securitySchemes": {"BearerToken": {"type": "apiKey", "in": "header", "name": "authorization", "description": "Bearer Token authentication"}},
-        },
-    })
+    let resources: Vec<&ApiResource> = resources.collect();
+    let custom = resources.iter().all(|one| one.is_custom());
+    let (paths, definitions) = build(resources.into_iter(), shared, Dialect::V3);
+    let mut components = json!({"schemas": definitions});
+    let info = match custom {
+        true => json!({"title": CUSTOM_TITLE, "version": CUSTOM_VERSION}),
+        false => json!({"title": TITLE, "version": server_version}),
+    };
+    if !custom {
+        components["securitySchemes"] = security();
+    }
+    json!({"openapi": "3.0.0", "info": info, "paths": paths, "components": components})
+}
+
+/// How clients say who they are.
+fn security() -> Value {
+    json!({"BearerToken": {"type": "apiKey", "in": "header", "name": "authorization", "description": "Bearer Token authentication"}})
 }
 
 /// `/openapi/v2` for all resources.
@@ -46,7 +65,7 @@ pub fn openapi_v2<'a>(
     json!({
         "swagger": "2.0", "info": {"title": TITLE, "version": server_version}, "paths": paths,
         "definitions": definitions,
-        "securityDefinitions": {"BearerToken": {"type": "apiKey", "in": "header", "name": "authorization", "description": "Bearer Token authentication"}},
+        "securityDefinitions": security(),
         "security": [{"BearerToken": []}],
     })
 }
@@ -73,21 +92,38 @@ fn build<'a>(
     let mut definitions = Definitions::new(dialect, shared);
     let mut kinds: BTreeMap<SmolStr, Vec<GroupVersionKind>> = BTreeMap::new();
     let mut paths = Map::new();
+    let core = GroupVersionKind::new("", "v1", "");
+    for (definition, kind) in [
+        (DELETE_OPTIONS, "DeleteOptions"),
+        (WATCH_EVENT, "WatchEvent"),
+        (STATUS, "Status"),
+        (RESOURCES, "APIResourceList"),
+    ] {
+        add_kind(&mut kinds, definition, &core, kind);
+    }
     for resource in resources {
-        let names = names(resource);
+        let names = names(resource, shared);
         definitions.kind(&resource.type_ref, &names.kind);
         add_kind(&mut kinds, &names.kind, &resource.gvk, &resource.gvk.kind);
         if resource.can("list") {
             definitions.list(&names.kind, &names.list, &resource.plural);
             add_kind(&mut kinds, &names.list, &resource.gvk, &resource.list_kind);
         }
+        for (sub, name) in resource.subresources.iter().zip(&names.subs) {
+            if let Some(name) = name {
+                add_kind(&mut kinds, name, &sub.gvk, &sub.gvk.kind);
+            }
+        }
         add_kind(&mut kinds, DELETE_OPTIONS, &resource.gvk, "DeleteOptions");
+        add_kind(&mut kinds, WATCH_EVENT, &resource.gvk, "WatchEvent");
         add_paths(&mut paths, resource, &names, dialect);
     }
-    let core = GroupVersionKind::new("", "v1", "");
-    add_kind(&mut kinds, STATUS, &core, "Status");
-    for name in [STATUS, DELETE_OPTIONS, PATCH] {
-        definitions.shared(name);
+    if dialect == Dialect::V2 {
+        add_plain(&mut paths, dialect);
+        kinds.extend(plain::kinds());
+    }
+    for (_, item) in paths.iter() {
+        definitions.referred(item);
     }
     (paths, definitions.finish(&kinds))
 }
@@ -106,7 +142,7 @@ fn add_kind(
 }
 
 /// Built-in types have names; custom ones get theirs from the group turned round.
-fn names(resource: &ApiResource) -> Names {
+fn names(resource: &ApiResource, shared: &Schema) -> Names {
     let named = &resource.type_ref.node().name;
     let package = match named.rsplit_once('.') {
         Some((package, _)) => SmolStr::new(package),
@@ -125,13 +161,22 @@ fn names(resource: &ApiResource) -> Names {
     } else {
         format_smolstr!("{named}List")
     };
-    Names { kind, list }
+    let sub = |sub: &ApiSubresource| {
+        if sub.gvk == resource.gvk {
+            return Some(kind.clone());
+        }
+        let group = group_words(&sub.gvk.group).join(".");
+        let name = format_smolstr!("io.k8s.api.{group}.{}.{}", sub.gvk.version, sub.gvk.kind);
+        shared.named(&name).map(|_| name)
+    };
+    let subs = resource.subresources.iter().map(sub).collect();
+    Names { kind, list, subs }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{ApiSubresource, encode_json_value, testing::box_resource};
+    use crate::{encode_json_value, testing::box_resource};
     use schema::{builtin, builtin_type};
 
     fn deployment() -> ApiResource {
@@ -210,7 +255,25 @@ mod tests {
             names,
             ["dryRun", "fieldManager", "fieldValidation", "force"]
         );
-        assert!(document["paths"].get("/apis/apps/v1/deployments").is_some());
+        let common = path["parameters"]
+            .items()
+            .iter()
+            .map(|one| one["name"].str());
+        assert_eq!(Vec::from_iter(common), ["name", "namespace", "pretty"]);
+        let all = &document["paths"]["/apis/apps/v1/deployments"];
+        assert_eq!(all["parameters"][0]["name"].str(), "allowWatchBookmarks");
+        assert!(all["get"].get("parameters").is_none(), "they stand once");
+        let watch = &document["paths"]["/apis/apps/v1/watch/deployments"]["get"];
+        assert_eq!(
+            watch["operationId"].str(),
+            "watchAppsV1DeploymentListForAllNamespaces"
+        );
+        let root = &document["paths"]["/apis/apps/v1/"]["get"];
+        assert_eq!(root["operationId"].str(), "getAppsV1APIResources");
+        let made = path["put"]["responses"]
+            .entries()
+            .map(|(code, _)| code.as_str());
+        assert_eq!(Vec::from_iter(made), ["200", "201", "401"]);
         assert!(
             document["paths"]["/apis/apps/v1/namespaces/{namespace}/deployments/{name}/status"]
                 .get("get")
@@ -243,14 +306,29 @@ mod tests {
         );
         let create =
             &document["paths"]["/apis/example.com/v1/namespaces/{namespace}/boxes"]["post"];
-        assert_eq!(
-            create["parameters"].items().last().unwrap()["in"].str(),
-            "body"
-        );
+        assert_eq!(create["parameters"][0]["in"].str(), "body");
         assert_eq!(
             create["operationId"].str(),
             "createExampleComV1NamespacedBox"
         );
+    }
+
+    #[test]
+    fn paths_of_no_resource_have_documents() {
+        for (path, id) in [
+            ("version", "getCodeVersion"),
+            (
+                "apis/rbac.authorization.k8s.io",
+                "getRbacAuthorizationAPIGroup",
+            ),
+            ("api", "getCoreAPIVersions"),
+        ] {
+            let document = openapi_v3_plain(path, builtin(), "1.36").unwrap();
+            check_references(&document, document.at(&["components", "schemas"]));
+            let item = &document["paths"][format!("/{path}/").as_str()];
+            assert_eq!(item["get"]["operationId"].str(), id);
+        }
+        assert_eq!(openapi_v3_plain("healthz", builtin(), "1.36"), None);
     }
 
     #[test]

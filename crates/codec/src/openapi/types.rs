@@ -2,7 +2,10 @@
 //!
 //! Knows no kind by name. Upstream counterparts: `kube-openapi/pkg/builder`, `builder3`.
 
-use super::custom::{METADATA, published};
+use super::{
+    custom::{METADATA, published},
+    stated::state,
+};
 use crate::description;
 use machinery::{GroupVersionKind, Map, SmolStr, Value, format_smolstr, json};
 use schema::{Checks, Field, ListKind, Node, NodeId, Schema, Shape, Struct, TypeRef};
@@ -153,11 +156,22 @@ impl Definitions {
         self.made.insert(list.into(), definition);
     }
 
+    /// Defines all shared types that are referred to below a value.
+    pub(super) fn referred(&mut self, value: &Value) {
+        let found = value.get("$ref").and_then(Value::as_str);
+        if let Some(name) = found.and_then(|found| found.rsplit('/').next()) {
+            self.shared(name);
+        }
+        value.entries().for_each(|(_, inner)| self.referred(inner));
+        value.items().iter().for_each(|inner| self.referred(inner));
+    }
+
     fn define(&mut self, schema: &Arc<Schema>, id: NodeId) {
         let name = schema.node(id).name.clone();
         if !self.made.contains_key(&name) {
             self.made.insert(name.clone(), Value::Null);
-            let definition = self.inline(schema, id, &name);
+            let mut definition = self.inline(schema, id, &name);
+            state(self.dialect, &name, &mut definition);
             self.made.insert(name, definition);
         }
     }
@@ -220,6 +234,12 @@ impl Definitions {
             let told = self.dialect == Dialect::V3 && !known.custom;
             if let Some(zero) = printed(schema, field).filter(|_| told) {
                 property.make_object().entry_or("default", || zero);
+            }
+            if field.name == "items" && name.ends_with("List") {
+                property.make_object().remove("x-kubernetes-list-type");
+            }
+            if self.dialect == Dialect::V3 {
+                property = alone(property);
             }
             properties.insert(field.name.clone(), property);
         }
@@ -351,13 +371,23 @@ fn type_meta(properties: &mut Map, metadata: Value) {
 
 /// Adds a text to a type or a reference; v3 lets nothing stand beside `$ref`.
 fn with_description(dialect: Dialect, mut usage: Value, text: &str) -> Value {
+    if text.is_empty() {
+        return usage;
+    }
     if dialect == Dialect::V3 && usage.get("$ref").is_some() {
         usage = json!({"allOf": [usage]});
     }
-    if !text.is_empty() {
-        usage["description"] = text.into();
-    }
+    usage["description"] = text.into();
     usage
+}
+
+/// A reference that something stands beside, wrapped: v3 lets nothing stand there.
+fn alone(mut property: Value) -> Value {
+    let several = property.entries().count() > 1;
+    if several && let Some(reference) = property.make_object().remove("$ref") {
+        property["allOf"] = json!([{"$ref": reference}]);
+    }
+    property
 }
 
 /// Types without parts.

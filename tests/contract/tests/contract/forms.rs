@@ -141,10 +141,18 @@ pub fn documents(cluster: &mut Cluster) {
         "APIGroupDiscoveryList"
     );
     let v3 = api.get("/openapi/v3").ok();
-    let place = v3["paths"]["apis/apps/v1"]["serverRelativeURL"]
-        .as_str()
-        .unwrap();
-    let document = api.get(place).ok();
+    let places = v3["paths"].as_object().unwrap();
+    for known in ["version", "api", "apis", "apis/apps", "apis/apps/v1"] {
+        assert!(places.contains_key(known), "{known}");
+    }
+    for (path, place) in places {
+        let document = api.get(place["serverRelativeURL"].as_str().unwrap()).ok();
+        assert_eq!(document["openapi"], "3.0.0", "{path}");
+        assert!(!document["paths"].as_object().unwrap().is_empty(), "{path}");
+    }
+    api.get("/openapi/v3/apis/none").refused(404, "NotFound");
+    let place = &v3["paths"]["apis/apps/v1"]["serverRelativeURL"];
+    let document = api.get(place.as_str().unwrap()).ok();
     assert!(document["components"]["schemas"]["io.k8s.api.apps.v1.Deployment"].is_object());
     assert_eq!(api.get("/openapi/v2").ok()["swagger"], "2.0");
     for probe in ["/livez", "/readyz", "/healthz"] {
