@@ -219,6 +219,7 @@ pub fn list(
         revision: list.revision,
         continue_token: &list.next,
         remaining: list.remaining.map(|count| count as i64),
+        custom: kind.custom,
     };
     let content_type = choice.content_type(false);
     match (choice.transform, choice.encoding) {
@@ -235,6 +236,7 @@ pub fn list(
             let head = ListHead {
                 api_version: "meta.k8s.io/v1",
                 kind: "PartialObjectMetadataList",
+                custom: false,
                 ..head
             };
             let open = opened(&head);

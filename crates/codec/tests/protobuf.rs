@@ -156,6 +156,7 @@ fn lists_and_watch_frames_hold_whole_objects() {
         revision: 13,
         continue_token: "t",
         remaining: Some(1),
+        custom: false,
     };
     let list = encode_list_protobuf(&head, &kind, [&object, &object].into_iter());
     let list = decode_protobuf(&list, &resolve).unwrap();

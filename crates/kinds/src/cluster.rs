@@ -77,6 +77,7 @@ pub(crate) const PARTS: &[Part] = &[
     Part {
         strategy: Strategy {
             prepare_create: crd::first_status,
+            prepare_update: |new, _| crd::note_stored(new),
             validate: crd::validate,
             is_checked: true,
             validate_create: schema::validate_definition_name,

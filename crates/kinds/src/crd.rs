@@ -145,6 +145,20 @@ pub(crate) fn first_status(definition: &mut Value) {
     });
 }
 
+/// Adds the version that is stored from now on to those that ever were.
+pub(crate) fn note_stored(definition: &mut Value) {
+    let versions = definition.at(&["spec", "versions"]).items().iter();
+    let mut stored = versions.filter(|one| one["storage"].as_bool() == Some(true));
+    let Some(name) = stored.next().map(|one| one["name"].clone()) else {
+        return;
+    };
+    let known = definition.at(&["status", "storedVersions"]).items();
+    if !known.contains(&name) {
+        let all: Vec<Value> = known.iter().cloned().chain([name]).collect();
+        definition.set_at(&["status", "storedVersions"], all);
+    }
+}
+
 fn texts(list: &Value) -> Vec<SmolStr> {
     list.items().iter().map(|one| one.str().into()).collect()
 }

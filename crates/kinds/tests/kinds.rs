@@ -497,6 +497,24 @@ fn definition() -> Value {
 }
 
 #[test]
+fn a_definition_remembers_the_versions_it_stored() {
+    let (old, _) = created(definition());
+    let mut moved = old.clone();
+    let mut next = moved.at(&["spec", "versions"]).items()[0].clone();
+    next["name"] = "v2".into();
+    let mut first = next.clone();
+    (first["name"], first["storage"]) = ("v1".into(), false.into());
+    moved.set_at(&["spec", "versions"], vec![first, next]);
+    // Status is nothing a change of the definition writes.
+    moved["status"] = json!({"storedVersions": ["v9"]});
+    of(&moved).prepare_update(&mut moved, &old);
+    assert_eq!(moved["status"]["storedVersions"], json!(["v1", "v2"]));
+    let again = moved.clone();
+    of(&again).prepare_update(&mut moved, &again);
+    assert_eq!(moved["status"]["storedVersions"], json!(["v1", "v2"]));
+}
+
+#[test]
 fn a_definition_makes_a_kind() {
     let (crd, errors) = created(definition());
     assert_eq!(errors, [""; 0]);

@@ -499,7 +499,7 @@ pub fn open_list(out: &mut Vec<u8>, list: &ListHead<'_>) {
     write_string(members.key("apiVersion"), list.api_version);
     write_string(members.key("kind"), list.kind);
     let mut metadata = Members::open(members.key("metadata"));
-    if !list.continue_token.is_empty() {
+    if list.custom || !list.continue_token.is_empty() {
         write_string(metadata.key("continue"), list.continue_token);
     }
     if let Some(left) = list.remaining {
@@ -528,6 +528,8 @@ pub struct ListHead<'a> {
     pub continue_token: &'a str,
     /// `metadata.remainingItemCount`, where it is known.
     pub remaining: Option<i64>,
+    /// Whether it lists custom objects, which tells `continue` on the last page too.
+    pub custom: bool,
 }
 
 /// One frame of a JSON watch stream around an object that is JSON already.
@@ -646,15 +648,27 @@ mod tests {
             revision: 9,
             continue_token: "c",
             remaining: Some(2),
+            custom: false,
         };
-        let mut out = Vec::new();
-        open_list(&mut out, &head);
-        out.extend(b"{}");
-        close_list(&mut out);
+        let listed = |head| {
+            let mut out = Vec::new();
+            open_list(&mut out, &head);
+            out.extend(b"{}");
+            close_list(&mut out);
+            text(out)
+        };
         assert_eq!(
-            text(out),
+            listed(head),
             "{\"apiVersion\":\"v1\",\"kind\":\"BoxList\",\"metadata\":{\"continue\":\"c\",\"remainingItemCount\":2,\"resourceVersion\":\"9\"},\"items\":[{}]}\n"
         );
+        let last = |custom| ListHead {
+            continue_token: "",
+            remaining: None,
+            custom,
+            ..head
+        };
+        assert!(listed(last(false)).contains(r#""metadata":{"resourceVersion":"9"}"#));
+        assert!(listed(last(true)).contains(r#""metadata":{"continue":"","resourceVersion":"9"}"#));
         assert_eq!(
             text(watch_frame("ADDED", b"{}\n")),
             "{\"type\":\"ADDED\",\"object\":{}}\n"
