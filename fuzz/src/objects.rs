@@ -96,6 +96,7 @@ fn applied(live: Option<&Value>, config: &Value) -> Option<Value> {
         subresource: "",
         now: "2026-01-01T00:00:00Z",
         reset: None,
+        versions: schema::Versions::ONE,
     };
     schema::apply(live, &config, &of, &by, false).ok()
 }

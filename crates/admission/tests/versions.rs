@@ -60,6 +60,17 @@ impl Cluster {
         self.door.set_catalogue(catalogue);
     }
 
+    fn definition(&self) -> Value {
+        let (storage, name) = (
+            "customresourcedefinitions.apiextensions.k8s.io",
+            format!("twos.{GROUP}"),
+        );
+        let call = self
+            .door
+            .component_call(&self.user, Verb::Get, storage, "", &name);
+        self.run(call.unwrap()).to_value()
+    }
+
     fn on(&self, verb: Verb, version: &str, name: &str) -> Call {
         let resource = GroupVersionResource::new(GROUP, version, "twos");
         Call::new(self.user.clone(), verb, resource, "", name)
@@ -185,12 +196,7 @@ fn what_a_schema_no_longer_knows_is_no_longer_shown() {
         "a",
         json!({"list": [{"x": "1", "y": "2"}], "any": any.clone()}),
     );
-    let name = format!("twos.{GROUP}");
-    let storage = "customresourcedefinitions.apiextensions.k8s.io";
-    let call = cluster
-        .door
-        .component_call(&cluster.user, Verb::Get, storage, "", &name);
-    let mut narrowed = cluster.run(call.unwrap()).to_value();
+    let mut narrowed = cluster.definition();
     narrowed["spec"] = definition(true, properties(false), properties(true))["spec"].clone();
     narrowed["spec"]["names"]["listKind"] = "TwoList".into();
     narrowed["spec"]["names"]["singular"] = "two".into();
@@ -198,4 +204,58 @@ fn what_a_schema_no_longer_knows_is_no_longer_shown() {
     let shown = json!({"any": any, "list": [{"x": "1"}]});
     assert_eq!(cluster.get("v1", "a"), shown);
     assert_eq!(cluster.get("v2", "a"), shown, "what is stored is of v1");
+}
+
+#[test]
+fn appliers_of_two_versions_know_of_each_other() {
+    let properties = || json!({"a": {"type": "string"}, "b": {"type": "string"}});
+    let cluster = Cluster::start(definition(true, properties(), properties()));
+    let apply = |version: &str, manager: &str, spec: Value| {
+        let config = two(version, "x", spec);
+        let mut call = cluster.on(Verb::Patch, version, "x");
+        call = call.with_patch(PatchKind::Apply, config);
+        call.options.field_manager = manager.into();
+        let reply = cluster.sim.block_on(cluster.door.call(call))?;
+        Ok::<_, machinery::Status>(spec_of(reply.object().unwrap()))
+    };
+    apply("v1", "one", json!({"a": "1"})).unwrap();
+    let refused = apply("v2", "two", json!({"a": "2"})).unwrap_err();
+    assert_eq!(
+        refused.message(),
+        "Apply failed with 1 conflict: conflict with \"one\": .spec.a"
+    );
+    apply("v2", "two", json!({"b": "2"})).unwrap();
+    let left = apply("v1", "one", json!({})).unwrap();
+    assert_eq!(left, json!({"b": "2"}), "what it applied before goes");
+}
+
+#[test]
+fn who_writes_what_is_there_moves_it_to_the_stored_version() {
+    let properties = || json!({"a": {"type": "string"}});
+    let cluster = Cluster::start(definition(true, properties(), properties()));
+    cluster.create("v1", "x", json!({"a": "1"}));
+    let mut moved = cluster.definition();
+    let mut versions = moved["spec"]["versions"].items().to_vec();
+    for version in &mut versions {
+        version["storage"] = (version["name"].str() == "v2").into();
+    }
+    moved["spec"]["versions"] = versions.into();
+    cluster.define(Verb::Update, moved);
+    let key = registry::Key::new("", "x");
+    let stored = || {
+        let snapshot = cluster.door.snapshot();
+        snapshot
+            .get(&format!("twos.{GROUP}"), &key)
+            .cloned()
+            .unwrap()
+    };
+    assert_eq!(stored().at("apiVersion").str(), format!("{GROUP}/v1"));
+    let got = cluster.run(cluster.on(Verb::Get, "v1", "x")).to_value();
+    cluster.run(cluster.on(Verb::Update, "v1", "x").with_object(got));
+    let after = stored();
+    assert_eq!(after.at("apiVersion").str(), format!("{GROUP}/v2"));
+    assert_eq!(after.generation(), 1);
+    let patch = json!({"spec": {"a": "1"}});
+    cluster.patch(PatchKind::Merge, "v1", "x", patch);
+    assert_eq!(stored().revision(), after.revision(), "once is enough");
 }

@@ -135,7 +135,7 @@ fn package(group: &str) -> &str {
 }
 
 /// The name of a built-in kind's type in OpenAPI.
-fn type_name(group: &str, version: &str, kind: &str) -> String {
+pub(crate) fn type_name(group: &str, version: &str, kind: &str) -> String {
     format!("io.k8s.api.{}.{version}.{kind}", package(group))
 }
 

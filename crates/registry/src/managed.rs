@@ -4,8 +4,9 @@
 //! `apimachinery/pkg/util/managedfields`.
 
 use crate::{Complaints, Context, Live, decode};
-use machinery::{Object, Ref, Status, Value, format_time};
-use schema::{FieldSet, Manager};
+use kinds::Kind;
+use machinery::{GroupVersion, Object, Ref, Status, Value, format_time};
+use schema::{FieldSet, Manager, Version, Versions};
 use std::sync::LazyLock;
 
 /// Fields that the main way in to a kind with a status does not set, those its status does not,
@@ -27,13 +28,32 @@ fn as_manager<T>(context: &Context<'_>, use_manager: impl FnOnce(&Manager<'_>) -
         _ => None,
     };
     let api_version = context.kind.api_version();
+    let versions = |other: &str| version(&context.kind, other);
     use_manager(&Manager {
         name: &context.call.options.field_manager,
         api_version: &api_version,
         subresource,
         now: &format_time(context.now.0),
         reset,
+        versions: Versions(&versions),
     })
+}
+
+/// What another version makes of objects of the kind.
+fn version(kind: &Kind, other: &str) -> Version {
+    if kind.conversion_webhook.is_some() {
+        return Version::Unknown;
+    }
+    if kind.custom {
+        return Version::Alike;
+    }
+    let gv = GroupVersion::parse(other);
+    let name = decode::type_name(&gv.group, &gv.version, &kind.gvk.kind);
+    match (schema::builtin_type(&name), kind.convert) {
+        (None, _) => Version::Gone,
+        (Some(_), None) => Version::Alike,
+        (Some(of), Some(convert)) => Version::Elsewhere(of, convert),
+    }
 }
 
 /// Records the fields of a new object as its creator's; an apply has done so already.

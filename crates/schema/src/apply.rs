@@ -10,8 +10,10 @@ mod items;
 mod last_applied;
 mod managed;
 mod merge;
+mod versions;
 
 pub use compare::field_set;
 pub use fieldset::FieldSet;
 pub use managed::{Manager, apply, update_managed};
 pub use merge::merge_configuration;
+pub use versions::{Version, Versions};

@@ -1,7 +1,9 @@
 //! Server-side apply and update tracking, as scenarios of several managers.
 
 use machinery::{Object, Reason, Status, Value};
-use schema::{FieldSet, Manager, TypeRef, apply, builtin_type, decode, update_managed};
+use schema::{
+    FieldSet, Manager, TypeRef, Version, Versions, apply, builtin_type, decode, update_managed,
+};
 use std::sync::Arc;
 
 fn json(text: &str) -> Value {
@@ -34,6 +36,7 @@ impl Desk {
             subresource: "",
             now: &self.now,
             reset: None,
+            versions: Versions::ONE,
         }
     }
 
@@ -347,6 +350,54 @@ fn old_updaters_fold_into_one() {
 }
 
 #[test]
+fn managers_of_other_versions_hold_what_they_set() {
+    // What `two` changes as `a`, in which version `one` wrote: what is refused, and what stays.
+    type Case = (fn() -> Version, Option<&'static str>, Option<(bool, bool)>);
+    let seen: [Case; 4] = [
+        (|| Version::Alike, Some(".data.a"), Some((false, true))),
+        (elsewhere, Some(".data.b"), Some((true, false))),
+        (|| Version::Gone, None, None),
+        (|| Version::Unknown, None, Some((true, true))),
+    ];
+    for (version, contested, left) in seen {
+        let mut desk = Desk::new("core.v1.ConfigMap", "v1");
+        desk.apply("one", r#"{"data":{"a":"1","b":"1"}}"#);
+        let mut by = desk.manager("two");
+        let versions = |asked: &str| {
+            assert_eq!(asked, "v1");
+            version()
+        };
+        (by.api_version, by.versions) = ("v2", Versions(&versions));
+        let config = json(r#"{"data":{"a":"2"}}"#);
+        let live = desk.live.as_ref();
+        let refused = apply(live, &config, &desk.of, &by, false).err();
+        let told = refused.map(|status| status.message().to_owned());
+        let wanted = |path| format!("Apply failed with 1 conflict: conflict with \"one\": {path}");
+        assert_eq!(told, contested.map(wanted));
+        let mut applied = apply(live, &config, &desk.of, &by, true).unwrap();
+        let mut updated = live.unwrap().clone();
+        updated.set_at(&["data", "a"], "2");
+        update_managed(live, &mut updated, &desk.of, &by);
+        for made in [&mut applied, &mut updated] {
+            let entries = made.at(&["metadata", "managedFields"]).items();
+            let first = entries.iter().find(|one| one["manager"].str() == "one");
+            let has = |one: &Value, key| !one.at(&["fieldsV1", "f:data", key]).is_null();
+            assert_eq!(first.map(|one| (has(one, "f:a"), has(one, "f:b"))), left);
+        }
+    }
+}
+
+/// A version in which `b` is what `a` is here.
+fn elsewhere() -> Version {
+    let of = builtin_type("io.k8s.api.core.v1.ConfigMap").expect("a type");
+    Version::Elsewhere(of, |object, from, to| {
+        assert_eq!((from, to), ("v2", "v1"));
+        let moved = object.remove_at(&["data", "a"]).unwrap_or_default();
+        object.set_at(&["data", "b"], moved);
+    })
+}
+
+#[test]
 fn reset_fields_are_nobodys() {
     let mut desk = Desk::new("apps.v1.Deployment", "apps/v1");
     let reset = FieldSet::of_fields(&["status"]);
@@ -396,14 +447,4 @@ fn kubectl_moves_over_from_client_side_apply() {
     // A field changed since is contested.
     desk.change("editor", &["data", "b"], "9");
     assert!(desk.try_apply("kubectl", config, false).is_err());
-}
-
-#[test]
-fn other_versions_keep_their_record() {
-    let mut desk = Desk::new("core.v1.ConfigMap", "v1");
-    desk.update("one", json(r#"{"metadata":{"name":"m"},"data":{"a":"1"}}"#));
-    desk.version = "v2";
-    desk.change("two", &["data", "a"], "2");
-    assert!(!desk.owner("one").unwrap().at(&["f:data", "f:a"]).is_null());
-    assert_eq!(desk.owner("two"), Some(json(r#"{"f:data":{"f:a":{}}}"#)));
 }

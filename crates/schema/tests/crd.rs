@@ -2,8 +2,8 @@
 
 use machinery::{FieldError, Ref, Value, flat};
 use schema::{
-    Manager, TypeRef, apply, apply_defaults, compile_crd_schema, decode, has_unknown, prune,
-    validate, validate_definition, validate_definition_name, validate_update,
+    Manager, TypeRef, Versions, apply, apply_defaults, compile_crd_schema, decode, has_unknown,
+    prune, validate, validate_definition, validate_definition_name, validate_update,
 };
 
 fn json(text: &str) -> Value {
@@ -171,6 +171,7 @@ fn custom_objects_merge_by_their_list_types() {
         subresource: "",
         now: "2026-01-01T00:00:00Z",
         reset: None,
+        versions: Versions::ONE,
     };
     let one = apply(
         None,

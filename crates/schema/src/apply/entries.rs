@@ -3,7 +3,7 @@
 //! A write touches one or two of them and few of their fields: the others are neither read nor
 //! copied. Upstream counterpart: `apimachinery/pkg/util/managedfields/internal`.
 
-use super::{compare::Difference, fieldset::FieldSet, managed::Manager};
+use super::{fieldset::FieldSet, managed::Manager, versions::Changes};
 use machinery::{Map, SmolStr, Value};
 
 /// Most entries of updates kept apart; older ones fold into one.
@@ -157,19 +157,14 @@ fn add(entry: &mut Value, more: &FieldSet) {
     entry["fieldsV1"] = all.to_value();
 }
 
-/// Takes what changed or went from all managers that use the API version. What changed stays
-/// with `author`, to whom it will be given.
-pub(super) fn release(
-    entries: &mut Vec<Value>,
-    found: &Difference,
-    api_version: &str,
-    author: Option<&Manager>,
-) {
+/// Takes what changed or went from all managers. What changed stays with `author`, to whom it
+/// will be given. Who wrote in a version that is gone holds nothing.
+pub(super) fn release(entries: &mut Vec<Value>, changes: &Changes, author: Option<&Manager>) {
     let nothing = FieldSet::default();
     entries.retain_mut(|entry| {
-        if entry["apiVersion"].str() != api_version {
-            return true;
-        }
+        let Some(found) = changes.to(entry) else {
+            return !changes.outlived(entry);
+        };
         let changed = match author.is_some_and(|author| is_by(entry, author, false)) {
             true => &nothing,
             false => &found.changed,

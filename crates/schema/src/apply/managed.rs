@@ -10,6 +10,7 @@ use super::{
     fieldset::FieldSet,
     last_applied,
     merge::{merge, prune},
+    versions::{Changes, Versions},
 };
 use crate::{At, TypeRef, canonicalize, normalize};
 use machinery::{Reason, Status, Value};
@@ -31,6 +32,8 @@ pub struct Manager<'a> {
     pub now: &'a str,
     /// Fields this way in does not set (`status` for the object itself), if any.
     pub reset: Option<&'a FieldSet>,
+    /// What others make of the object, who wrote in other versions.
+    pub versions: Versions<'a>,
 }
 
 impl<'a> Manager<'a> {
@@ -76,7 +79,7 @@ fn blank(of: &TypeRef) -> Value {
     value
 }
 
-fn difference(old: &Value, new: &Value, of: &TypeRef) -> Difference {
+pub(super) fn difference(old: &Value, new: &Value, of: &TypeRef) -> Difference {
     let mut found = Difference::between(old, new, of);
     found.each(strip);
     found
@@ -88,15 +91,21 @@ pub fn update_managed(live: Option<&Value>, new: &mut Value, of: &TypeRef, by: &
     let mut entries = base(live, new, by);
     // Tracking begins with a create or an apply.
     if live.is_none() || !entries.is_empty() {
-        let mut found = match live {
-            Some(live) => difference(live, new, of),
-            None => difference(&blank(of), new, of),
+        let blank_live;
+        let live = match live {
+            Some(live) => live,
+            None => {
+                blank_live = blank(of);
+                &blank_live
+            }
         };
+        let mut found = difference(live, new, of);
         if let Some(reset) = by.reset {
             found.each(|fields| fields.subtract_trees(reset));
         }
-        release(&mut entries, &found, by.api_version, Some(by));
-        claim(&mut entries, &found.changed, by);
+        let changes = Changes::new(found, by, &entries, [live, new]);
+        release(&mut entries, &changes, Some(by));
+        claim(&mut entries, &changes.own().changed, by);
         cap_updaters(&mut entries);
     }
     write(new, entries);
@@ -143,13 +152,14 @@ pub fn apply(
     // Not before: the name it says keeps `metadata` from going with what else was said there.
     strip(&mut own);
     let found = difference(live, &merged, of);
+    let changes = Changes::new(found, by, &others, [live, &merged]);
     if !force {
-        check_conflicts(live, &found, of, by, &others)?;
+        check_conflicts(live, &changes, of, by, &others)?;
     }
-    release(&mut others, &found, by.api_version, None);
+    release(&mut others, &changes, None);
     let mut entry = entry(by, true, &own);
     if let Some(last) = last
-        && found.is_empty()
+        && changes.own().is_empty()
         && last["fieldsV1"] == entry["fieldsV1"]
         && last["apiVersion"] == entry["apiVersion"]
     {
@@ -196,21 +206,24 @@ fn abandon(merged: &mut Value, of: &TypeRef, last: &Value, others: &[Value], own
 /// Refuses changes of what others hold.
 fn check_conflicts(
     live: &Value,
-    found: &Difference,
+    changes: &Changes,
     of: &TypeRef,
     by: &Manager,
     others: &[Value],
 ) -> Result<(), Status> {
-    let mut contested = found.changed.clone();
-    if by.name == last_applied::KUBECTL {
-        contested.subtract(&last_applied::still_applied(live, of));
-    }
-    let conflicts: Vec<_> = others
-        .iter()
-        .filter(|entry| entry["apiVersion"].str() == by.api_version)
-        .filter(|entry| contested.meets(&entry["fieldsV1"]))
-        .map(|entry| (show(entry), fields(entry).intersection(&contested).paths()))
-        .collect();
+    let settled = (by.name == last_applied::KUBECTL).then(|| last_applied::still_applied(live, of));
+    let contested = |entry: &Value| {
+        let found = changes.to(entry)?;
+        if !found.changed.meets(&entry["fieldsV1"]) {
+            return None;
+        }
+        let mut contested = fields(entry).intersection(&found.changed);
+        if let Some(settled) = &settled {
+            contested.subtract(settled);
+        }
+        (!contested.is_empty()).then(|| (show(entry), contested.paths()))
+    };
+    let conflicts: Vec<_> = others.iter().filter_map(contested).collect();
     if conflicts.is_empty() {
         return Ok(());
     }
