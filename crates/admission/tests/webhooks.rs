@@ -4,7 +4,7 @@
 use admission::{AdmissionConfig, webhooks::Webhooks};
 use auth::{TokenKey, User};
 use base64::{Engine, engine::general_purpose::STANDARD};
-use env::{CalloutRequest, Time};
+use env::{CalloutRequest, CalloutTo, Time};
 use machinery::{Object, SmolStr, Status, Value, json};
 use registry::{
     Answer, Call, CallEnd, DeleteOptions, Door, DoorConfig, EventType, PatchKind, Reply, Step,
@@ -300,10 +300,34 @@ fn services_are_found_or_named_missing() {
         });
     cluster.make(MAPS, map("a"));
     let asked = cluster.outside.take_asked();
-    let pod = asked[0].pod.as_ref().unwrap();
+    let CalloutTo::Pod(pod) = &asked[0].to else {
+        panic!("{:?}", asked[0].to);
+    };
     assert_eq!(
         (pod.pod.as_str(), pod.port, asked[0].server_name.as_str()),
         ("hook-0", 8443, "hook.default.svc")
+    );
+}
+
+#[test]
+fn external_names_are_asked_where_they_lead() {
+    let cluster = Cluster::start();
+    let client =
+        json!({"service": {"namespace": "default", "name": "out", "path": "/x", "port": 8443}});
+    cluster.hook(VALIDATING, "asks", json!({"clientConfig": client}), allow);
+    cluster.make("services", json!({"apiVersion": "v1", "kind": "Service", "metadata": {"name": "out", "namespace": "default"},
+        "spec": {"type": "ExternalName", "externalName": "hooks.example.com"}}));
+    cluster
+        .outside
+        .serve("https://out.default.svc:8443/x", |request| {
+            allow(&request_of(request))
+        });
+    cluster.make(MAPS, map("a"));
+    let asked = cluster.outside.take_asked();
+    let to = CalloutTo::Host("hooks.example.com".into(), 8443);
+    assert_eq!(
+        (&asked[0].to, &asked[0].server_name[..]),
+        (&to, "out.default.svc")
     );
 }
 

@@ -29,13 +29,25 @@ pub trait PodDialer: Send + Sync {
     fn dial<'a>(&'a self, to: &'a PodPort) -> BoxFuture<'a, RuntimeResult<Arc<dyn ByteStream>>>;
 }
 
+/// Where a connection is opened to.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub enum CalloutTo {
+    /// The URL's host and port.
+    #[default]
+    Url,
+    /// A pod.
+    Pod(PodPort),
+    /// Another host and port.
+    Host(String, u16),
+}
+
 /// One POST of JSON over TLS.
 #[derive(Clone, Debug)]
 pub struct CalloutRequest {
     /// Where to, as errors show it: `https://HOST[:PORT]/PATH?QUERY`.
     pub url: String,
-    /// The pod to connect to; `None` connects to the URL's host and port.
-    pub pod: Option<PodPort>,
+    /// Where to connect.
+    pub to: CalloutTo,
     /// Name the server's certificate must be valid for: a DNS name or an address.
     pub server_name: String,
     /// PEM certificates that the server's must lead to (or be); none: the system's roots.

@@ -2,7 +2,7 @@
 //! and what they say when nobody answers.
 
 use env::{
-    BoxFuture, ByteStream, Callout, CalloutAnswer, CalloutRequest, PodDialer, PodPort,
+    BoxFuture, ByteStream, Callout, CalloutAnswer, CalloutRequest, CalloutTo, PodDialer, PodPort,
     RuntimeError, RuntimeResult,
 };
 use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair};
@@ -148,7 +148,7 @@ impl ByteStream for Wire {
 fn request(port: u16, trust: &str) -> CalloutRequest {
     CalloutRequest {
         url: format!("https://127.0.0.1:{port}/check?timeout=10s"),
-        pod: None,
+        to: CalloutTo::Url,
         server_name: "127.0.0.1".into(),
         ca: trust.as_bytes().into(),
         body: b"{\"a\":1}".to_vec(),
@@ -160,7 +160,7 @@ fn in_pod(port: u16, trust: &str) -> CalloutRequest {
     let (node, namespace, pod) = ("n".into(), "ns".into(), "hook-0".into());
     CalloutRequest {
         url: "https://hook.ns.svc:443/check?timeout=10s".into(),
-        pod: Some(PodPort {
+        to: CalloutTo::Pod(PodPort {
             node,
             namespace,
             pod,
@@ -242,6 +242,15 @@ async fn what_does_not_answer_is_told() {
     let refused = callout.post(in_pod(port, &shown.trust)).await;
     let wanted = format!("dial tcp 10.0.0.9:{port}: connect: connection refused");
     assert_eq!(refused.unwrap_err(), wanted);
+    let named = CalloutRequest {
+        to: CalloutTo::Host("localhost".into(), port),
+        ..in_pod(port, &shown.trust)
+    };
+    let refused = callout.post(named).await.unwrap_err();
+    assert!(
+        refused.ends_with(&format!(":{port}: connect: connection refused")),
+        "{refused}"
+    );
     let (port, _) = serve(&shown).await;
     let long = CalloutRequest {
         answer_max: 3,

@@ -5,7 +5,7 @@
 
 use super::service::{self, ServicePort};
 use base64::{Engine, engine::general_purpose::STANDARD};
-use env::{Callout, CalloutAnswer, CalloutRequest};
+use env::{Callout, CalloutAnswer, CalloutRequest, CalloutTo};
 use futures::{FutureExt, select_biased};
 use machinery::{SmolStr, Value};
 use registry::Door;
@@ -131,14 +131,14 @@ impl Outside {
         url: &str,
         review: &Value,
     ) -> Result<CalloutAnswer, String> {
-        let pod = match &client.service {
-            Some(service) => Some(service::resolve(&door.snapshot(), service, door)?),
-            None => None,
+        let to = match &client.service {
+            Some(service) => service::resolve(&door.snapshot(), service, door)?,
+            None => CalloutTo::Url,
         };
         let body = serde_json::to_vec(review).map_err(|why| why.to_string())?;
         let request = CalloutRequest {
             url: url.to_owned(),
-            pod,
+            to,
             server_name: client.server_name.clone(),
             ca: client.ca.clone(),
             body,

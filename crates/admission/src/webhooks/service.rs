@@ -1,8 +1,9 @@
-//! From a service's port to a ready pod behind it.
+//! From a service's port to a ready pod behind it, or to the host that an external name leads to.
 //!
-//! Upstream counterpart: `kube-aggregator/pkg/apiserver` (`ResolveEndpoint`).
+//! Upstream counterparts: `apiserver/pkg/util/proxy` (`ResolveEndpoint`, and `ResolveCluster` for
+//! external names: there a port needs no entry in the service).
 
-use env::PodPort;
+use env::{CalloutTo, PodPort};
 use machinery::{Object, Ref, SmolStr};
 use registry::{Door, Key, Snapshot};
 
@@ -16,14 +17,29 @@ pub(super) struct ServicePort {
     pub port: u16,
 }
 
-/// A ready pod behind the service's port; which one is left to chance, so that calls spread.
+/// A ready pod behind the service's port; which one is left to chance, so that calls spread. An
+/// external name is asked at the port that the configuration names.
 ///
 /// # Errors
 /// Upstream's sentence about what is missing.
-pub(super) fn resolve(state: &Snapshot, to: &ServicePort, door: &Door) -> Result<PodPort, String> {
+pub(super) fn resolve(
+    state: &Snapshot,
+    to: &ServicePort,
+    door: &Door,
+) -> Result<CalloutTo, String> {
+    if let Some(host) = external(state, to) {
+        return Ok(CalloutTo::Host(host, to.port));
+    }
     let mut found = backends(state, to)?;
     let chance = door.world().entropy.next_u64() % found.len() as u64;
-    Ok(found.swap_remove(chance as usize))
+    Ok(CalloutTo::Pod(found.swap_remove(chance as usize)))
+}
+
+/// The name outside that a service stands for.
+fn external(state: &Snapshot, to: &ServicePort) -> Option<String> {
+    let service = state.get(kinds::SERVICES, &Key::new(&to.namespace, &to.name))?;
+    let leads_out = service.at("spec.type").str() == "ExternalName";
+    leads_out.then(|| service.at("spec.externalName").str().to_owned())
 }
 
 fn backends(state: &Snapshot, to: &ServicePort) -> Result<Vec<PodPort>, String> {
@@ -100,6 +116,22 @@ mod tests {
             "endpoints": [endpoint], "ports": [{"name": "web", "port": 8443}],
         });
         state(&[(kinds::SERVICES, service), (kinds::ENDPOINT_SLICES, slice)])
+    }
+
+    #[test]
+    fn external_names_lead_out() {
+        let spec = json!({"type": "ExternalName", "externalName": "hooks.example.com"});
+        let named = json!({"metadata": {"name": "e", "namespace": "a"}, "spec": spec});
+        let plain = json!({"metadata": {"name": "s", "namespace": "a"}, "spec": {}});
+        let cluster = state(&[(kinds::SERVICES, named), (kinds::SERVICES, plain)]);
+        for (name, wanted) in [("e", Some("hooks.example.com")), ("s", None), ("t", None)] {
+            let to = ServicePort {
+                namespace: "a".into(),
+                name: name.into(),
+                port: 8443,
+            };
+            assert_eq!(external(&cluster, &to).as_deref(), wanted, "{name}");
+        }
     }
 
     #[test]

@@ -3,7 +3,7 @@
 //! Upstream counterpart: the dialer of `k8s.io/apiserver/pkg/util/webhook`.
 
 use super::{Sender, texts};
-use env::{ByteStream, CalloutRequest, PodDialer, PodPort};
+use env::{ByteStream, CalloutRequest, CalloutTo, PodDialer};
 use hyper::client::conn::http1;
 use hyper_util::rt::TokioIo;
 use std::{
@@ -68,10 +68,11 @@ impl Target {
     }
 
     /// Where connections for it lead.
-    pub fn address(&self, pod: Option<&PodPort>) -> String {
-        match pod {
-            Some(to) => format!("{}/{}/{}:{}", to.node, to.namespace, to.pod, to.port),
-            None => format!("{}:{}", self.host, self.port),
+    pub fn address(&self, to: &CalloutTo) -> String {
+        match to {
+            CalloutTo::Pod(to) => format!("{}/{}/{}:{}", to.node, to.namespace, to.pod, to.port),
+            CalloutTo::Host(host, port) => format!("{host}:{port}"),
+            CalloutTo::Url => format!("{}:{}", self.host, self.port),
         }
     }
 }
@@ -85,13 +86,14 @@ pub(super) async fn open(
 ) -> Result<Sender, String> {
     let name = ServerName::try_from(request.server_name.clone())
         .map_err(|why| format!("{:?} is not a server name: {why}", request.server_name))?;
-    match &request.pod {
-        Some(to) => {
+    match &request.to {
+        CalloutTo::Pod(to) => {
             let dialed = dialer.dial(to).await;
             let stream = dialed.map_err(|why| texts::dial(&to.address, to.port, &why.message))?;
             secure(bridge(stream), config, name).await
         }
-        None => {
+        CalloutTo::Host(host, port) => secure(tcp(host, *port).await?, config, name).await,
+        CalloutTo::Url => {
             let stream = tcp(&target.host, target.port).await?;
             secure(stream, config, name).await
         }

@@ -100,7 +100,7 @@ impl RealCallout {
         let place = Place {
             ca: request.ca.clone(),
             server_name: request.server_name.clone(),
-            address: target.address(request.pod.as_ref()),
+            address: target.address(&request.to),
         };
         while let Some(mut sender) = self.reuse(&place) {
             match sender.send_request(target.post(&request)?).await {
