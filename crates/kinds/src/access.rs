@@ -86,6 +86,20 @@ fn cluster_role(o: &Value) -> Errors {
     let mut errors = Errors::new();
     rules(&mut errors, o, false);
     let selectors = o.at(&["aggregationRule", "clusterRoleSelectors"]);
+    for (at, selector) in selectors.items().iter().enumerate() {
+        let (path, before) = (
+            at!("aggregationRule.clusterRoleSelectors[{at}]"),
+            errors.len(),
+        );
+        check::label_selector(&mut errors, path, selector);
+        if errors.len() > before {
+            errors.push(FieldError::invalid(
+                path,
+                Value::Null,
+                "invalid label selector.",
+            ));
+        }
+    }
     if !o["aggregationRule"].is_null() && selectors.items().is_empty() {
         let why = "at least one clusterRoleSelector required if aggregationRule is non-nil";
         errors.push(FieldError::required(
@@ -170,7 +184,12 @@ fn binding(o: &Value) -> Errors {
             "ServiceAccount" if cluster => {
                 present(&mut errors, at!("{path}.namespace"), &subject["namespace"]);
             }
-            "ServiceAccount" | "User" | "Group" => {}
+            "ServiceAccount" => {}
+            "User" | "Group" => {
+                let known = &["rbac.authorization.k8s.io"];
+                let field = at!("{path}.apiGroup");
+                check::one_of_if_set(&mut errors, field, &subject["apiGroup"], known);
+            }
             kind => {
                 let known = &["ServiceAccount", "User", "Group"];
                 errors.push(FieldError::not_supported(at!("{path}.kind"), kind, known));

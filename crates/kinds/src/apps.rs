@@ -78,7 +78,10 @@ pub(crate) const PARTS: &[Part] = &[
                     &["replicas", "minReadySeconds"],
                 );
                 plain_selector(&mut errors, o);
-                pod_template(&mut errors, &o["spec"], "ReplicationController");
+                match o.at(&["spec", "template"]) {
+                    Value::Null => errors.push(FieldError::required("spec.template", "")),
+                    _ => pod_template(&mut errors, &o["spec"], "ReplicationController"),
+                }
                 errors
             },
             default_propagation: crate::Propagation::Orphan,
@@ -289,7 +292,10 @@ fn selects_template(errors: &mut Errors, spec: &Value, kind: &str) {
         .iter()
         .all(|part| check::is_empty(&chosen[*part]));
     if chosen.is_null() {
-        errors.push(FieldError::required("spec.selector", ""));
+        // Of a DaemonSet's, only that it finds nothing is told.
+        if kind != "daemonset" {
+            errors.push(FieldError::required("spec.selector", ""));
+        }
     } else {
         label_selector(errors, at!("spec.selector"), chosen);
         if empty {

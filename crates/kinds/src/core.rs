@@ -43,6 +43,7 @@ pub(crate) const PARTS: &[Part] = &[
             shows_deleted: true,
             name_check: dns1123_label,
             has_status: true,
+            validate: namespace,
             prepare_create: |o| {
                 o["status"] = machinery::json!({"phase": "Active"});
                 let finalizers = o
@@ -428,6 +429,29 @@ fn node_update(new: &Value, old: &Value) -> Errors {
         let why = "node updates may not change providerID except from \"\" to valid";
         errors.push(FieldError::forbidden("spec.providerID", why));
     }
+    if !is_empty(&new["externalID"]) && new["externalID"] != old["externalID"] {
+        errors.push(FieldError::forbidden(
+            "spec.externalID",
+            "may not be updated",
+        ));
+    }
+    errors
+}
+
+fn namespace(o: &Value) -> Errors {
+    let mut errors = Errors::new();
+    for finalizer in o.at(&["spec", "finalizers"]).items().iter().map(Value::str) {
+        syntax(
+            &mut errors,
+            at!("spec.finalizers"),
+            finalizer,
+            qualified_name,
+        );
+        if !crate::meta::is_owned(finalizer) {
+            let why = crate::meta::UNOWNED;
+            errors.push(FieldError::invalid("spec.finalizers", finalizer, why));
+        }
+    }
     errors
 }
 
@@ -728,15 +752,11 @@ fn scopes(errors: &mut Errors, spec: &Value) {
         if !SCOPES.contains(&scope) {
             errors.push(FieldError::invalid(PATH, list, "unsupported scope"));
         }
-        let mut hard = spec["hard"].entries();
-        if SCOPES.contains(&scope)
-            && hard.any(|(name, _)| is_plain(name) && !scope_fits(scope, name))
-        {
-            errors.push(FieldError::invalid(
-                PATH,
-                list,
-                "unsupported scope applied to resource",
-            ));
+        for (name, _) in spec["hard"].entries() {
+            if SCOPES.contains(&scope) && is_standard(name) && !scope_fits(scope, name) {
+                let why = "unsupported scope applied to resource";
+                errors.push(FieldError::invalid(PATH, list, why));
+            }
         }
         seen.insert(scope);
     }
@@ -753,9 +773,28 @@ fn scopes(errors: &mut Errors, spec: &Value) {
     }
 }
 
-/// Names without a domain are those that scopes speak of.
-fn is_plain(name: &str) -> bool {
-    !name.contains('/')
+/// Resources that scopes speak of.
+fn is_standard(name: &str) -> bool {
+    const PLAIN: [&str; 13] = [
+        "configmaps",
+        "cpu",
+        "ephemeral-storage",
+        "memory",
+        "persistentvolumeclaims",
+        "pods",
+        "replicationcontrollers",
+        "resourcequotas",
+        "secrets",
+        "services",
+        "services.loadbalancers",
+        "services.nodeports",
+        "requests.storage",
+    ];
+    let amount = ["requests.", "limits."].iter().any(|prefix| {
+        let rest = name.strip_prefix(prefix);
+        rest.is_some_and(|rest| matches!(rest, "cpu" | "memory" | "ephemeral-storage"))
+    });
+    amount || PLAIN.contains(&name)
 }
 
 fn scope_term(errors: &mut Errors, spec: &Value, term: &Value) {
@@ -767,7 +806,7 @@ fn scope_term(errors: &mut Errors, spec: &Value, term: &Value) {
         errors.push(FieldError::invalid(field, scope, "unsupported scope"));
     } else if spec["hard"]
         .entries()
-        .any(|(name, _)| is_plain(name) && !scope_fits(scope, name))
+        .any(|(name, _)| is_standard(name) && !scope_fits(scope, name))
     {
         errors.push(FieldError::invalid(
             PATH,

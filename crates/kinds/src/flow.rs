@@ -299,6 +299,10 @@ fn level(o: &Value) -> Errors {
         let why = "must be 'Exempt' if and only if `name` is 'exempt'";
         errors.push(FieldError::invalid("spec.type", kind, why));
     }
+    if o.name() == "exempt" && (kind != "Exempt" || !spec["limited"].is_null()) {
+        let why = "spec of 'exempt' except the 'spec.exempt' field must equal the fixed value";
+        errors.push(FieldError::invalid("spec", spec, why));
+    }
     match kind {
         "Exempt" => {
             if !spec["limited"].is_null() {

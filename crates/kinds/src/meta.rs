@@ -98,8 +98,11 @@ fn owners(errors: &mut Errors, owners: &[Value]) {
             ("name", "must not be empty"),
             ("uid", "must not be empty"),
         ] {
-            if owner[field].str().is_empty() {
-                errors.push(FieldError::invalid(at!("{PATH}.{field}"), "", why));
+            let text = owner[field].str();
+            // What is no group and version has no version.
+            let versionless = field == "apiVersion" && text.split('/').count() > 2;
+            if text.is_empty() || versionless {
+                errors.push(FieldError::invalid(at!("{PATH}.{field}"), text, why));
             }
         }
         if owner["apiVersion"].str() == "v1" && owner["kind"].str() == "Event" {
@@ -148,15 +151,21 @@ fn wants_qualified(kind: &Kind) -> bool {
     !kind.custom && !generic.contains(&kind.gvk.group.as_str())
 }
 
+/// Whether a finalizer is one that everybody knows, or names its owner.
+pub(crate) fn is_owned(finalizer: &str) -> bool {
+    finalizer.contains('/') || STANDARD_FINALIZERS.contains(&finalizer)
+}
+
+pub(crate) const UNOWNED: &str =
+    "name is neither a standard finalizer name nor is it fully qualified";
+
 fn finalizers(errors: &mut Errors, finalizers: &[Value], kind: &Kind) {
     const PATH: &str = "metadata.finalizers";
     for (at, finalizer) in finalizers.iter().enumerate() {
         let (name, before) = (finalizer.str(), errors.len());
         syntax(errors, at!("{PATH}"), name, qualified_name);
-        let standard = STANDARD_FINALIZERS.contains(&name);
-        if wants_qualified(kind) && (errors.len() > before || !name.contains('/') && !standard) {
-            let why = "name is neither a standard finalizer name nor is it fully qualified";
-            errors.push(FieldError::invalid(at!("{PATH}[{at}]"), name, why));
+        if wants_qualified(kind) && (errors.len() > before || !is_owned(name)) {
+            errors.push(FieldError::invalid(at!("{PATH}[{at}]"), name, UNOWNED));
         }
     }
     let has = |name: &str| finalizers.iter().any(|one| one.str() == name);

@@ -167,10 +167,10 @@ fn ingress_create(o: &Value) -> Errors {
 fn ingress_path(errors: &mut Errors, path: Place<'_>, one: &Value) {
     let (field, kind) = (at!("{path}.path"), one["pathType"].str());
     match kind {
-        "" => errors.push(FieldError::required(
-            at!("{path}.pathType"),
-            "pathType must be specified",
-        )),
+        "" => {
+            let why = "pathType must be specified";
+            return errors.push(FieldError::required(at!("{path}.pathType"), why));
+        }
         "Exact" | "Prefix" if !one["path"].str().starts_with('/') => {
             errors.push(FieldError::invalid(
                 field,
@@ -219,7 +219,13 @@ fn backend(errors: &mut Errors, path: Place<'_>, backend: &Value) {
             "",
             "resource or service backend is required",
         )),
-        (true, false) => {}
+        (true, false) => {
+            let group = backend.at(&["resource", "apiGroup"]).str();
+            if !group.is_empty() {
+                let field = at!("{path}.resource.apiGroup");
+                check::syntax(errors, field, group, machinery::dns1123_subdomain);
+            }
+        }
         (false, true) => {
             let (field, port) = (at!("{path}.service"), &service["port"]);
             check::named(

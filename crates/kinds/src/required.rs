@@ -4,8 +4,16 @@
 //! Upstream counterpart: the many `Required value` branches of `pkg/apis/*/validation`.
 
 use crate::check::{Errors, Place, at};
-use machinery::{FieldError, Value};
+use machinery::{FieldError, FieldErrorKind, Value};
 use schema::{Field, NodeId, Schema, Shape, TypeRef};
+
+/// Required fields that upstream does not ask for.
+const UNCHECKED: [&str; 2] = ["endpoints[].hints.forZones[].name", "spec.selector"];
+
+/// A path without its positions.
+fn path_shape(path: &str) -> String {
+    path.chars().filter(|c| !c.is_ascii_digit()).collect()
+}
 
 /// Adds `Required value` for each missing text or object that no error names yet. Lists and
 /// numbers may be empty or zero. Metadata and status are not a client's to fill.
@@ -61,7 +69,11 @@ fn check_field(
 ) {
     if field.required && is_missing(schema, field, found) {
         let path = path.to_string();
-        if errors.iter().all(|error| !error.field.starts_with(&path)) {
+        let told = |error: &FieldError| {
+            let forbidden = error.kind == FieldErrorKind::Forbidden;
+            error.field.starts_with(&path) || forbidden && path.starts_with(&error.field)
+        };
+        if !errors.iter().any(told) && !UNCHECKED.contains(&path_shape(&path).as_str()) {
             errors.push(FieldError::required(path, ""));
         }
     } else if matches!(found, Value::Object(_) | Value::Array(_)) {

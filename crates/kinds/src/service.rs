@@ -267,7 +267,8 @@ fn ports(errors: &mut Errors, ports: &[Value], kind: &str) {
             errors.push(FieldError::forbidden(at!("{path}.nodePort"), why));
         }
         if node_port != 0 && !nodes.insert((protocol, node_port)) {
-            errors.push(FieldError::duplicate(at!("{path}.nodePort"), node_port));
+            let why = "provided port is already allocated";
+            errors.push(FieldError::invalid(at!("{path}.nodePort"), node_port, why));
         }
         if !pairs.insert((protocol, one["port"].as_i64())) {
             let shown = machinery::json!({"port": &one["port"], "protocol": protocol});

@@ -67,7 +67,10 @@ pub(crate) const PARTS: &[Part] = &[
     Part {
         strategy: Strategy {
             has_status: true,
-            prepare_create: |o| o["status"] = machinery::json!({"phase": "Pending"}),
+            prepare_create: |o| {
+                o["status"] = machinery::json!({"phase": "Pending"});
+                agree_on_source(&mut o["spec"]);
+            },
             validate: claim,
             validate_update: claim_update,
             shows_deleted: true,
@@ -561,6 +564,27 @@ pub(crate) fn claim_spec(errors: &mut Errors, path: Place<'_>, spec: &Value) {
     data_source(errors, path, spec);
     let class = at!("{path}.volumeAttributesClassName");
     class_name(errors, class, &spec["volumeAttributesClassName"]);
+}
+
+/// The older of two fields for one thing takes claims and snapshots alone, and what else is said
+/// there is dropped, as ever. Then each says what the other does, unless that is elsewhere.
+fn agree_on_source(spec: &mut Value) {
+    let (old, new) = (spec["dataSource"].clone(), spec["dataSourceRef"].clone());
+    let known = [
+        ("", "PersistentVolumeClaim"),
+        ("snapshot.storage.k8s.io", "VolumeSnapshot"),
+    ];
+    let said = (old["apiGroup"].str(), old["kind"].str());
+    match (old.is_null(), new.is_null()) {
+        (false, true) if known.contains(&said) => spec["dataSourceRef"] = old,
+        (false, true) => drop(spec.remove_at(&["dataSource"])),
+        (true, false) if new["namespace"].str().is_empty() => {
+            let mut source = new;
+            source.make_object().remove("namespace");
+            spec["dataSource"] = source;
+        }
+        _ => {}
+    }
 }
 
 fn data_source(errors: &mut Errors, path: Place<'_>, spec: &Value) {

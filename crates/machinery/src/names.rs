@@ -142,7 +142,7 @@ pub fn port_name(text: &str) -> Vec<String> {
     if text.len() > 15 {
         errors.push("must be no more than 15 characters".into());
     }
-    if !text.bytes().all(|b| lower_or_digit(b) || b == b'-') {
+    if text.is_empty() || !text.bytes().all(|b| lower_or_digit(b) || b == b'-') {
         errors
             .push("must contain only alpha-numeric characters (a-z, 0-9), and hyphens (-)".into());
     }

@@ -44,10 +44,7 @@ pub(super) const ROWS: Rows = &[
     ),
     (
         "admissionregistration.v1.MutatingAdmissionPolicySpec",
-        |spec| {
-            set(spec, "failurePolicy", "Fail");
-            fill(spec, "reinvocationPolicy", "Never");
-        },
+        |spec| set(spec, "failurePolicy", "Fail"),
     ),
     ("admissionregistration.v1.MatchResources", |resources| {
         set(resources, "matchPolicy", "Equivalent");
