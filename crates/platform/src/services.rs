@@ -18,6 +18,7 @@ use std::{
 const SLICES: &str = kinds::ENDPOINT_SLICES;
 const SERVICES: &str = kinds::SERVICES;
 const NAMESPACES: &str = kinds::NAMESPACES;
+const FOLLOWED: [&str; 3] = [SLICES, SERVICES, NAMESPACES];
 
 /// A kernel that refused its table is given it again after this time.
 const RETRY: Duration = Duration::from_secs(1);
@@ -57,7 +58,7 @@ impl ServiceNet {
     /// Starts following Services.
     pub fn start(door: &Door, domain: &str) -> Result<Arc<Self>, Status> {
         let snapshot = door.snapshot();
-        let mut subscription = door.subscribe(snapshot.revision)?;
+        let mut subscription = door.subscribe_to_each(&FOLLOWED, snapshot.revision)?;
         let net = Arc::new(Self {
             state: Mutex::default(),
             zone: Arc::new(RwLock::new(Zone::new(domain))),
@@ -78,7 +79,7 @@ impl ServiceNet {
                         let snapshot = door_again.snapshot();
                         following.present(&snapshot);
                         settled = following.reload().await;
-                        match door_again.subscribe(snapshot.revision) {
+                        match door_again.subscribe_to_each(&FOLLOWED, snapshot.revision) {
                             Ok(renewed) => subscription = renewed,
                             Err(_) => return,
                         }
@@ -172,9 +173,7 @@ impl ServiceNet {
     async fn take_in(&self, changes: &[Arc<Change>]) -> bool {
         let mut touched = BTreeSet::new();
         for change in changes {
-            if matches!(change.resource.as_str(), NAMESPACES | SERVICES | SLICES) {
-                touched.extend(self.learn(&change.resource, &change.key, change.new.as_ref()));
-            }
+            touched.extend(self.learn(&change.resource, &change.key, change.new.as_ref()));
         }
         if touched.is_empty() {
             return true;

@@ -155,7 +155,16 @@ impl Door {
 
     /// The log of one resource after `revision`.
     pub fn subscribe_to(&self, resource: &str, revision: u64) -> Result<Subscription, Status> {
-        let subscribed = self.0.store.subscribe_resource(resource, revision);
+        self.subscribe_to_each(&[resource], revision)
+    }
+
+    /// The log of these resources after `revision`; changes of others wake nobody.
+    pub fn subscribe_to_each(
+        &self,
+        resources: &[&str],
+        revision: u64,
+    ) -> Result<Subscription, Status> {
+        let subscribed = self.0.store.subscribe_resources(resources, revision);
         subscribed.map_err(|why| Status::expired(why.to_string()))
     }
 

@@ -81,11 +81,17 @@ pub(crate) enum Work {
 
 /// A watcher's place in the log.
 pub(crate) struct Slot {
-    /// Resource it wants, or all.
-    pub(crate) resource: Option<SmolStr>,
+    /// Resources it wants; all if it names none.
+    pub(crate) resources: Box<[SmolStr]>,
     /// Last revision it has consumed or may skip.
     pub(crate) cursor: AtomicU64,
     pub(crate) waker: AtomicWaker,
+}
+
+impl Slot {
+    pub(crate) fn wants(&self, resource: &SmolStr) -> bool {
+        self.resources.is_empty() || self.resources.contains(resource)
+    }
 }
 
 pub(crate) struct State {
@@ -355,11 +361,7 @@ impl State {
     ) -> Vec<Arc<Slot>> {
         let mut woken = Vec::new();
         for slot in self.slots.values() {
-            let wanted = slot
-                .resource
-                .as_ref()
-                .is_none_or(|resource| touched.contains(resource));
-            if wanted {
+            if touched.iter().any(|resource| slot.wants(resource)) {
                 woken.push(slot.clone());
             } else {
                 // Failure means the watcher has older changes to read first.

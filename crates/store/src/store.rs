@@ -121,7 +121,7 @@ impl Store {
 
     /// All changes after `since`, which a snapshot or an object carried.
     pub fn subscribe(&self, since: u64) -> Result<Subscription, Compacted> {
-        self.subscribe_slot(None, since)
+        self.subscribe_resources(&[], since)
     }
 
     /// The changes of one resource after `since`; wakes for that resource only.
@@ -130,12 +130,14 @@ impl Store {
         resource: &str,
         since: u64,
     ) -> Result<Subscription, Compacted> {
-        self.subscribe_slot(Some(resource.into()), since)
+        self.subscribe_resources(&[resource], since)
     }
 
-    fn subscribe_slot(
+    /// The changes of some resources after `since` (of all, if none is named); wakes for those
+    /// only.
+    pub fn subscribe_resources(
         &self,
-        resource: Option<SmolStr>,
+        resources: &[&str],
         since: u64,
     ) -> Result<Subscription, Compacted> {
         let mut state = self.shared.lock();
@@ -148,7 +150,7 @@ impl Store {
         }
         let cursor = AtomicU64::new(since);
         let slot = Arc::new(Slot {
-            resource,
+            resources: resources.iter().map(SmolStr::new).collect(),
             cursor,
             waker: AtomicWaker::new(),
         });

@@ -72,17 +72,12 @@ impl Subscription {
         }
         let mut reached = state.published.revision;
         let new = state.window.after(cursor);
-        let mut changes = Vec::with_capacity(match self.slot.resource {
-            None => new.len().min(CHANGES_PER_READ),
-            Some(_) => 0,
+        let mut changes = Vec::with_capacity(match &*self.slot.resources {
+            [] => new.len().min(CHANGES_PER_READ),
+            _ => 0,
         });
         for change in new {
-            if self
-                .slot
-                .resource
-                .as_ref()
-                .is_some_and(|wanted| *wanted != change.resource)
-            {
+            if !self.slot.wants(&change.resource) {
                 continue;
             }
             if changes.len() == CHANGES_PER_READ {

@@ -232,7 +232,7 @@ impl State {
             match log.try_next() {
                 Ok(changes) if changes.is_empty() => return Ok(()),
                 Ok(changes) => {
-                    for change in changes.iter().filter(|change| change.resource == SERVICES) {
+                    for change in &changes {
                         self.see(change.old.as_deref(), change.new.as_deref());
                     }
                 }
@@ -248,7 +248,7 @@ impl State {
         for service in snapshot.list(SERVICES, None) {
             self.see(None, Some(service));
         }
-        self.log = Some(door.subscribe(snapshot.revision)?);
+        self.log = Some(door.subscribe_to(SERVICES, snapshot.revision)?);
         Ok(())
     }
 
