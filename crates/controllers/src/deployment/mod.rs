@@ -147,26 +147,27 @@ fn finish(rollout: &mut Rollout<'_>, plan: &mut Plan) {
     if let Some(time) = again {
         plan.look_again(time);
     }
-    let mut changed = deployment.to_value();
-    if changed["status"] != rollout.status {
-        changed["status"] = rollout.status.clone();
+    let counted = deployment.at("status").to_value() != rollout.status;
+    let revision = rollout.revision.as_deref().filter(|revision| {
+        !deployment.is_deleting() && deployment.annotation(REVISION) != Some(revision)
+    });
+    if !counted && revision.is_none() {
+        return;
     }
-    if let Some(revision) = rollout
-        .revision
-        .as_deref()
-        .filter(|_| !deployment.is_deleting())
-    {
-        changed.set_at(&["metadata", "annotations", REVISION], revision);
+    let mut changed = deployment.shown();
+    if counted {
+        changed["status"] = rollout.status.clone();
     }
     // Beside the status, as upstream does: an annotation written with the spec would count as a
     // new generation.
-    if changed != deployment.to_value() {
-        plan.push(Action::Update {
-            target: target(DEPLOYMENTS, deployment),
-            subresource: "status",
-            object: changed,
-        });
+    if let Some(revision) = revision {
+        changed.set_at(&["metadata", "annotations", REVISION], revision);
     }
+    plan.push(Action::Update {
+        target: target(DEPLOYMENTS, deployment),
+        subresource: "status",
+        object: changed,
+    });
 }
 
 fn wake_sets(view: &View, change: &Change, wake: &mut Vec<Target>) {
