@@ -42,16 +42,16 @@ pub struct Columns {
 }
 
 impl Columns {
-    /// From `Name:type` heads; a leading `+` marks a column of wide output. The first column
-    /// gets the format `name`.
+    /// From `Name:type` heads; a leading `+` marks a column of wide output. The column
+    /// `Name` gets the format `name`.
     pub fn of(heads: &[&str], row: Row) -> Self {
-        let definitions = heads.iter().enumerate().map(|(at, head)| {
+        let definitions = heads.iter().map(|head| {
             let (priority, head) = head.strip_prefix('+').map_or((0, *head), |rest| (1, rest));
             let (name, kind) = head.split_once(':').unwrap_or((head, "string"));
             Column {
                 name: name.into(),
                 kind: kind.into(),
-                format: if at == 0 && name == "Name" {
+                format: if name == "Name" {
                     "name".into()
                 } else {
                     SmolStr::default()

@@ -644,47 +644,51 @@ fn event_update(new: &Value, old: &Value) -> Errors {
     errors
 }
 
+/// Rows are made of events in either API: what is named differently there is looked for too.
 fn event_row(o: &Object, now: u64) -> Vec<Value> {
-    let time = |path: &str| o.at(path).as_str().filter(|text| !text.is_empty());
-    let first = time("firstTimestamp").or(time("eventTime"));
-    let last = time("series.lastObservedTime")
-        .or(time("lastTimestamp"))
+    let either = |one: &str, other: &str| match o.at(one) {
+        found if found.is_null() || found.as_str() == Some("") => o.at(other),
+        found => found,
+    };
+    let time = |one: &str, other: &str| either(one, other).as_str().filter(|text| !text.is_empty());
+    let first =
+        time("firstTimestamp", "deprecatedFirstTimestamp").or(time("eventTime", "eventTime"));
+    let last = time("series.lastObservedTime", "series.lastObservedTime")
+        .or(time("lastTimestamp", "deprecatedLastTimestamp"))
         .or(first);
     let shown = |at: Option<&str>| Value::from(crate::age(at.unwrap_or_default(), now));
-    let count = o
-        .at("series.count")
-        .as_i64()
-        .or(o.at("count").as_i64())
+    let count = either("series.count", "count").as_i64();
+    let count = count
+        .or(o.at("deprecatedCount").as_i64())
         .unwrap_or(1)
         .max(1);
+    let about = either("involvedObject", "regarding");
     let object = format!(
         "{}/{}",
-        o.at("involvedObject.kind").str().to_ascii_lowercase(),
-        o.at("involvedObject.name").str()
+        about.get("kind").str().to_ascii_lowercase(),
+        about.get("name").str()
     );
-    let source = [
-        o.at("source.component").str(),
-        o.at("reportingComponent").str(),
-    ];
-    let source = if source[0].is_empty() {
-        source[1]
-    } else {
-        source[0]
+    let component = either("source.component", "deprecatedSource.component").str();
+    let source = match component {
+        "" => either("reportingComponent", "reportingController").str(),
+        component => component,
     };
-    let host = o.at("source.host").str();
-    let source = if host.is_empty() {
-        source.to_owned()
-    } else {
-        format!("{source}, {host}")
+    let host = match either("source.host", "deprecatedSource.host").str() {
+        "" => o.at("reportingInstance").str(),
+        host => host,
+    };
+    let source = match host {
+        "" => source.to_owned(),
+        host => format!("{source}, {host}"),
     };
     vec![
         shown(last),
         o.at("type").str().into(),
         o.at("reason").str().into(),
         object.into(),
-        o.at("involvedObject.fieldPath").str().into(),
+        about.get("fieldPath").str().into(),
         source.into(),
-        o.at("message").str().trim().into(),
+        either("message", "note").str().trim().into(),
         shown(first),
         count.into(),
         name(o),

@@ -430,6 +430,13 @@ fn tables_read_like_upstreams() {
         row(&stored),
         ["a", "0/1", "0", "0", "<unknown>", "c", "nginx", "app=x"]
     );
+    let said = json!({"apiVersion": "events.k8s.io/v1", "kind": "Event", "metadata": {"name": "e"},
+        "type": "Normal", "reason": "r", "note": "n", "reportingController": "a/b", "reportingInstance": "i",
+        "regarding": {"kind": "Pod", "name": "p"}, "eventTime": "2026-01-02T03:02:05Z"});
+    let told = [
+        "2m", "Normal", "r", "pod/p", "", "a/b, i", "n", "2m", "1", "e",
+    ];
+    assert_eq!(row(&said), told);
 }
 
 #[test]

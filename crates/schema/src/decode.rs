@@ -126,6 +126,8 @@ pub fn decode_error(kind: &str, version: &str, why: &str) -> Status {
     ))
 }
 
+/// Package of the types that definitions are made of.
+const DEFINITIONS: &str = "io.k8s.apiextensions-apiserver.";
 /// What the names of a definition's unions have in common after their package.
 const SCHEMA_OR: &str = "JSONSchemaPropsOr";
 
@@ -233,6 +235,12 @@ impl<'a> Decoder<'a> {
         self.visit(value, at, place);
     }
 
+    /// Whether upstream stores what it is in as JSON, which tells empty lists from none.
+    fn stored_as_json(&self) -> bool {
+        let holder = self.holder.as_ref();
+        holder.is_some_and(|holder| holder.node().name.starts_with(DEFINITIONS))
+    }
+
     /// Whether the innermost struct is a CRD's.
     fn custom(&self) -> bool {
         self.holder.is_none()
@@ -280,11 +288,13 @@ impl<'a> Decoder<'a> {
             return false;
         }
         self.visit(value, at, place);
+        if field.pointer || !is_empty(value, at) {
+            return true;
+        }
         // Storing makes no difference between a list or map without members and none, so what
         // always prints is null then.
         let collects = matches!(at.shape(), Shape::List { .. } | Shape::Map { .. });
-        let omit = (field.omitempty || collects) && !field.pointer;
-        !(omit && is_empty(value, at))
+        !(field.omitempty || collects && !self.stored_as_json())
     }
 
     fn other_field(
