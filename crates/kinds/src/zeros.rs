@@ -36,12 +36,8 @@ pub(crate) fn write(object: &mut Value, storage: &str) {
     if object["status"].as_object().is_none() {
         return;
     }
-    let second = object["apiVersion"].str() == "autoscaling/v2";
     let status = object["status"].make_object();
     match storage {
-        crate::HORIZONTAL_POD_AUTOSCALERS if second => {
-            status.entry_or("currentMetrics", || Value::Null);
-        }
         crate::INGRESSES => drop(status.entry_or("loadBalancer", || json!({}))),
         crate::VOLUME_ATTACHMENTS => drop(status.entry_or("attached", || false.into())),
         _ => {}
