@@ -56,6 +56,72 @@ pub fn object(bytes: &Bytes, content_type: &str, catalogue: &Catalogue) -> Resul
     })
 }
 
+/// Of a body that cannot be read, at most this much is shown, bytes (upstream's number).
+const SHOWN_MAX: usize = 30;
+/// What Go reads first of a body, as its errors spell it.
+const HEAD: &str = r#"struct { APIVersion string "json:\"apiVersion,omitempty\""; Kind string "json:\"kind,omitempty\"" }"#;
+
+/// An object of a built-in kind, in upstream's words where it cannot be read as one.
+pub fn recognized(
+    bytes: &Bytes,
+    content_type: &str,
+    catalogue: &Catalogue,
+    wanted: &str,
+) -> Result<Body, Status> {
+    let encoding = codec::body_encoding(content_type)?;
+    // Protobuf names its kind outside of what may be broken.
+    let (json, read) = (encoding == Encoding::Json, encoding != Encoding::Protobuf);
+    let unrecognized = |why: &str| {
+        let head = if json { HEAD_FAILED } else { "" };
+        let shown = shown(bytes);
+        Status::bad_request(format!(
+            "the object provided is unrecognized (must be of type {wanted}): {head}{why} ({shown})"
+        ))
+    };
+    if json && bytes.is_empty() {
+        return Err(unrecognized("unexpected end of JSON input"));
+    }
+    let mut body = object(bytes, content_type, catalogue).map_err(|status| {
+        match status.reason() == Reason::BadRequest && read {
+            true => unrecognized(status.message().trim_start_matches(CONVERTING)),
+            false => status,
+        }
+    })?;
+    if let (true, Body::Object { value, .. }) = (json, &mut body) {
+        let found = match value {
+            Value::Array(_) => "array",
+            Value::String(_) => "string",
+            Value::Bool(_) => "bool",
+            Value::Int(_) | Value::Float(_) => "number",
+            Value::Null => {
+                *value = Value::object();
+                return Ok(body);
+            }
+            Value::Object(_) => return Ok(body),
+        };
+        let why = format!("json: cannot unmarshal {found} into Go value of type {HEAD}");
+        return Err(unrecognized(&why));
+    }
+    Ok(body)
+}
+
+/// What stands before the errors of YAML elsewhere.
+const CONVERTING: &str = "error converting YAML to JSON: ";
+/// What stands before why the kind of JSON could not be read.
+const HEAD_FAILED: &str = "couldn't get version/kind; json parse error: ";
+
+/// The beginning of a body, as text where it may be an object.
+fn shown(bytes: &[u8]) -> String {
+    let part = &bytes[..bytes.len().min(SHOWN_MAX)];
+    let text = match bytes.first() {
+        None => return "<empty>".into(),
+        Some(b'{') => String::from_utf8_lossy(part).into_owned(),
+        Some(_) => part.iter().map(|byte| format!("{byte:02x}")).collect(),
+    };
+    let more = if bytes.len() > SHOWN_MAX { " ..." } else { "" };
+    text + more
+}
+
 fn repeated(repeated: Vec<String>) -> Complaints {
     Complaints {
         repeated,
@@ -141,7 +207,14 @@ pub fn patch(bytes: &[u8], content_type: &str, kind: &Kind) -> Result<Body, Stat
     };
     let decoded = match language {
         PatchKind::Apply => applied(bytes)?,
-        _ => codec::decode_json(bytes, Limits::default())?,
+        _ => codec::decode_json(bytes, Limits::default()).map_err(|status| {
+            match status.reason() {
+                Reason::BadRequest => {
+                    Status::bad_request(format!("error decoding patch: {}", status.message()))
+                }
+                _ => status,
+            }
+        })?,
     };
     Ok(Body::Patch {
         kind: language,

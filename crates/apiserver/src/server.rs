@@ -279,7 +279,7 @@ impl ApiServer {
         let accept = accept.map_or("", |value| value.to_str().unwrap_or_default());
         match words.as_slice() {
             ["version"] => json(&health::version()),
-            ["openid", "v1", "jwks"] => Ok(public(KEYS_TYPE, &inner.door.tokens().jwks())),
+            ["openid", "v1", "jwks"] => keys(&inner.door, accept),
             [".well-known", "openid-configuration"] => {
                 let document = openid(inner.door.tokens().issuer());
                 Ok(public("application/json", &document))
@@ -442,6 +442,12 @@ impl ApiServer {
         }
         let content_type = parts.header(header::CONTENT_TYPE).to_owned();
         call.body = match verb {
+            Verb::Create | Verb::Update if !kind.custom => {
+                let bytes = body::collect(request.into_body()).await?;
+                let sub = kind.subresource(&place.subresource);
+                let wanted = sub.map_or(&kind.gvk.kind, |sub| &sub.gvk.kind);
+                body::recognized(&bytes, &content_type, &self.0.door.catalogue(), wanted)?
+            }
             Verb::Create | Verb::Update | Verb::Delete | Verb::DeleteCollection => {
                 let bytes = body::collect(request.into_body()).await?;
                 body::object(&bytes, &content_type, &self.0.door.catalogue())?
@@ -565,17 +571,17 @@ fn verb(parts: &Parts) -> Result<Verb, Status> {
         (&Method::PATCH, _) => Verb::Patch,
         (&Method::DELETE, true) => Verb::Delete,
         (&Method::DELETE, false) => Verb::DeleteCollection,
-        (method, _) => {
-            let resource = machinery::GroupResource {
-                group: parts.place.gv.group.clone(),
-                resource: parts.place.resource.clone(),
-            };
-            return Err(Status::method_not_supported(
-                &resource,
-                &method.as_str().to_lowercase(),
-            ));
-        }
+        _ => return Err(Status::method_not_allowed()),
     })
+}
+
+/// The keys of tokens, in their own form or none.
+fn keys(door: &Door, accept: &str) -> Result<HttpResponse, Status> {
+    if codec::negotiate_among(accept, &[(KEYS_TYPE, None)]).is_none() {
+        let why = format!("406: Not Acceptable\n\nAvailable representations: {KEYS_TYPE}");
+        return Err(Status::new(machinery::Reason::NotAcceptable, why));
+    }
+    Ok(public(KEYS_TYPE, &door.tokens().jwks()))
 }
 
 /// A document about the keys of tokens; whoever may read it may keep it for a while.
