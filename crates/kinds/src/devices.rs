@@ -11,6 +11,11 @@ use crate::{
 use machinery::{FieldError, Object, Value, dns1123_label, dns1123_subdomain};
 use std::collections::BTreeSet;
 
+/// Expressions that bind names are taken as they are: here nothing compiles them.
+const BINDING: &str = "cel.bind(";
+/// Bytes of an expression that chooses devices.
+const SELECTOR_MAX: usize = 10 * 1024;
+
 pub(crate) const PARTS: &[Part] = &[
     Part {
         strategy: Strategy {
@@ -190,8 +195,18 @@ fn wanted(errors: &mut Errors, path: Place<'_>, wanted: &Value) {
 
 fn selectors(errors: &mut Errors, path: Place<'_>, holder: &Value) {
     for (at, one) in holder["selectors"].items().iter().enumerate() {
+        let path = at!("{path}[{at}].cel");
         if one["cel"].is_null() {
-            errors.push(FieldError::required(at!("{path}[{at}].cel"), ""));
+            errors.push(FieldError::required(path, ""));
+            continue;
+        }
+        let (source, path) = (one["cel"]["expression"].str(), at!("{path}.expression"));
+        if source.len() > SELECTOR_MAX {
+            errors.push(FieldError::too_long(path, SELECTOR_MAX));
+        } else if !source.contains(BINDING)
+            && let Err(why) = crate::expressions::device_selector(source)
+        {
+            errors.push(FieldError::invalid(path, source, why));
         }
     }
 }

@@ -145,6 +145,23 @@ impl Expressions {
     }
 }
 
+/// Compiles what chooses devices.
+///
+/// # Errors
+/// What is wrong with it.
+pub fn device_selector(source: &str) -> Result<Program, String> {
+    let environment = Environment::base().with_variable("device", DEVICE.ty());
+    let program = environment.compile(source);
+    let program = program.map_err(|errors| format!("compilation failed: {}", join(&errors)))?;
+    match program.output_type() {
+        Type::Bool | Type::Dyn => Ok(program),
+        found => Err(format!(
+            "must evaluate to bool or the unknown type, not {}",
+            shown(found)
+        )),
+    }
+}
+
 /// The type of apply configurations that mutations make.
 pub fn configuration_type() -> Type {
     Type::Object(Decl::open("Object"))
@@ -237,6 +254,19 @@ static REQUEST: LazyLock<Arc<Decl>> = LazyLock::new(|| {
         field("options", Type::Dyn),
     ]);
     object("kubernetes.AdmissionRequest", fields)
+});
+
+static DEVICE: LazyLock<Arc<Decl>> = LazyLock::new(|| {
+    let by_domain = |value| Type::map(Type::String, Type::map(Type::String, value));
+    object(
+        "kubernetes.DRADevice",
+        vec![
+            field("driver", Type::String),
+            field("attributes", by_domain(Type::Dyn)),
+            field("capacity", by_domain(Type::Opaque("kubernetes.Quantity"))),
+            field("allowMultipleAllocations", Type::Bool),
+        ],
+    )
 });
 
 static NAMESPACE: LazyLock<Arc<Decl>> = LazyLock::new(|| {
