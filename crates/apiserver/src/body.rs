@@ -56,12 +56,23 @@ pub fn object(bytes: &Bytes, content_type: &str, catalogue: &Catalogue) -> Resul
     })
 }
 
+/// The options of a deletion.
+pub fn options(bytes: &Bytes, content_type: &str, catalogue: &Catalogue) -> Result<Body, Status> {
+    let json = codec::body_encoding(content_type)? == Encoding::Json;
+    object(bytes, content_type, catalogue).map_err(|status| {
+        match json && status.reason() == Reason::BadRequest {
+            true => Status::bad_request(format!("{HEAD_FAILED}{}", status.message())),
+            false => status,
+        }
+    })
+}
+
 /// Of a body that cannot be read, at most this much is shown, bytes (upstream's number).
 const SHOWN_MAX: usize = 30;
 /// What Go reads first of a body, as its errors spell it.
 const HEAD: &str = r#"struct { APIVersion string "json:\"apiVersion,omitempty\""; Kind string "json:\"kind,omitempty\"" }"#;
 
-/// An object of a built-in kind, in upstream's words where it cannot be read as one.
+/// An object, in upstream's words where it cannot be read as one.
 pub fn recognized(
     bytes: &Bytes,
     content_type: &str,

@@ -35,7 +35,7 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio_rustls::TlsAcceptor;
 
 /// Prometheus' text form.
-const METRICS_TYPE: &str = "text/plain; version=0.0.4; charset=utf-8";
+const METRICS_TYPE: &str = "text/plain; version=0.0.4; charset=utf-8; escaping=underscores";
 /// Sets of keys (RFC 7517).
 const KEYS_TYPE: &str = "application/jwk-set+json";
 
@@ -442,15 +442,15 @@ impl ApiServer {
         }
         let content_type = parts.header(header::CONTENT_TYPE).to_owned();
         call.body = match verb {
-            Verb::Create | Verb::Update if !kind.custom => {
+            Verb::Create | Verb::Update => {
                 let bytes = body::collect(request.into_body()).await?;
                 let sub = kind.subresource(&place.subresource);
                 let wanted = sub.map_or(&kind.gvk.kind, |sub| &sub.gvk.kind);
                 body::recognized(&bytes, &content_type, &self.0.door.catalogue(), wanted)?
             }
-            Verb::Create | Verb::Update | Verb::Delete | Verb::DeleteCollection => {
+            Verb::Delete | Verb::DeleteCollection => {
                 let bytes = body::collect(request.into_body()).await?;
-                body::object(&bytes, &content_type, &self.0.door.catalogue())?
+                body::options(&bytes, &content_type, &self.0.door.catalogue())?
             }
             Verb::Patch => {
                 let bytes = body::collect(request.into_body()).await?;

@@ -272,17 +272,15 @@ fn parse_continue(token: &str) -> Result<(Option<u64>, Key), Status> {
 pub(crate) fn check_field_selector(context: &Context<'_>) -> Result<(), Status> {
     for term in &context.call.options.fields.terms {
         if !context.kind.is_selectable(&term.field) {
-            let gvk = &context.kind.gvk;
-            let message = if context.kind.custom {
-                format!("field label not supported: {}", term.field)
-            } else {
+            // Kinds without fields of their own to select by have upstream's common words.
+            let common = !context.kind.custom && context.kind.selectable.is_empty();
+            let message = if common {
                 format!(
-                    "Unable to find {:?} that match label selector \"\", field selector \"{}={}\": field label not supported: {}",
-                    gvk.to_string(),
-                    term.field,
-                    term.value,
+                    "{:?} is not a known field selector: only \"metadata.name\", \"metadata.namespace\"",
                     term.field
                 )
+            } else {
+                format!("field label not supported: {}", term.field)
             };
             return Err(Status::bad_request(message));
         }
