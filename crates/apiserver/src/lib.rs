@@ -9,6 +9,7 @@ mod body;
 mod discovery;
 mod health;
 mod identity;
+mod level;
 mod limits;
 mod measured;
 mod metrics;

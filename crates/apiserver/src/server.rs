@@ -7,6 +7,7 @@ use crate::{
     discovery::Documents,
     health,
     identity::{self, Presented, StaticTokens},
+    level::{self, Nowhere},
     limits::{self, ACCEPT_REST, HANDSHAKE_MAX},
     measured,
     metrics::{Asked, Metrics, Served},
@@ -223,9 +224,7 @@ impl ApiServer {
         let Some(place) = path::parse(&path) else {
             return self.special(&user, &path, &query, &request);
         };
-        let served = self.0.door.catalogue();
-        let strange = !place.gv.group.is_empty() && served.group(&place.gv.group).is_none();
-        if strange || Documents::knows(&path) {
+        if Documents::knows(&path) {
             return self.special(&user, &path, &query, &request);
         }
         let parts = Parts {
@@ -256,9 +255,7 @@ impl ApiServer {
         };
         inner.door.require(user, &asked)?;
         let words: Vec<&str> = path.trim_matches('/').split('/').collect();
-        if let ["apis", group, ..] = words.as_slice()
-            && inner.door.catalogue().group(group).is_none()
-        {
+        if level::is_strange(&inner.door.catalogue(), &words) {
             return Ok(page_not_found());
         }
         if let Some(document) =
@@ -317,10 +314,12 @@ impl ApiServer {
     ) -> Result<HttpResponse, Status> {
         let place = &parts.place;
         let catalogue = self.0.door.catalogue();
-        let kind = catalogue
-            .resource(&place.gv.group, &place.gv.version, &place.resource)
-            .cloned()
-            .ok_or_else(Status::no_such_path)?;
+        let found = catalogue.resource(&place.gv.group, &place.gv.version, &place.resource);
+        let Some(kind) = found.cloned() else {
+            // Who may not ask is not told what there is.
+            self.require(&parts, verb(&parts)?)?;
+            return nowhere(level::unknown(&catalogue, &place.gv.group));
+        };
         let streams = kind
             .subresource(&place.subresource)
             .is_some_and(|sub| sub.kind == SubKind::Connect);
@@ -362,9 +361,9 @@ impl ApiServer {
         request: Request<Incoming>,
     ) -> Result<HttpResponse, Status> {
         let verb = verb(&parts)?;
-        if let Err(refusal) = check_level(&parts.place, &kind, verb) {
+        if let Err(refusal) = level::check(&parts.place, &kind, verb) {
             self.require(&parts, verb)?;
-            return Err(refusal);
+            return nowhere(refusal);
         }
         let call = self.call(&parts, &kind, request).await?;
         let (verb, subresource) = (call.verb, parts.place.subresource.as_str());
@@ -518,42 +517,17 @@ async fn sweep(printed: &Printed) {
     }
 }
 
+/// The answer to a path that leads nowhere.
+fn nowhere(why: Nowhere) -> Result<HttpResponse, Status> {
+    match why {
+        Nowhere::Page => Ok(page_not_found()),
+        Nowhere::Refused(status) => Err(status),
+    }
+}
+
 /// The answer to paths outside every group.
 fn page_not_found() -> HttpResponse {
     whole(404, PLAIN_TYPE, "404 page not found\n")
-}
-
-/// Refuses paths that lead nowhere and methods that their level does not take: a whole
-/// namespaced resource is only read, for instance.
-fn check_level(place: &ResourcePath, kind: &Kind, verb: Verb) -> Result<(), Status> {
-    let placed = !place.namespace.is_empty();
-    if !place.subresource.is_empty() {
-        let found = kind.subresource(&place.subresource);
-        let found = found.ok_or_else(Status::no_such_path)?;
-        return allowed(found.verbs.contains(verb.name()));
-    }
-    let misplaced = if place.name.is_empty() {
-        placed && !kind.namespaced
-    } else {
-        placed != kind.namespaced
-    };
-    if misplaced {
-        return Err(Status::no_such_path());
-    }
-    let fits = match verb {
-        Verb::Get | Verb::Update | Verb::Patch | Verb::Delete => !place.name.is_empty(),
-        Verb::Create => place.name.is_empty() && placed == kind.namespaced,
-        Verb::DeleteCollection => placed == kind.namespaced,
-        Verb::List | Verb::Watch | Verb::Connect => true,
-    };
-    allowed(fits && kind.verbs.contains(verb.name()))
-}
-
-fn allowed(fits: bool) -> Result<(), Status> {
-    match fits {
-        true => Ok(()),
-        false => Err(Status::method_not_allowed()),
-    }
 }
 
 /// The verb of a request, by method, name and the watch parameter.

@@ -6,7 +6,8 @@ use e2e_tests::Cluster;
 use serde_json::{Value, json};
 use std::{thread, time::Duration, time::Instant};
 
-const DEFINITIONS: &str = "/apis/apiextensions.k8s.io/v1/customresourcedefinitions";
+/// Where definitions are.
+pub const DEFINITIONS: &str = "/apis/apiextensions.k8s.io/v1/customresourcedefinitions";
 /// How long a new kind may take until it is served.
 const SERVED: Duration = Duration::from_secs(1);
 
@@ -31,12 +32,17 @@ fn kind(cluster: &mut Cluster, name: &str) -> (Api, String, String) {
     let group = format!("{name}.example.com");
     api.create(DEFINITIONS, &definition(&group)).ok();
     let path = format!("/apis/{group}/v1/namespaces/{name}/boxes");
+    await_served(&api, &path);
+    (api, path, group)
+}
+
+/// Waits until a new kind is served.
+pub fn await_served(api: &Api, path: &str) {
     let start = Instant::now();
-    while api.get(&path).code != 200 {
+    while api.get(path).code != 200 {
         assert!(start.elapsed() < SERVED, "{path} is not served");
         thread::sleep(Duration::from_millis(20));
     }
-    (api, path, group)
 }
 
 fn make(group: &str, name: &str, spec: &Value) -> Value {

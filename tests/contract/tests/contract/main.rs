@@ -127,6 +127,10 @@ const CASES: &[Case] = &[
     ),
     ("refusing::missing_things", refusing::missing_things),
     (
+        "refusing::paths_that_lead_nowhere",
+        refusing::paths_that_lead_nowhere,
+    ),
+    (
         "refusing::options_of_deletions",
         refusing::options_of_deletions,
     ),

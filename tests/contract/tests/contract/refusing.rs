@@ -1,6 +1,9 @@
 //! Refusals: the right code, reason and field, and nothing written.
 
-use crate::{map, place, version};
+use crate::{
+    custom::{DEFINITIONS, await_served},
+    map, place, version,
+};
 use contract_tests::Api;
 use e2e_tests::Cluster;
 use serde_json::json;
@@ -237,4 +240,136 @@ pub fn apply_takes_the_right_to_create(cluster: &mut Cluster) {
     api.create(&path, &json!({"metadata": {"name": "one"}}))
         .ok();
     api.call("PATCH", &one, &headers, body).ok();
+}
+
+/// What paths that lead nowhere answer: recorded from kube-apiserver 1.36. `-` is its page.
+const NOWHERE: [(&str, &str, u16, &str); 16] = [
+    ("GET", "/apis/nope.example.com/v1/things", 404, "-"),
+    (
+        "POST",
+        "/apis/nope.example.com/v1/namespaces/default/things",
+        404,
+        "-",
+    ),
+    (
+        "GET",
+        "/apis/lost.example.com/v2/namespaces/default/gizmos",
+        404,
+        "-",
+    ),
+    (
+        "GET",
+        "/apis/lost.example.com/v1/namespaces/default/gadgets",
+        404,
+        "-",
+    ),
+    (
+        "GET",
+        "/apis/lost.example.com/v1/namespaces/default/gizmos/a/scale",
+        404,
+        "gizmos.lost.example.com \"a\" not found",
+    ),
+    (
+        "PUT",
+        "/apis/lost.example.com/v1/namespaces/default/gizmos/a/status",
+        404,
+        "gizmos.lost.example.com \"a\" not found",
+    ),
+    (
+        "PUT",
+        "/apis/lost.example.com/v1/namespaces/default/gizmos",
+        400,
+        "name must be provided",
+    ),
+    ("POST", "/apis/lost.example.com/v1/gizmos", 404, "-"),
+    ("DELETE", "/apis/lost.example.com/v1/gizmos", 404, "-"),
+    ("GET", "/apis/lost.example.com/v9", 404, "-"),
+    (
+        "GET",
+        "/apis/apps/v1/things",
+        404,
+        "the server could not find the requested resource",
+    ),
+    (
+        "GET",
+        "/apis/apps/v9/namespaces/default/deployments",
+        404,
+        "the server could not find the requested resource",
+    ),
+    (
+        "GET",
+        "/api/v2/pods",
+        404,
+        "the server could not find the requested resource",
+    ),
+    (
+        "GET",
+        "/apis/apps/v1/namespaces/default/deployments/a/wrong",
+        404,
+        "the server could not find the requested resource",
+    ),
+    (
+        "GET",
+        "/apis/apps/v1/namespaces/default/deployments/a/status/more",
+        404,
+        "the server could not find the requested resource",
+    ),
+    (
+        "PATCH",
+        "/api/v1/namespaces/default/pods",
+        405,
+        "the server does not allow this method on the requested resource",
+    ),
+];
+
+pub fn paths_that_lead_nowhere(cluster: &mut Cluster) {
+    let api = Api::of(cluster);
+    let schema = json!({"openAPIV3Schema": {"type": "object"}});
+    let version =
+        |name, served| json!({"name": name, "served": served, "storage": served, "schema": schema});
+    let definition = json!({"apiVersion": "apiextensions.k8s.io/v1", "kind": "CustomResourceDefinition",
+        "metadata": {"name": "gizmos.lost.example.com"},
+        "spec": {"group": "lost.example.com", "scope": "Namespaced", "versions": [version("v1", true), version("v2", false)],
+            "names": {"plural": "gizmos", "singular": "gizmo", "kind": "Gizmo"}}});
+    api.create(DEFINITIONS, &definition).ok();
+    await_served(&api, "/apis/lost.example.com/v1/gizmos");
+    for (method, path, code, message) in NOWHERE {
+        let answer = api.call(method, path, &[], b"");
+        let said = match message {
+            "-" => String::from_utf8_lossy(&answer.body).trim_end().to_owned(),
+            _ => answer.json()["message"]
+                .as_str()
+                .unwrap_or_default()
+                .to_owned(),
+        };
+        let wanted = if message == "-" {
+            "404 page not found"
+        } else {
+            message
+        };
+        assert_eq!(
+            (answer.code, said.as_str()),
+            (code, wanted),
+            "{method} {path}"
+        );
+    }
+    // Who may not ask is not told whether there is such a thing.
+    let stranger = [("Impersonate-User", "stranger")];
+    for path in [
+        "/apis/nope.example.com/v1/things",
+        "/apis/lost.example.com/v2/things",
+        "/apis/apps/v1/things",
+        "/api/v1/things",
+    ] {
+        let status = api
+            .call("GET", path, &stranger, b"")
+            .refused(403, "Forbidden");
+        let message = status["message"].as_str().unwrap_or_default();
+        assert!(
+            message.contains("User \"stranger\" cannot list resource \"things\""),
+            "{path}: {message}"
+        );
+    }
+    api.delete(&format!("{DEFINITIONS}/gizmos.lost.example.com"))
+        .ok();
 }
