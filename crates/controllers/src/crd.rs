@@ -4,8 +4,8 @@
 
 use crate::{
     common::{
-        ACTIONS_PER_PLAN, Condition, add_finalizer, delete, has_finalizer, remove_finalizer,
-        set_condition, write_status,
+        ACTIONS_PER_PLAN, Condition, delete, has_finalizer, remove_finalizer, set_condition,
+        write_status,
     },
     names::CRDS,
 };
@@ -14,6 +14,7 @@ use machinery::{Object, Value, format_smolstr};
 use reconcile::{Change, Controller, Plan, Target, View, Watch};
 use std::sync::Arc;
 
+/// Holds a definition that is going; the API puts it there when the definition is deleted.
 const FINALIZER: &str = "customresourcecleanup.apiextensions.k8s.io";
 const NAME_FIELDS: [(&str, &str); 4] = [
     ("plural", "PluralConflict"),
@@ -52,10 +53,6 @@ impl Controller for CustomResourceDefinition {
             if has_finalizer(crd, FINALIZER) {
                 empty(view, crd, now, &mut plan);
             }
-            return plan;
-        }
-        if !has_finalizer(crd, FINALIZER) {
-            plan.push(add_finalizer(CRDS, crd, FINALIZER));
             return plan;
         }
         plan.actions

@@ -83,6 +83,7 @@ pub(crate) const PARTS: &[Part] = &[
             validate_create: schema::validate_definition_name,
             validate_update: crd::validate_update,
             allow_unconditional_update: false,
+            prepare_delete: crd::hold,
             ..Strategy::MANAGED
         },
         heads: &["Name", "Created At:date"],

@@ -131,6 +131,24 @@ fn kind_of(spec: &Value, version: &Value) -> Result<Kind, Vec<FieldError>> {
     })
 }
 
+/// Holds a definition that is going until none of its objects is left.
+const CLEANUP_FINALIZER: &str = "customresourcecleanup.apiextensions.k8s.io";
+
+/// Marks a definition that is about to go: its objects go first.
+pub(crate) fn hold(definition: &mut Value) -> bool {
+    let metadata = definition.metadata_mut();
+    if metadata.contains_key("deletionTimestamp") {
+        return false;
+    }
+    let finalizers = metadata.entry_or("finalizers", || Value::Array(Vec::new()));
+    if let Some(list) = finalizers.as_array_mut()
+        && !list.iter().any(|one| one.str() == CLEANUP_FINALIZER)
+    {
+        list.push(CLEANUP_FINALIZER.into());
+    }
+    false
+}
+
 /// The status of a new definition: its versions that were ever stored, and no names yet.
 pub(crate) fn first_status(definition: &mut Value) {
     let versions = definition.at(&["spec", "versions"]).items();

@@ -56,8 +56,8 @@ pub struct Strategy {
     /// Seconds of grace a deletion gives if the request names none; `None`: removed at once,
     /// whatever the request says.
     pub default_deletion_grace: fn(&Value) -> Option<i64>,
-    /// Marks an object for deletion in a way of its own (a namespace's phase) and says whether
-    /// something beside `metadata` still holds it.
+    /// Marks an object for deletion in a way of its own (a namespace's phase, a definition's
+    /// finalizer) and says whether something beside `metadata` still holds it.
     pub prepare_delete: fn(&mut Value) -> bool,
     /// Whether a deletion answers with the object even when it is gone at once.
     pub shows_deleted: bool,

@@ -274,7 +274,7 @@ fn check_preconditions(
 fn plan(context: &Context<'_>, stored: &Object, options: &DeleteOptions) -> Outcome {
     let mut value = stored.root().to_value();
     let held = (context.kind.strategy.prepare_delete)(&mut value);
-    let finalizers = finalizers(context, stored, options);
+    let finalizers = finalizers(context, &value, options);
     let grace = grace(context, stored, options);
     let was = stored.metadata().get("deletionGracePeriodSeconds").as_i64();
     if finalizers.is_empty() && grace == 0 && !held {
@@ -321,8 +321,9 @@ fn grace(context: &Context<'_>, stored: &Object, options: &DeleteOptions) -> i64
 }
 
 /// The object's finalizers with those that the propagation policy adds or takes away.
-fn finalizers(context: &Context<'_>, stored: &Object, options: &DeleteOptions) -> Vec<String> {
-    let mut finalizers: Vec<String> = stored.finalizers().map(str::to_owned).collect();
+fn finalizers(context: &Context<'_>, object: &Value, options: &DeleteOptions) -> Vec<String> {
+    let there = object.at(&["metadata", "finalizers"]).items();
+    let mut finalizers: Vec<String> = there.iter().map(|one| one.str().to_owned()).collect();
     let default = context.kind.strategy.default_propagation;
     let policy = match options.propagation {
         Some(policy) => policy,
