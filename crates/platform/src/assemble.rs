@@ -7,15 +7,14 @@ use crate::{
     services::ServiceNet,
     trust::{Keys, Roots},
 };
-use auth::{TokenKey, User};
+use auth::TokenKey;
 use controllers::{ControllersConfig, RootBundle};
 use driver::{Recorder, Workqueue, drive};
 use env::{Callout, Disk, World};
-use futures::future::try_join_all;
 use kinds::Catalogue;
-use machinery::{Status, Value};
+use machinery::Status;
 use reconcile::Brain;
-use registry::{Door, DoorConfig, Verb};
+use registry::{Door, DoorConfig};
 use std::{fmt, sync::Arc};
 use store::{OpenError, Store, StoreOptions};
 
@@ -107,7 +106,7 @@ pub async fn assemble(
         tokens: config.tokens.clone(),
     });
     custom::follow(&door, builtin, compiled).map_err(AssembleError::Start)?;
-    bootstrap(&door, config.bootstrap).await?;
+    crate::bootstrap::bootstrap(&door, config.bootstrap).await?;
     policies::follow(&door).map_err(AssembleError::Start)?;
     let services =
         ServiceNet::start(&door, &config.cluster_domain).map_err(AssembleError::Start)?;
@@ -147,48 +146,4 @@ pub async fn assemble(
         pods,
         roots,
     })
-}
-
-/// Creates the objects every cluster begins with; those that exist stay as they are.
-async fn bootstrap(door: &Door, config: admission::bootstrap::Config) -> Result<(), AssembleError> {
-    let user = Arc::new(User::component("system:apiserver"));
-    let (namespaces, others): (Vec<_>, Vec<_>) = admission::bootstrap::objects(&config)
-        .into_iter()
-        .partition(|(resource, _)| *resource == kinds::NAMESPACES);
-    // Together, so that they share syncs of the disk; but nothing is created in a namespace that
-    // is not there yet.
-    for objects in [namespaces, others] {
-        let created = objects
-            .into_iter()
-            .map(|object| create(door, &user, object));
-        try_join_all(created).await?;
-    }
-    Ok(())
-}
-
-/// Creates a first object, unless it is there.
-async fn create(
-    door: &Door,
-    user: &Arc<User>,
-    (resource, object): (&str, Value),
-) -> Result<(), AssembleError> {
-    let name = format!("{resource} {}", object.name());
-    let refuse = |status| AssembleError::Bootstrap {
-        object: name.clone(),
-        status,
-    };
-    let namespace = object.namespace().to_owned();
-    let key = registry::Key::new(&namespace, object.name());
-    if door.snapshot().get(resource, &key).is_some() {
-        return Ok(());
-    }
-    let mut call = door
-        .component_call(user, Verb::Create, resource, &namespace, "")
-        .map_err(refuse)?
-        .with_object(object);
-    call.options.field_manager = "kube-apiserver".into();
-    match door.call(call).await {
-        Err(status) if !status.is_already_exists() => Err(refuse(status)),
-        _ => Ok(()),
-    }
 }

@@ -6,6 +6,7 @@
 //! `cmd/kube-scheduler`, `cmd/kubelet`, each one's `app` package.
 
 mod assemble;
+mod bootstrap;
 mod client;
 mod custom;
 mod node;
