@@ -8,8 +8,9 @@ use std::{thread, time::Duration, time::Instant};
 
 /// Where definitions are.
 pub const DEFINITIONS: &str = "/apis/apiextensions.k8s.io/v1/customresourcedefinitions";
-/// How long a new kind may take until it is served.
-const SERVED: Duration = Duration::from_secs(1);
+/// A kind that is not served, or still served, after this long never will be otherwise: far more
+/// than it takes, for the machine may have much else to do.
+const PATIENCE: Duration = Duration::from_secs(20);
 
 fn definition(group: &str) -> Value {
     let schema = json!({"type": "object", "properties": {
@@ -40,7 +41,7 @@ fn kind(cluster: &mut Cluster, name: &str) -> (Api, String, String) {
 pub fn await_served(api: &Api, path: &str) {
     let start = Instant::now();
     while api.get(path).code != 200 {
-        assert!(start.elapsed() < SERVED, "{path} is not served");
+        assert!(start.elapsed() < PATIENCE, "{path} is not served");
         thread::sleep(Duration::from_millis(20));
     }
 }
@@ -128,7 +129,7 @@ pub fn a_watch_sees_each_write_and_the_end(cluster: &mut Cluster) {
     assert_eq!(types, ["ADDED", "MODIFIED", "DELETED"], "{events:?}");
     let start = Instant::now();
     while api.get(&path).code != 404 {
-        assert!(start.elapsed() < 5 * SERVED, "{path} is still served");
+        assert!(start.elapsed() < PATIENCE, "{path} is still served");
         thread::sleep(Duration::from_millis(50));
     }
 }
