@@ -686,3 +686,41 @@ fn a_limit_range_may_go_unnamed() {
     let made = cluster.make("limitranges", range);
     assert_eq!(made.name(), made.uid());
 }
+
+#[test]
+fn a_volume_tells_since_when_it_is_what_it_is() {
+    let cluster = Cluster::start("10.96.0.0/16");
+    let now = || machinery::format_time(cluster.sim.world().now().0);
+    let mut volume = json!({"apiVersion": "v1", "kind": "PersistentVolume", "metadata": {"name": "v"},
+        "spec": {"capacity": {"storage": "1Gi"}, "accessModes": ["ReadWriteOnce"], "hostPath": {"path": "/v"}}});
+    let since = |made: &Object| made.at("status.lastPhaseTransitionTime").str().to_owned();
+    let born = now();
+    assert_eq!(
+        since(&cluster.make("persistentvolumes", volume.clone())),
+        born
+    );
+    let own = "2020-01-01T00:00:00Z";
+    for (phase, said, wanted) in [
+        ("Pending", None, born.as_str()),
+        ("Available", None, "now"),
+        ("Bound", Some(own), own),
+        ("Bound", Some(own), own),
+        ("Released", Some(own), "now"),
+    ] {
+        cluster.sim.run_for(Duration::from_secs(10));
+        let stored = cluster.door.snapshot();
+        let stored = stored
+            .get("persistentvolumes", &registry::Key::new("", "v"))
+            .unwrap();
+        let time = said.map_or_else(|| since(stored), str::to_owned);
+        volume["status"] = json!({"phase": phase, "lastPhaseTransitionTime": time});
+        let call = cluster.call(Verb::Update, "persistentvolumes", volume.clone());
+        let made = cluster.run(call.on("status")).unwrap();
+        let wanted = if wanted == "now" {
+            now()
+        } else {
+            wanted.to_owned()
+        };
+        assert_eq!(since(&made), wanted, "{phase}");
+    }
+}

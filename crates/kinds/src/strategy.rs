@@ -41,6 +41,8 @@ pub struct Strategy {
     pub prepare_update: fn(&mut Value, &Value),
     /// Changes a status update (first argument) given the stored object.
     pub prepare_status_update: fn(&mut Value, &Value),
+    /// Fields and where it stands when each last got another value.
+    pub since: &'static [[&'static [&'static str]; 2]],
     /// What is wrong with an object.
     pub validate: fn(&Value) -> Vec<FieldError>,
     /// Whether `validate` says all there is to say, also of what is missing.
@@ -91,6 +93,7 @@ impl Strategy {
         prepare_create: |_| (),
         prepare_update: |_, _| (),
         prepare_status_update: |_, _| (),
+        since: &[],
         validate: |_| Vec::new(),
         is_checked: false,
         validate_create: |_| Vec::new(),

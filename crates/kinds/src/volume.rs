@@ -43,6 +43,7 @@ pub(crate) const PARTS: &[Part] = &[
         strategy: Strategy {
             has_status: true,
             prepare_create: |o| o["status"] = machinery::json!({"phase": "Pending"}),
+            since: &[[&["status", "phase"], &["status", "lastPhaseTransitionTime"]]],
             validate: volume,
             validate_update: volume_update,
             shows_deleted: true,

@@ -69,6 +69,16 @@ fn generate_name(metadata: &mut Map, suffix: &str) {
     }
 }
 
+/// Notes the time of what got another value just now, unless the writer says when that was.
+pub(crate) fn note_changes(context: &Context<'_>, new: &mut Value, old: &Value) {
+    for [what, when] in context.kind.strategy.since {
+        let said = new.at(when);
+        if new.at(what) != old.at(what) && (said.is_null() || said == old.at(when)) {
+            new.set_at(when, format_time(context.now.0));
+        }
+    }
+}
+
 /// Metadata of an update: the server's fields stay as they are in `old`.
 pub(crate) fn prepare_update(value: &mut Value, old: &Value) {
     let owned = &old["metadata"];

@@ -109,6 +109,7 @@ impl Door {
         self.mutate(review).await?;
         debug_assert!(is_complete(&kind, &review.object), "{:?}", review.object);
         kind.prepare_create(&mut review.object);
+        meta::note_changes(context, &mut review.object, &Value::Null);
         refuse_if_any(context, &review.object, kind.validate(&review.object))?;
         let warnings = kind.warnings(&review.object, None);
         review.warnings.extend(warnings);
@@ -506,7 +507,10 @@ fn is_complete(kind: &Kind, object: &Value) -> bool {
 fn prepare_update(context: &Context<'_>, new: &mut Value, old: &Value) {
     match context.call.subresource.as_str() {
         "" | "scale" => context.kind.prepare_update(new, old),
-        "status" => context.kind.prepare_status_update(new, old),
+        "status" => {
+            context.kind.prepare_status_update(new, old);
+            meta::note_changes(context, new, old);
+        }
         // Where a pod runs is the scheduler's to say and nothing that was wanted of the pod.
         "binding" => {}
         _ => context.kind.count_generation(new, old),
