@@ -14,7 +14,7 @@ use super::{
 };
 use crate::{At, TypeRef, canonicalize, normalize};
 use machinery::{Reason, Status, Value};
-use std::sync::OnceLock;
+use std::{borrow::Cow, sync::OnceLock};
 
 /// Manager of what was there before tracking began.
 const BEFORE_FIRST_APPLY: &str = "before-first-apply";
@@ -79,6 +79,10 @@ fn blank(of: &TypeRef) -> Value {
     value
 }
 
+fn or_blank<'a>(live: Option<&'a Value>, of: &TypeRef) -> Cow<'a, Value> {
+    live.map_or_else(|| Cow::Owned(blank(of)), Cow::Borrowed)
+}
+
 pub(super) fn difference(old: &Value, new: &Value, of: &TypeRef) -> Difference {
     let mut found = Difference::between(old, new, of);
     found.each(strip);
@@ -91,14 +95,7 @@ pub fn update_managed(live: Option<&Value>, new: &mut Value, of: &TypeRef, by: &
     let mut entries = base(live, new, by);
     // Tracking begins with a create or an apply.
     if live.is_none() || !entries.is_empty() {
-        let blank_live;
-        let live = match live {
-            Some(live) => live,
-            None => {
-                blank_live = blank(of);
-                &blank_live
-            }
-        };
+        let live = &*or_blank(live, of);
         let mut found = difference(live, new, of);
         if let Some(reset) = by.reset {
             found.each(|fields| fields.subtract_trees(reset));
@@ -130,14 +127,7 @@ pub fn apply(
     }
     let mut config = config.clone();
     canonicalize(&mut config, of);
-    let blank_live;
-    let live = match live {
-        Some(live) => live,
-        None => {
-            blank_live = blank(of);
-            &blank_live
-        }
-    };
+    let live = &*or_blank(live, of);
     let mut own = field_set(&config, of);
     if let Some(reset) = by.reset {
         own.subtract_trees(reset);
