@@ -741,6 +741,9 @@ impl Agent {
         {
             return;
         }
+        if let Some(until) = worker.silent_until().filter(|until| *until > now) {
+            return self.wake(uid, until);
+        }
         let status = pod_status(worker, &self.context.config.internal_ips, now);
         if worker.written.as_ref() == Some(&status) {
             return;

@@ -17,6 +17,9 @@ use std::{collections::BTreeMap, sync::Arc, time::Duration};
 const BACKOFF: Duration = Duration::from_secs(10);
 /// Longest such delay.
 const BACKOFF_LIMIT: Duration = Duration::from_secs(300);
+/// A container that makes way for another image is told of after this time, if the new one does
+/// not run by then. Upstream looks at what runs this often.
+const REPLACED_UNSEEN: Duration = Duration::from_secs(1);
 /// After this long without trouble the delay starts anew.
 const BACKOFF_RESET: Duration = Duration::from_secs(600);
 /// Delay after a container could not be made for a reason of configuration.
@@ -86,6 +89,8 @@ pub struct Tracked {
     pub kill: Option<(String, Option<i64>)>,
     /// Starts again however it ends, and at once: it was stopped to be given other resources.
     pub anew: bool,
+    /// Until when that it makes way for another image is not told: its successor is nearly there.
+    pub unseen_until: Option<Time>,
     /// Resources it was started with, or changed to since; null if unknown.
     pub resources: Value,
 }
@@ -412,6 +417,15 @@ impl Worker {
         self.observed.includes >= self.acted
     }
 
+    /// Until when nothing is told of the pod, because a container is being replaced. One whose
+    /// successor has trouble is told of.
+    pub fn silent_until(&self) -> Option<Time> {
+        let replaced = |tracked: &&Tracked| tracked.anew && tracked.waiting.is_none();
+        let replaced = self.tracked.values().filter(replaced);
+        let until = replaced.filter_map(|tracked| tracked.unseen_until).max();
+        until.filter(|_| self.life == Life::Alive)
+    }
+
     /// Whether any step is under way.
     fn busy(&self) -> bool {
         let starting = self.tracked.values().any(|tracked| tracked.busy);
@@ -463,7 +477,7 @@ impl Worker {
             match running {
                 Some((id, started)) if tracked.id != id => {
                     tracked.id = id;
-                    (tracked.kill, tracked.anew) = (None, false);
+                    (tracked.kill, tracked.anew, tracked.unseen_until) = (None, false, None);
                     let has = |kind| container.probes.iter().any(|probe| probe.kind == kind);
                     tracked.started = !has(ProbeKind::Startup);
                     tracked.ready = tracked.started && !has(ProbeKind::Readiness);
@@ -489,7 +503,7 @@ impl Worker {
             return self.plan_ending();
         }
         self.plan_resize(now, again, &mut steps);
-        self.replace_changed();
+        self.replace_changed(now);
         self.plan_kills(&mut steps);
         self.plan_removals(&mut steps);
         let lost = |ready: &Arc<Ready>| {
@@ -637,7 +651,7 @@ impl Worker {
 
     /// Containers that run another image than the pod's spec says by now make way for new ones,
     /// whatever the pod's restart policy.
-    fn replace_changed(&mut self) {
+    fn replace_changed(&mut self, now: Time) {
         let spec = self.spec.clone();
         for container in spec.of(&[Role::Sidecar, Role::Main]) {
             let name = &container.name;
@@ -654,6 +668,7 @@ impl Worker {
                 _ => format!("Container {name} definition changed, will be restarted"),
             };
             (tracked.kill, tracked.anew) = (Some((message, None)), true);
+            tracked.unseen_until = Some(now + REPLACED_UNSEEN);
         }
     }
 

@@ -233,7 +233,17 @@ fn another_image_replaces_a_container() {
         let mut pod = node.pod("p");
         pod["spec"][list].as_array_mut().unwrap()[0]["image"] = image.into();
         node.api.put("pods", pod);
-        node.pass(100);
+        for _ in 0..100 {
+            node.pass(1);
+            let status = node.status("p");
+            let ready = |one: &&Value| one["type"].str() == "Ready";
+            let ready = status["conditions"].items().iter().find(ready).cloned();
+            assert_eq!(
+                ready.unwrap()["status"].str(),
+                "True",
+                "its successor is nearly there"
+            );
+        }
     };
     let shown = |list: &str, at: usize| {
         let one = node.status("p")[list][at].clone();
@@ -255,6 +265,22 @@ fn another_image_replaces_a_container() {
         ("s:2".into(), Some(1), true)
     );
     assert_eq!(node.status("p")["phase"].str(), "Running");
+}
+
+#[test]
+fn another_image_that_fails_is_told_of() {
+    let node = node();
+    node.create("p", json!({"containers": [container("c")]}));
+    node.pass(100);
+    let mut state = node.runtime.state.lock().unwrap();
+    state.failing_images.push("c:2".into());
+    drop(state);
+    let mut pod = node.pod("p");
+    pod["spec"]["containers"].as_array_mut().unwrap()[0]["image"] = "c:2".into();
+    node.api.put("pods", pod);
+    node.pass(100);
+    let waiting = node.status("p")["containerStatuses"][0]["state"]["waiting"].clone();
+    assert!(["ErrImagePull", "ImagePullBackOff"].contains(&waiting["reason"].str()));
 }
 
 #[test]
