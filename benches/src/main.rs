@@ -24,9 +24,10 @@ use std::process::ExitCode;
 /// A section's word and what it measures.
 type Section = (&'static str, fn(&Report));
 
-const SECTIONS: [Section; 9] = [
+const SECTIONS: [Section; 10] = [
     ("start", start::measure),
     ("create", writes::creates),
+    ("namespace", writes::namespace),
     ("etcd", etcd::measure),
     ("apply", writes::applies),
     ("get", reads::gets),

@@ -5,11 +5,14 @@ use crate::{
     report::Report,
     subject::{JSON, Subject, call},
 };
+use std::{thread, time::Duration};
 
 /// Pods created by each number of clients.
 const CREATES: usize = 3_000;
 /// Numbers of clients.
 const CLIENTS: [usize; 3] = [1, 16, 64];
+/// Pods of a namespace that goes.
+const CROWD: usize = 1_000;
 /// Applies.
 const APPLIES: usize = 2_000;
 const APPLY: &str = "application/apply-patch+yaml";
@@ -26,6 +29,24 @@ pub fn creates(report: &Report) {
         let what = format!("create a pod, {clients} client(s): rate");
         report.plain(&what, 1e3 / cost.wall, "/s");
     }
+}
+
+/// A namespace goes with all its pods.
+pub fn namespace(report: &Report) {
+    let subject = Subject::start();
+    subject.each(CROWD, |wire, at| {
+        call(wire, "POST", PODS, JSON, &pod(at));
+    });
+    let path = "/api/v1/namespaces/bench";
+    let cost = subject.cost(|| {
+        call(&mut subject.wire(), "DELETE", path, JSON, "");
+        while subject.api.get(path).code != 404 {
+            thread::sleep(Duration::from_millis(5));
+        }
+    });
+    let what = "a namespace of 1,000 pods is gone: time";
+    report.most(what, 2_000.0, cost.wall, "ms");
+    report.plain("a namespace of 1,000 pods is gone: CPU", cost.cpu, "ms");
 }
 
 /// Server-side applies of one object.

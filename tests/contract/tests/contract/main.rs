@@ -6,6 +6,7 @@
 mod access;
 mod applying;
 mod custom;
+mod deleting;
 mod forms;
 mod metrics;
 mod patching;
@@ -124,6 +125,10 @@ const CASES: &[Case] = &[
     (
         "refusing::unknown_and_repeated_fields",
         refusing::unknown_and_repeated_fields,
+    ),
+    (
+        "deleting::a_namespace_of_a_thousand_pods_goes",
+        deleting::a_namespace_of_a_thousand_pods_goes,
     ),
     ("refusing::missing_things", refusing::missing_things),
     (
