@@ -59,6 +59,9 @@ async fn ensure(
         .with_object(object);
     call.options.field_manager = "kube-apiserver".into();
     match door.call(call).await {
+        // A webhook whose pods are down may refuse to complete what is there; they would never
+        // come up if that kept the cluster from starting. The next start tries again.
+        Err(_) if verb == Verb::Update => Ok(()),
         Err(status) if !status.is_already_exists() => Err(refuse(status)),
         _ => Ok(()),
     }
