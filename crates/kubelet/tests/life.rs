@@ -49,6 +49,12 @@ fn container(name: &str) -> Value {
     json!({"name": name, "image": format!("{name}:1")})
 }
 
+/// Pulls of this image fail from now on.
+fn fail_image(node: &Node, image: &str) {
+    let mut state = node.runtime.state.lock().unwrap();
+    state.failing_images.push(image.into());
+}
+
 #[test]
 fn a_node_registers_and_keeps_its_lease() {
     let node = node();
@@ -200,12 +206,7 @@ fn a_crash_loop_backs_off() {
 #[test]
 fn images_that_fail_are_tried_again() {
     let node = node();
-    node.runtime
-        .state
-        .lock()
-        .unwrap()
-        .failing_images
-        .push("c:1".into());
+    fail_image(&node, "c:1");
     node.create(
         "p",
         json!({"containers": [container("c"), {"name": "bad", "image": "Bad!"}]}),
@@ -272,9 +273,7 @@ fn another_image_that_fails_is_told_of() {
     let node = node();
     node.create("p", json!({"containers": [container("c")]}));
     node.pass(100);
-    let mut state = node.runtime.state.lock().unwrap();
-    state.failing_images.push("c:2".into());
-    drop(state);
+    fail_image(&node, "c:2");
     let mut pod = node.pod("p");
     pod["spec"]["containers"].as_array_mut().unwrap()[0]["image"] = "c:2".into();
     node.api.put("pods", pod);
@@ -286,11 +285,7 @@ fn another_image_that_fails_is_told_of() {
 #[test]
 fn another_image_does_not_wait_for_the_last_ones_failures() {
     let node = node();
-    let failing = |image: &str| {
-        let mut state = node.runtime.state.lock().unwrap();
-        state.failing_images.push(image.into());
-    };
-    failing("c:1");
+    fail_image(&node, "c:1");
     node.create("p", json!({"containers": [container("c")]}));
     node.pass(50);
     let mut pod = node.pod("p");
@@ -328,12 +323,7 @@ fn the_whole_pods_resources_are_told() {
         json!([{"requests": requests.clone(), "limits": {"memory": "64Mi"}}, requests.clone()])
     );
     assert_eq!(told("r"), json!([{}, null]));
-    node.runtime
-        .state
-        .lock()
-        .unwrap()
-        .failing_images
-        .push("c:1".into());
+    fail_image(&node, "c:1");
     node.create(
         "s",
         json!({"containers": [node.pod("p")["spec"]["containers"][0].clone(), container("d")]}),
