@@ -10,6 +10,7 @@ use crate::{
 use env::Time;
 use machinery::{Reason, Status, Value, format_time, json};
 use std::collections::BTreeMap;
+use time::OffsetDateTime;
 
 /// Who speaks.
 const COMPONENT: &str = "apiserver";
@@ -28,12 +29,6 @@ const VERSION_MARK: char = 'v';
 const PATHS: [&str; 7] = [
     "/flagz", "/healthz", "/livez", "/metrics", "/readyz", "/statusz", "/version",
 ];
-const WEEKDAYS: [&str; 7] = ["Thu", "Fri", "Sat", "Sun", "Mon", "Tue", "Wed"];
-const MONTHS: [&str; 12] = [
-    "Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec",
-];
-const DAY: u64 = 24 * 3600;
-
 /// One of the pages: its text, and the fields of its document.
 struct Page {
     name: &'static str,
@@ -135,10 +130,13 @@ impl Page {
 /// `Mon Jan 02 15:04:05 UTC 2006`.
 fn readable(time: Time) -> String {
     let text = format_time(time.0);
-    let weekday = WEEKDAYS[(time.unix_seconds() / DAY % 7) as usize];
-    let month = text[5..7].parse().map_or(0, |month: usize| month - 1);
+    let at = i64::try_from(time.unix_seconds()).map(OffsetDateTime::from_unix_timestamp);
+    let at = at.map_or(OffsetDateTime::UNIX_EPOCH, |at| {
+        at.unwrap_or(OffsetDateTime::UNIX_EPOCH)
+    });
+    let (weekday, month) = (at.weekday().to_string(), at.month().to_string());
     let (year, day, clock) = (&text[..4], &text[8..10], &text[11..19]);
-    format!("{weekday} {} {day} {clock} UTC {year}", MONTHS[month])
+    format!("{} {} {day} {clock} UTC {year}", &weekday[..3], &month[..3])
 }
 
 #[cfg(test)]
