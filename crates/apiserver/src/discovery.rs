@@ -195,7 +195,7 @@ fn make(
         ["openapi", "v3"] => Ok(index(catalogue)),
         ["openapi", "v3", "api", one] => openapi(resources, version("", one)),
         ["openapi", "v3", "apis", group, one] => openapi(resources, version(group, one)),
-        ["openapi", "v3", "apis", group] if !has_own(catalogue, group) => {
+        ["openapi", "v3", "apis", group] if group.is_empty() || !catalogue.is_builtin(group) => {
             Err(Status::no_such_path())
         }
         ["openapi", "v3", path @ ..] => {
@@ -259,19 +259,6 @@ fn plain(path: &str) -> Option<&str> {
     (known || group.is_some_and(|group| !group.contains('/'))).then_some(rest)
 }
 
-/// Whether a group has kinds that are not custom: only then it has a document.
-fn has_own(catalogue: &Catalogue, group: &str) -> bool {
-    let found = catalogue.group(group).filter(|_| !group.is_empty());
-    found.is_some_and(|found| {
-        let mut versions = found.versions.iter();
-        versions.any(|version| {
-            catalogue
-                .of_version(group, version)
-                .any(|kind| !kind.custom)
-        })
-    })
-}
-
 fn openapi(resources: &[ApiResource], gv: GroupVersion) -> Result<Value, Status> {
     let found = within(resources, &gv)?;
     Ok(codec::openapi_v3(found.iter(), schema::builtin(), MINOR))
@@ -288,7 +275,9 @@ fn index(catalogue: &Catalogue) -> Value {
     };
     codec::PLAIN_DOCUMENTS.into_iter().for_each(&mut plain);
     let groups = catalogue.groups().iter();
-    for group in groups.filter(|group| has_own(catalogue, &group.name)) {
+    let named = groups.filter(|group| !group.name.is_empty());
+    // Groups of custom kinds alone have no document of their own.
+    for group in named.filter(|group| catalogue.is_builtin(&group.name)) {
         plain(&format!("apis/{}", group.name));
     }
     for group in catalogue.groups() {

@@ -24,11 +24,6 @@ fn refused(status: Status) -> Result<(), Nowhere> {
     Err(Nowhere::Refused(status))
 }
 
-fn is_builtin(catalogue: &Catalogue, group: &str) -> bool {
-    let own = |kind: &Kind| kind.gvk.group == group && !kind.custom;
-    catalogue.iter().any(|kind| own(kind))
-}
-
 /// Whether the words of a path are below a group that is not served, or a version that its custom
 /// group does not have.
 pub(crate) fn is_strange(catalogue: &Catalogue, words: &[&str]) -> bool {
@@ -39,12 +34,12 @@ pub(crate) fn is_strange(catalogue: &Catalogue, words: &[&str]) -> bool {
         return true;
     };
     let served = |version: &&str| found.versions.iter().any(|known| known == *version);
-    rest.first().is_some_and(|version| !served(version)) && !is_builtin(catalogue, group)
+    rest.first().is_some_and(|version| !served(version)) && !catalogue.is_builtin(group)
 }
 
 /// The answer to a resource of `group` that is not served.
 pub(crate) fn unknown(catalogue: &Catalogue, group: &str) -> Nowhere {
-    match is_builtin(catalogue, group) {
+    match catalogue.is_builtin(group) {
         true => Nowhere::Refused(Status::no_such_path()),
         false => Nowhere::Page,
     }

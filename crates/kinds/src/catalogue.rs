@@ -169,6 +169,12 @@ impl Catalogue {
         self.inner.groups.iter().find(|group| group.name == name)
     }
 
+    /// Whether a group has kinds that are not custom.
+    pub fn is_builtin(&self, group: &str) -> bool {
+        self.iter()
+            .any(|kind| kind.gvk.group == group && !kind.custom)
+    }
+
     /// Whether it is the very same catalogue (not an equal one).
     pub fn is_same(&self, other: &Catalogue) -> bool {
         Arc::ptr_eq(&self.inner, &other.inner)
